@@ -1,0 +1,73 @@
+# `make` lists the targets. ARGS is passed on: make run ARGS='--shards 4', make test-only ARGS=dist/test/unit.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+TUNABLES := $(if $(GLIBC_TUNABLES),$(GLIBC_TUNABLES):)glibc.malloc.hugetlb=1
+VITEST := node_modules/vitest/vitest.mjs run --config dist/test/vitest.config.js
+# What also runs under Node 24: all that needs no uWebSockets, whose binary here ends at Node 20.
+NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
+
+.PHONY: help install build run test test-only test-node24 coverage lint format layout
+.PHONY: bench-engine bench-wire replay clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+# Compared by content: a checkout that only touches the lockfile reinstalls nothing.
+install: ## install the dependencies of the lockfile, unless they are there
+	@cmp -s package-lock.json node_modules/.installed-lock.json || { \
+	  npm ci && cp package-lock.json node_modules/.installed-lock.json; }
+
+build: install ## compile to dist/
+	node_modules/.bin/tsc -p tsconfig.json
+	@node dist/scripts/prune-dist.js
+
+run: build ## build and start the server
+	scripts/tidemark serve $(ARGS)
+
+test: lint ## everything: build, lint, tests under Node 24, tests
+	@$(MAKE) --no-print-directory test-node24
+	node $(VITEST)
+
+test-only: build ## the tests without lint, or some: ARGS=dist/test/unit/NAME
+	node $(VITEST) $(ARGS)
+
+test-node24: build
+	@if [ -n "$${TIDEMARK_NODE24:-}" ]; then \
+	  echo "engine tests under Node $$("$$TIDEMARK_NODE24" --version):" && \
+	  "$$TIDEMARK_NODE24" $(VITEST) --reporter=default $(NODE24_TESTS); \
+	elif [ "$${CI:-}" = true ]; then \
+	  echo "TIDEMARK_NODE24 is not set, and CI must test under Node 24 too: start .ci/run" >&2; exit 1; \
+	else \
+	  echo "engine tests under Node 24: skipped (set TIDEMARK_NODE24 to its binary; .ci/run does)"; \
+	fi
+
+coverage: build ## the tests, with coverage in coverage/
+	node $(VITEST) --coverage $(ARGS)
+
+lint: build ## biome, unused code, import rules, style, docs/layout.md
+	node_modules/.bin/biome ci .
+	node_modules/.bin/knip
+	node dist/scripts/check-dependencies.js
+	node dist/scripts/check-style.js
+	@before=$$(cat docs/layout.md 2>/dev/null || true); node dist/scripts/generate-layout.js && \
+	if [ "$$before" != "$$(cat docs/layout.md)" ]; then \
+	  echo "docs/layout.md did not match engine/; it is regenerated now: commit it" >&2; exit 1; fi
+
+format: install ## format and fix what biome can
+	node_modules/.bin/biome check --write .
+
+layout: build ## regenerate docs/layout.md from the layout tables
+	node dist/scripts/generate-layout.js
+
+bench-engine: build ## the engine against other caches
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-engine.js $(ARGS)
+
+bench-wire: build ## the whole server under open-loop load
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-wire.js $(ARGS)
+
+replay: build ## replay gateway traffic against a server
+	scripts/tidemark replay $(ARGS)
+
+clean: ## remove what was built and installed
+	rm -rf dist coverage node_modules
