@@ -7,6 +7,8 @@ VITEST := node_modules/vitest/vitest.mjs run --config dist/test/vitest.config.js
 # What also runs under Node 24: all that needs no uWebSockets, whose binary here ends at Node 20.
 NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 
+# The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
+.NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 coverage lint format layout
 .PHONY: bench-engine bench-wire replay clean
 
@@ -25,14 +27,13 @@ build: install ## compile to dist/
 run: build ## build and start the server
 	scripts/tidemark serve $(ARGS)
 
-test: lint ## everything: build, lint, tests under Node 24, tests
-	@$(MAKE) --no-print-directory test-node24
+test: lint test-node24 ## everything: build, lint, tests under Node 24, tests
 	node $(VITEST)
 
 test-only: build ## the tests without lint, or some: ARGS=dist/test/unit/NAME
 	node $(VITEST) $(ARGS)
 
-test-node24: build
+test-node24: build ## the engine's tests under the Node of TIDEMARK_NODE24
 	@if [ -n "$${TIDEMARK_NODE24:-}" ]; then \
 	  echo "engine tests under Node $$("$$TIDEMARK_NODE24" --version):" && \
 	  "$$TIDEMARK_NODE24" $(VITEST) --reporter=default $(NODE24_TESTS); \
@@ -46,7 +47,7 @@ coverage: build ## the tests, with coverage in coverage/
 	node $(VITEST) --coverage $(ARGS)
 
 lint: build ## biome, unused code, import rules, style, docs/layout.md
-	node_modules/.bin/biome ci .
+	node_modules/.bin/biome ci --colors=off .
 	node_modules/.bin/knip
 	node dist/scripts/check-dependencies.js
 	node dist/scripts/check-style.js

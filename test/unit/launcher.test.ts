@@ -45,10 +45,13 @@ test.each([
 });
 
 test('finds its folder through relative and absolute links', () => {
-  mkdirSync(join(root, 'bin'));
-  symlinkSync('../scripts/tidemark', join(root, 'bin/relative'));
-  symlinkSync(join(root, 'bin/relative'), join(root, 'bin/absolute'));
-  expect(told(undefined, 'bin/absolute', ['x'])[0]).toEqual(['x']);
+  // Deeper than scripts/, or a launcher that followed no link would find the folder by luck.
+  mkdirSync(join(root, 'usr/local/bin'), { recursive: true });
+  symlinkSync('../../../scripts/tidemark', join(root, 'usr/local/bin/relative'));
+  symlinkSync(join(root, 'usr/local/bin/relative'), join(root, 'usr/absolute'));
+  for (const link of ['usr/local/bin/relative', 'usr/absolute']) {
+    expect(told(undefined, link, ['x'])[0], link).toEqual(['x']);
+  }
 });
 
 test('says what to do when nothing is built', () => {
