@@ -1,4 +1,60 @@
-/** The persister's thread: a Piscina task that ends when it is told to stop. */
-import type { PersisterOptions } from './persister.js';
+/** The persister's thread: a Piscina task that opens the store, serves the shards and ends when it is told to stop. */
+import { getHeapStatistics } from 'node:v8';
+import { observeGc } from './gc-observer.js';
+import { Persister, type PersisterOptions, type PersisterOrder, type PersisterReport } from './persister.js';
+import { PERSISTER_STATS } from './stats.js';
+import { createStore } from './stores/open.js';
+import type { Store } from './stores/store.js';
 
-export default async function persisterTask(_options: PersisterOptions): Promise<void> {}
+const HEAP_INTERVAL_MS = 1000;
+
+export default async function persisterTask(options: PersisterOptions): Promise<void> {
+  const { port } = options;
+  const ports = [port, ...options.ports];
+  const report = (message: PersisterReport): void => port.postMessage(message);
+  try {
+    let store: Store;
+    try {
+      store = createStore(options.store, options.faults);
+      await store.open();
+    } catch (error) {
+      report({ error: error instanceof Error ? error.message : String(error) });
+      return;
+    }
+    const endObservation = observe(new Float64Array(options.stats));
+    const persister = new Persister(store, options, (warning) => report({ warning }));
+    for (const each of ports) {
+      each.on('message', (message: Partial<PersisterOrder> | null) => {
+        if (message?.stop === true) persister.stop();
+        else persister.wake();
+      });
+    }
+    report({ ready: true });
+    persister.wake();
+    try {
+      await persister.ended;
+    } finally {
+      endObservation();
+      await store.close();
+    }
+  } finally {
+    for (const each of ports) each.close();
+  }
+}
+
+function observe(stats: Float64Array): () => void {
+  const showHeap = (): void => {
+    stats[PERSISTER_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
+  };
+  showHeap();
+  const timer = setInterval(showHeap, HEAP_INTERVAL_MS);
+  const endGc = observeGc((pauseMs) => {
+    stats[PERSISTER_STATS.GC_COUNT]!++;
+    stats[PERSISTER_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
+    stats[PERSISTER_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[PERSISTER_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
+  });
+  return () => {
+    clearInterval(timer);
+    endGc();
+  };
+}
