@@ -1,0 +1,56 @@
+/**
+ * How the consumer of rings sleeps, and how its producers wake it.
+ *
+ * The sleeper says that it sleeps, looks at its rings once more, and only then waits. A producer publishes, then
+ * looks whether the sleeper sleeps. Both orders are sequentially consistent, so one of the two always sees the
+ * other: either the sleeper sees the message, or the producer sees the sleeper (no lost wake-up).
+ * Awake consumers cost a producer one load.
+ */
+import { layout } from './layout.js';
+
+export const DOORBELL = layout({ ASLEEP: 1, SIGNAL: 31 });
+
+export function createDoorbell(): SharedArrayBuffer {
+  return new SharedArrayBuffer(DOORBELL.WORDS * 4);
+}
+
+export class Doorbell {
+  readonly #words: Int32Array;
+  readonly #wake: (() => void) | null;
+  #seen = 0;
+
+  /** @param wake  how to wake a sleeper that has an event loop and cannot `wait` (posts to its port) */
+  constructor(memory: SharedArrayBuffer, wake: (() => void) | null = null) {
+    this.#words = new Int32Array(memory);
+    this.#wake = wake;
+  }
+
+  /** Producer, after publishing. */
+  ring(): void {
+    if (Atomics.load(this.#words, DOORBELL.ASLEEP) === 0) return;
+    if (Atomics.exchange(this.#words, DOORBELL.ASLEEP, 0) === 0) return; // another producer wakes it
+    if (this.#wake !== null) {
+      this.#wake();
+      return;
+    }
+    Atomics.add(this.#words, DOORBELL.SIGNAL, 1);
+    Atomics.notify(this.#words, DOORBELL.SIGNAL, 1);
+  }
+
+  /** Sleeper: from here on producers ring. It must look at its rings again before it waits. */
+  sleep(): void {
+    this.#seen = Atomics.load(this.#words, DOORBELL.SIGNAL);
+    Atomics.store(this.#words, DOORBELL.ASLEEP, 1);
+  }
+
+  /** Sleeper: found work after all, or was woken. */
+  rise(): void {
+    Atomics.store(this.#words, DOORBELL.ASLEEP, 0);
+  }
+
+  /** Sleeper without an event loop: waits for a ring since `sleep`, at most `timeoutMs`. */
+  wait(timeoutMs: number): void {
+    Atomics.wait(this.#words, DOORBELL.SIGNAL, this.#seen, timeoutMs);
+    this.rise();
+  }
+}

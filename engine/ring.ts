@@ -1,0 +1,145 @@
+/**
+ * Single-producer single-consumer rings of messages in shared memory.
+ *
+ * One side writes, the other reads; neither locks. Messages are runs of 32-bit words that never wrap, so that
+ * both sides work on them in place: `words[at .. at + length)`.
+ *
+ *     | tail ... 128 bytes | head ... 128 bytes | length, words ... | length, words ... | -n: skip to the start |
+ *
+ * I1  Positions count words, grow for ever and wrap at 2^32; `tail - head` is what is filled, at most the capacity.
+ * I2  Only the producer stores the tail, only the consumer stores the head.
+ * I3  What lies between head and tail is complete: the tail is published after the words are written (both are
+ *     Atomics, which order the plain stores before them and the plain loads after them).
+ * I4  A message is at most half the capacity, so that a pad before it and the message itself always fit in an
+ *     empty ring.
+ */
+import { assert, layout } from './layout.js';
+
+/** The two positions are 128 bytes apart: processors fetch cache lines of 64 bytes in pairs. */
+export const RING = layout({ TAIL: 32, HEAD: 32, DATA: 1 });
+
+/** Bytes of shared memory for a ring of `capacityWords`, a power of two. */
+export function ringBytes(capacityWords: number): number {
+  assert(capacityWords >= 16 && (capacityWords & (capacityWords - 1)) === 0, `ring of ${capacityWords} words is not a power of two`);
+  return (RING.DATA + capacityWords) * 4;
+}
+
+export function createRing(capacityWords: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(ringBytes(capacityWords));
+}
+
+function capacityOf(memory: SharedArrayBuffer): number {
+  const capacity = memory.byteLength / 4 - RING.DATA;
+  assert(ringBytes(capacity) === memory.byteLength, `${memory.byteLength} bytes are no ring`);
+  return capacity;
+}
+
+/** The producer's end. */
+export class RingWriter {
+  /** The ring's words; messages are written here. */
+  readonly words: Int32Array;
+  readonly capacity: number;
+  readonly #positions: Int32Array;
+  #tail: number;
+  #head: number;
+
+  constructor(memory: SharedArrayBuffer) {
+    this.capacity = capacityOf(memory);
+    this.#positions = new Int32Array(memory, 0, RING.DATA);
+    this.words = new Int32Array(memory, RING.DATA * 4, this.capacity);
+    this.#tail = Atomics.load(this.#positions, RING.TAIL);
+    this.#head = Atomics.load(this.#positions, RING.HEAD);
+  }
+
+  /**
+   * Room for one message of up to `length` words.
+   * @returns where in `words` to write it, or -1 if there is no room now
+   */
+  reserve(length: number): number {
+    const capacity = this.capacity;
+    assert((length + 1) * 2 <= capacity, `message of ${length} words in a ring of ${capacity} words`);
+    const index = this.#tail & (capacity - 1);
+    const pad = index + 1 + length > capacity ? capacity - index : 0;
+    const needed = pad + 1 + length;
+    if (capacity - ((this.#tail - this.#head) | 0) < needed) {
+      this.#head = Atomics.load(this.#positions, RING.HEAD);
+      if (capacity - ((this.#tail - this.#head) | 0) < needed) return -1;
+    }
+    if (pad === 0) return index + 1;
+    this.words[index] = -pad;
+    this.#tail = (this.#tail + pad) | 0;
+    return 1;
+  }
+
+  /** The message that was reserved last is written and has `length` words. Not yet visible. */
+  commit(length: number): void {
+    this.words[this.#tail & (this.capacity - 1)] = length;
+    this.#tail = (this.#tail + 1 + length) | 0;
+  }
+
+  /** Makes all committed messages visible (I3). */
+  publish(): void {
+    Atomics.store(this.#positions, RING.TAIL, this.#tail);
+  }
+
+  /** Committed words that the consumer has not released, pads included. */
+  get filledWords(): number {
+    this.#head = Atomics.load(this.#positions, RING.HEAD);
+    return (this.#tail - this.#head) | 0;
+  }
+}
+
+/** The consumer's end. */
+export class RingReader {
+  readonly words: Int32Array;
+  readonly capacity: number;
+  /** Words of the message that `next` found. */
+  length = 0;
+  readonly #positions: Int32Array;
+  #head: number;
+  #tail: number;
+
+  constructor(memory: SharedArrayBuffer) {
+    this.capacity = capacityOf(memory);
+    this.#positions = new Int32Array(memory, 0, RING.DATA);
+    this.words = new Int32Array(memory, RING.DATA * 4, this.capacity);
+    this.#head = Atomics.load(this.#positions, RING.HEAD);
+    this.#tail = this.#head;
+  }
+
+  /** Sees what was published until now; true if there is a message. */
+  refresh(): boolean {
+    this.#tail = Atomics.load(this.#positions, RING.TAIL);
+    return this.#tail !== this.#head;
+  }
+
+  /**
+   * The next message of those seen by the last `refresh`.
+   * @returns where in `words` it begins (`length` words), or -1. It stays valid until `release`.
+   */
+  next(): number {
+    const mask = this.capacity - 1;
+    while (this.#head !== this.#tail) {
+      const index = this.#head & mask;
+      const length = this.words[index]!;
+      if (length > 0) {
+        this.#head = (this.#head + 1 + length) | 0;
+        this.length = length;
+        return index + 1;
+      }
+      assert(length < 0, 'a ring message of no words');
+      this.#head = (this.#head - length) | 0;
+    }
+    return -1;
+  }
+
+  /** Takes back the message that `next` gave last: it comes again. */
+  unread(): void {
+    this.#head = (this.#head - 1 - this.length) | 0;
+  }
+
+  /** Gives the room of all messages taken by `next` back to the producer. */
+  release(): void {
+    Atomics.store(this.#positions, RING.HEAD, this.#head);
+  }
+}
