@@ -1,0 +1,151 @@
+/**
+ * What an engine is to a shard: one partition of the read states, and the operations on it.
+ *
+ * Two engines implement it: `slab` (typed arrays over shared memory, the product) and `heap` (a Map of linked
+ * objects, to compare with). A partition never waits and never talks to the store: where it lacks a record or
+ * room, it says so, and the shard loads, evicts and calls again.
+ *
+ * Slots are numbers that name a user or a record of this partition from 1; 0 means none.
+ */
+
+export type UserSlot = number & { readonly __user?: never };
+export type RecordSlot = number & { readonly __record?: never };
+
+/** What came of `execute`. Anything but DONE has changed nothing. */
+export const OUTCOME_DONE = 0;
+/** The entries that the operation names may be in the store: load those rows (with the user row), call again with `rowsKnown`. */
+export const OUTCOME_NEEDS_ROWS = 1;
+/** All of the user's rows are needed. */
+export const OUTCOME_NEEDS_USER = 2;
+/** The user is held: other requests wait for it, and this one must wait behind them. */
+export const OUTCOME_HELD = 3;
+/** No free record slot: make room, then call again. */
+export const OUTCOME_NEEDS_SPACE = 4;
+/** A list or badge of a complete user: run it with a cursor. */
+export const OUTCOME_CURSOR = 5;
+export type Outcome = 0 | 1 | 2 | 3 | 4 | 5;
+
+export interface PartitionOptions {
+  /** Records, 1 to 2^24. */
+  readonly recordsMax: number;
+  /** Users, 1 to 2^24. */
+  readonly usersMax: number;
+  /** Users whose changes are announced. */
+  readonly watchedMax: number;
+  /** Every ack sets mark and count exactly, also backwards. */
+  readonly lastWrite: boolean;
+  /** Ticks from the first change of a user to its flush. The unit of a tick is the caller's. */
+  readonly flushDelayTicks: number;
+}
+
+/**
+ * Walks all entries of one complete, held user: first `advance` until it says true, in as many slices as the
+ * caller likes, then `write` until it gives 0. The user must stay held in between. Reused by `begin`.
+ */
+export interface Cursor {
+  /** Entries changed after `since` are listed; `sorted` false only sums. */
+  begin(user: UserSlot, since: number, sorted: boolean): void;
+  /** Works for about `steps` records; true when collected (and sorted). */
+  advance(steps: number): boolean;
+  /** Writes up to `max` entries (ENTRY words each) in (channel, type) order from `out[at]`; how many. */
+  write(out: Int32Array, at: number, max: number): number;
+  /** Entries not yet written. */
+  readonly remaining: number;
+  /** Sum of the mentions, saturated at 2^31-1, and entries with mentions; set when `advance` said true. */
+  readonly mentionCount: number;
+  readonly mentionedEntries: number;
+}
+
+export interface Partition {
+  readonly options: PartitionOptions;
+  readonly recordCount: number;
+  readonly userCount: number;
+  /** Users with something to flush or on its way to the store. */
+  readonly dirtyUserCount: number;
+  readonly evictedUserCount: number;
+  readonly freeRecordCount: number;
+
+  /** The time of the operations that follow, in ticks (32-bit, wraps): for LRU moves and due times. */
+  setTick(tick: number): void;
+
+  /**
+   * Runs one operation: REQUEST words at `words[at]`, the answer (REPLY words, and entries) to `out[outAt]`.
+   * After DONE with REPLY_CHANGED, `changed[0..changedCount)` are the records that changed, of `changedUser`.
+   * @param hash       `hashUser` of the user
+   * @param rowsKnown  the rows that the operation names were just loaded: what is not resident does not exist
+   * O(1), but for `ack_bulk`, which is O(items). `delete_user` detaches the records, which `sweep` frees.
+   */
+  execute(hash: number, words: Int32Array, at: number, out: Int32Array, outAt: number, rowsKnown: boolean): Outcome;
+  readonly changed: Int32Array;
+  changedCount: number;
+  changedUser: UserSlot;
+
+  /** Slot of a resident user, or 0. */
+  findUser(hash: number, lo: number, hi: number): UserSlot;
+  /** The resident user, or a new one without records; 0 when no user slot can be had now. */
+  admitUser(hash: number, lo: number, hi: number): UserSlot;
+  /** A held user is not evicted, and `execute` answers HELD for it. `hold` is the caller's number, 0 releases. */
+  setHold(user: UserSlot, hold: number): void;
+  holdOf(user: UserSlot): number;
+  isWatched(user: UserSlot): boolean;
+  isComplete(user: UserSlot): boolean;
+  /** Frees the user if nothing is left of it but the slot (a load that failed). */
+  dropIfEmpty(user: UserSlot): void;
+
+  /** What the store knows of the user itself. Ignored when it is known already (the resident one is newer). */
+  applyUserRow(user: UserSlot, version: number, deletedVersion: number): void;
+  versionOf(user: UserSlot): number;
+  deletedVersionOf(user: UserSlot): number;
+  /** Inserts a loaded ROW at `words[at]` unless a record or tombstone of it is resident; false = no room. */
+  insertRow(user: UserSlot, words: Int32Array, at: number): boolean;
+  /** All rows of the user have been inserted. */
+  markComplete(user: UserSlot): void;
+
+  /** The entry of a record (ENTRY words) to `out[at]`; a tombstone is written as an empty entry. */
+  writeEntry(record: RecordSlot, out: Int32Array, at: number): void;
+
+  /**
+   * Evicts cold users until `records` record slots (and one user slot) are free; looks at a bounded number of
+   * users. Dirty ones are made due at once. False if not enough is free (yet).
+   * @param forMention  the room is for a user who is only mentioned: passive users go first, so that a flood of
+   *                    mentions for people who are away does not push out those who are there
+   */
+  makeRoom(records: number, forMention: boolean): boolean;
+  /** Frees up to `steps` records of evicted and deleted users; true if more are left. */
+  sweep(steps: number): boolean;
+
+  /**
+   * Next group of writes that is due by now, as a FLUSH message at `out[at]`: its words, or 0 for none now.
+   * Looks at no more than `steps` records. All that was dirty in the group is now on its way. `force`: due or not.
+   */
+  flushNext(out: Int32Array, at: number, steps: number, force: boolean): number;
+  /** Tick at which the next flush is due; `NO_DUE` when nothing waits. */
+  nextDue(): number;
+  /** The answer to one group: a FLUSHED message at `words[at]`. Not ok: everything in it is dirty again, due at `retryTick`. */
+  flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void;
+
+  createCursor(): Cursor;
+
+  /** Walks everything and throws on the first broken invariant, naming it. For tests and after a crash. */
+  check(): void;
+}
+
+export const NO_DUE = 0x7fffffff;
+
+/** Operations that one call of `touch` takes at most. */
+export const TOUCH_MAX = 256;
+
+/** An engine: makes partitions. `touch` loads what a batch of operations will need, so that cache misses overlap. */
+export interface Engine {
+  readonly name: 'slab' | 'heap';
+  /** Shared memory that one partition needs, in bytes; 0 = lives on the heap. */
+  sharedBytes(options: PartitionOptions): number;
+  /** `memory` is fresh (zeroed) or what an earlier owner left; heap ignores it. */
+  attach(options: PartitionOptions, memory: SharedArrayBuffer | null): Partition;
+  /**
+   * @param partitions  of each operation
+   * @param hashes      `hashUser` of each operation's user
+   * @param ats         where each operation's REQUEST words begin in `words`
+   */
+  touch(partitions: readonly Partition[], hashes: Int32Array, words: Int32Array, ats: Int32Array, count: number): void;
+}

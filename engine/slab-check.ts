@@ -1,0 +1,202 @@
+/**
+ * Walks a whole slab partition and throws on the first broken invariant. O(slots); for tests, and after a shard
+ * died. Each function checks what the header of one file promises.
+ */
+import { hashRecord } from './hash.js';
+import {
+  assert,
+  META_DIRTY,
+  META_FLUSHING,
+  META_TYPE_MASK,
+  RECORD,
+  USER,
+  USER_ACTIVE,
+  USER_DETACHED,
+  USER_LIVE,
+  USER_QUEUED,
+  USER_RETRYING,
+  USER_WIPE,
+  USER_WIPING,
+} from './layout.js';
+import { findRecord, findUser, userHashOf } from './slab-index.js';
+import { HEADER, type SlabMemory } from './slab-memory.js';
+
+export function checkSlab(memory: SlabMemory): void {
+  const chained = checkUsers(memory);
+  checkSlots(memory, chained);
+  checkBuckets(memory, 'user', memory.userBuckets, memory.userSlotMask, liveUsers(memory));
+  checkBuckets(memory, 'record', memory.recordBuckets, memory.recordSlotMask, chained.size);
+  checkLru(memory, 0);
+  checkLru(memory, USER_ACTIVE);
+  checkQueue(memory, false);
+  checkQueue(memory, true);
+  memory.mentions.check();
+}
+
+function field(words: Int32Array, base: number, offset: number): number {
+  return words[base + offset]!;
+}
+
+function* usedUsers(memory: SlabMemory): Generator<number> {
+  const fresh = field(memory.header, 0, HEADER.USER_FRESH);
+  for (let user = 1; user < fresh; user++) {
+    if ((field(memory.users, user * USER.WORDS, USER.STATE) & USER_LIVE) !== 0) yield user;
+  }
+}
+
+function isDetached(memory: SlabMemory, user: number): boolean {
+  return (field(memory.users, user * USER.WORDS, USER.STATE) & USER_DETACHED) !== 0;
+}
+
+function liveUsers(memory: SlabMemory): number {
+  let count = 0;
+  for (const user of usedUsers(memory)) if (!isDetached(memory, user)) count++;
+  return count;
+}
+
+/** Chains and the counts of each user. @returns all records that are in a chain */
+function checkUsers(memory: SlabMemory): Set<number> {
+  const { users } = memory;
+  const chained = new Set<number>();
+  let dirtyUsers = 0;
+  let passiveRecords = 0;
+  for (const user of usedUsers(memory)) {
+    const at = user * USER.WORDS;
+    const state = field(users, at, USER.STATE);
+    const detached = isDetached(memory, user);
+    const heads = [field(users, at, USER.FIRST_RECORD), detached ? field(users, at, USER.LRU_OLDER) : 0];
+    const counts = { records: 0, dirty: 0, flushing: 0, waiting: 0 };
+    for (const head of heads) checkChain(memory, user, head, chained, counts);
+    assert(counts.records === field(users, at, USER.RECORD_COUNT), `user ${user} counts ${field(users, at, USER.RECORD_COUNT)} records and has ${counts.records}`);
+    const flights = counts.flushing + ((state & USER_WIPING) !== 0 ? 1 : 0);
+    if (!detached) assert(flights === field(users, at, USER.IN_FLIGHT), `user ${user} has ${flights} in flight, not ${field(users, at, USER.IN_FLIGHT)}`);
+    const queued = (state & USER_QUEUED) !== 0;
+    if (queued || field(users, at, USER.IN_FLIGHT) !== 0) dirtyUsers++;
+    if (detached) continue;
+    assert(counts.dirty === field(users, at, USER.DIRTY_COUNT), `user ${user} counts ${field(users, at, USER.DIRTY_COUNT)} dirty records and has ${counts.dirty}`);
+    const waits = counts.waiting > 0 || (state & USER_WIPE) !== 0;
+    assert(!waits || queued || flights > 0, `user ${user} is dirty and in no queue`);
+    const hash = userHashOf(memory, user);
+    const found = findUser(memory, hash, field(users, at, USER.ID_LO), field(users, at, USER.ID_HI));
+    assert(found === user, `user ${user} is found as ${found}`);
+    if ((state & USER_ACTIVE) === 0) passiveRecords += counts.records;
+  }
+  const { header } = memory;
+  assert(dirtyUsers === field(header, 0, HEADER.DIRTY_USERS), `${dirtyUsers} users are dirty, not ${field(header, 0, HEADER.DIRTY_USERS)}`);
+  assert(passiveRecords === field(header, 0, HEADER.PASSIVE_RECORDS), `${passiveRecords} records are of passive users, not ${field(header, 0, HEADER.PASSIVE_RECORDS)}`);
+  return chained;
+}
+
+function checkChain(
+  memory: SlabMemory,
+  user: number,
+  head: number,
+  chained: Set<number>,
+  counts: { records: number; dirty: number; flushing: number; waiting: number },
+): void {
+  const { records, users } = memory;
+  const userAt = user * USER.WORDS;
+  for (let record = head; record !== 0; record = field(records, record * RECORD.WORDS, RECORD.NEXT_OF_USER)) {
+    assert(!chained.has(record), `record ${record} is in two chains, or in a circle`);
+    chained.add(record);
+    const at = record * RECORD.WORDS;
+    assert(field(records, at, RECORD.USER_SLOT) === user, `record ${record} in the chain of user ${user} is of ${field(records, at, RECORD.USER_SLOT)}`);
+    const meta = field(records, at, RECORD.META);
+    counts.records++;
+    if ((meta & META_DIRTY) !== 0) counts.dirty++;
+    if ((meta & META_FLUSHING) !== 0) counts.flushing++;
+    if ((meta & (META_DIRTY | META_FLUSHING)) === META_DIRTY) counts.waiting++;
+    if (isDetached(memory, user)) continue;
+    const lo = field(records, at, RECORD.CHANNEL_LO);
+    const hi = field(records, at, RECORD.CHANNEL_HI);
+    const type = meta & META_TYPE_MASK;
+    const hash = hashRecord(userHashOf(memory, user), lo, hi, type);
+    const found = findRecord(memory, hash, field(users, userAt, USER.ID_LO), field(users, userAt, USER.ID_HI), lo, hi, type);
+    assert(found === record, `record ${record} is found as ${found}`);
+  }
+}
+
+/** Each slot is live and chained, or in its free list, or fresh; the counts agree. */
+function checkSlots(memory: SlabMemory, chained: Set<number>): void {
+  const { header, records, users } = memory;
+  const recordCount = field(header, 0, HEADER.RECORD_COUNT);
+  assert(chained.size === recordCount, `${chained.size} records are in chains, ${recordCount} are counted`);
+  let free = 0;
+  for (let slot = field(header, 0, HEADER.RECORD_FREE); slot !== 0; slot = field(records, slot * RECORD.WORDS, RECORD.NEXT_OF_USER)) {
+    assert(field(records, slot * RECORD.WORDS, RECORD.USER_SLOT) === 0, `record ${slot} is free and in use`);
+    free++;
+  }
+  const used = field(header, 0, HEADER.RECORD_FRESH) - 1;
+  assert(free + recordCount === used, `${free} free and ${recordCount} live records, but ${used} slots were used`);
+  let freeUsers = 0;
+  for (let slot = field(header, 0, HEADER.USER_FREE); slot !== 0; slot = field(users, slot * USER.WORDS, USER.FIRST_RECORD)) {
+    assert(field(users, slot * USER.WORDS, USER.STATE) === 0, `user ${slot} is free and in use`);
+    freeUsers++;
+  }
+  const userCount = field(header, 0, HEADER.USER_COUNT);
+  const usedSlots = field(header, 0, HEADER.USER_FRESH) - 1;
+  assert(freeUsers + userCount === usedSlots, `${freeUsers} free and ${userCount} live users, but ${usedSlots} slots were used`);
+}
+
+/** An index holds each slot once and nothing else (that each is reachable, the walk over the users has shown). */
+function checkBuckets(memory: SlabMemory, name: string, buckets: Int32Array, slotMask: number, expected: number): void {
+  const seen = new Set<number>();
+  for (const word of buckets) {
+    if (word === 0) continue;
+    const slot = word & slotMask;
+    assert(!seen.has(slot), `${name} ${slot} is twice in its index`);
+    seen.add(slot);
+  }
+  assert(seen.size === expected, `${seen.size} ${name}s are in the index, ${expected} are live`);
+  assert(seen.size * 10 <= buckets.length * 7, `the ${name} index is over its load`);
+  assert(memory.header[HEADER.RECORDS_MAX] === memory.options.recordsMax, 'the header is of another size');
+}
+
+/** One LRU list: linked both ways, holds just the users whose STATE names it. */
+function checkLru(memory: SlabMemory, active: number): void {
+  const { users, header } = memory;
+  const newest = field(header, 0, active !== 0 ? HEADER.ACTIVE_NEWEST : HEADER.PASSIVE_NEWEST);
+  const oldest = field(header, 0, active !== 0 ? HEADER.ACTIVE_OLDEST : HEADER.PASSIVE_OLDEST);
+  const listed = new Set<number>();
+  let previous = 0;
+  for (let user = newest; user !== 0; user = field(users, user * USER.WORDS, USER.LRU_OLDER)) {
+    assert(!listed.has(user), `user ${user} is twice in an LRU list`);
+    assert(field(users, user * USER.WORDS, USER.LRU_NEWER) === previous, `user ${user} has a wrong newer neighbour`);
+    listed.add(user);
+    previous = user;
+  }
+  assert(previous === oldest, `the LRU list ends at user ${previous}, not at ${oldest}`);
+  for (const user of usedUsers(memory)) {
+    const belongs = !isDetached(memory, user) && (field(users, user * USER.WORDS, USER.STATE) & USER_ACTIVE) === active;
+    assert(listed.has(user) === belongs, `user ${user} is ${belongs ? 'not' : ''} in an LRU list`);
+  }
+}
+
+/** One dirty queue: linked both ways, in due order (retries come back in any order), just the users that say so. */
+function checkQueue(memory: SlabMemory, retry: boolean): void {
+  const { users, header } = memory;
+  const queued = new Set<number>();
+  let previous = 0;
+  let due = 0;
+  for (
+    let user = field(header, 0, retry ? HEADER.RETRY_HEAD : HEADER.DIRTY_HEAD);
+    user !== 0;
+    user = field(users, user * USER.WORDS, USER.DIRTY_NEXT)
+  ) {
+    const at = user * USER.WORDS;
+    assert(!queued.has(user), `user ${user} is twice in a dirty queue`);
+    assert(field(users, at, USER.DIRTY_PREVIOUS) === previous, `user ${user} has a wrong neighbour in its queue`);
+    const next = field(users, at, USER.DIRTY_DUE);
+    assert(retry || previous === 0 || ((next - due) | 0) >= 0, `user ${user} is due before its predecessor`);
+    queued.add(user);
+    previous = user;
+    due = next;
+  }
+  const tail = field(header, 0, retry ? HEADER.RETRY_TAIL : HEADER.DIRTY_TAIL);
+  assert(previous === tail, `the queue ends at user ${previous}, not at ${tail}`);
+  const wanted = USER_QUEUED | (retry ? USER_RETRYING : 0);
+  for (const user of usedUsers(memory)) {
+    const state = field(users, user * USER.WORDS, USER.STATE) & (USER_QUEUED | USER_RETRYING);
+    assert(queued.has(user) === (state === wanted), `user ${user} is in a dirty queue against its state`);
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * Write-behind of a slab partition: groups of dirty records to the store, and what its answers do.
+ *
+ * I1  A record on its way (META_FLUSHING) keeps its slot and is not sent again until it is answered.
+ * I2  While a wipe is on its way nothing else of that user is: a wipe that is tried again must not meet newer rows.
+ * I3  A record is clean only when the store has confirmed just what it holds now.
+ */
+import { splitHigh, splitLow, joinWords } from './ids.js';
+import {
+  META_DELETED,
+  META_DIRTY,
+  META_FLUSHING,
+  RECORD,
+  USER,
+  USER_ACTIVE,
+  USER_DETACHED,
+  USER_QUEUED,
+  USER_WIPE,
+  USER_WIPING,
+} from './layout.js';
+import {
+  ENTRY,
+  FLUSH,
+  FLUSH_ROW,
+  FLUSH_ROWS_MAX,
+  FLUSH_WIPE,
+  FLUSHED,
+  KIND_FLUSH,
+  ROW,
+} from './messages.js';
+import { NO_DUE, type RecordSlot, type UserSlot } from './partition.js';
+import { removeRecord } from './slab-index.js';
+import { addInFlight, dirtyAppend, dirtyRemove } from './slab-lists.js';
+import { HEADER, type SlabMemory } from './slab-memory.js';
+import { writeEntry } from './slab-records.js';
+import { resweep } from './slab-space.js';
+
+/** Due ticks wrap: `due` is reached when it is not after `tick`. */
+function isDue(due: number, tick: number): boolean {
+  return ((due - tick) | 0) <= 0;
+}
+
+/** Strictly growing, also when the wall clock is set back. */
+function nextClock(memory: SlabMemory): void {
+  const { header } = memory;
+  const last = joinWords(header[HEADER.CLOCK_LO]!, header[HEADER.CLOCK_HI]!);
+  const now = Math.max(Date.now() * 1000, last + 1);
+  header[HEADER.CLOCK_LO] = splitLow(now);
+  header[HEADER.CLOCK_HI] = splitHigh(now);
+}
+
+/** See `Partition.nextDue`. */
+export function nextDue(memory: SlabMemory): number {
+  const { header, users } = memory;
+  const dirty = header[HEADER.DIRTY_HEAD]!;
+  const retry = header[HEADER.RETRY_HEAD]!;
+  if (dirty === 0 && retry === 0) return NO_DUE;
+  const dirtyDue = users[dirty * USER.WORDS + USER.DIRTY_DUE]!;
+  const retryDue = users[retry * USER.WORDS + USER.DIRTY_DUE]!;
+  if (dirty === 0) return retryDue;
+  if (retry === 0) return dirtyDue;
+  return ((dirtyDue - retryDue) | 0) <= 0 ? dirtyDue : retryDue;
+}
+
+/** Where the walk for the next group goes on: a user with very many records takes several calls. */
+export class FlushWalk {
+  user: UserSlot = 0;
+  record: RecordSlot = 0;
+}
+
+/** See `Partition.flushNext`. */
+export function flushNext(
+  memory: SlabMemory,
+  walk: FlushWalk,
+  tick: number,
+  out: Int32Array,
+  at: number,
+  steps: number,
+  force: boolean,
+): number {
+  const { header, users, records } = memory;
+  let user = header[HEADER.DIRTY_HEAD]!;
+  if (user === 0 || !(force || isDue(users[user * USER.WORDS + USER.DIRTY_DUE]!, tick))) {
+    user = header[HEADER.RETRY_HEAD]!;
+    if (user === 0 || !(force || isDue(users[user * USER.WORDS + USER.DIRTY_DUE]!, tick))) return 0;
+  }
+  const userAt = user * USER.WORDS;
+  const state = users[userAt + USER.STATE]!;
+  if ((state & USER_WIPING) !== 0) {
+    dirtyRemove(memory, user); // I2; queued again by the answer
+    return 0;
+  }
+  const wipe = (state & USER_WIPE) !== 0;
+  // A wipe waits for what was sent before it: failed and tried again, that would come after the wipe.
+  if (wipe && users[userAt + USER.IN_FLIGHT] !== 0) {
+    dirtyRemove(memory, user);
+    return 0;
+  }
+  if (walk.user !== user || walk.record === 0) {
+    walk.user = user;
+    walk.record = users[userAt + USER.FIRST_RECORD]!;
+  }
+  let record = walk.record;
+  let count = 0;
+  let rowAt = at + FLUSH.WORDS;
+  for (; record !== 0 && count < FLUSH_ROWS_MAX && steps > 0; steps--) {
+    const recordAt = record * RECORD.WORDS;
+    const meta = records[recordAt + RECORD.META]!;
+    if ((meta & (META_DIRTY | META_FLUSHING)) === META_DIRTY) {
+      out[rowAt + FLUSH_ROW.SLOT] = record;
+      writeEntry(memory, record, out, rowAt + FLUSH_ROW.ROW);
+      out[rowAt + FLUSH_ROW.ROW + ENTRY.META] = out[rowAt + FLUSH_ROW.ROW + ENTRY.META]! | (meta & META_DELETED);
+      out[rowAt + FLUSH_ROW.ROW + ROW.FINGERPRINT] = records[recordAt + RECORD.FINGERPRINT]!;
+      records[recordAt + RECORD.META] = (meta & ~META_DIRTY) | META_FLUSHING;
+      rowAt += FLUSH_ROW.WORDS;
+      count++;
+    }
+    record = records[recordAt + RECORD.NEXT_OF_USER]!;
+  }
+  walk.record = record;
+  users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! - count;
+  addInFlight(memory, user, count + (wipe ? 1 : 0));
+  // The end of the chain: what is dirty still is on its way as well, and queued again when answered.
+  if (record === 0 || users[userAt + USER.DIRTY_COUNT] === 0) {
+    walk.record = 0;
+    dirtyRemove(memory, user);
+  }
+  if (wipe) {
+    users[userAt + USER.STATE] = (users[userAt + USER.STATE]! & ~USER_WIPE) | USER_WIPING;
+  } else if (count === 0) {
+    return 0;
+  }
+  nextClock(memory);
+  out[at + FLUSH.KIND] = KIND_FLUSH | (wipe ? FLUSH_WIPE : 0);
+  out[at + FLUSH.USER_SLOT] = user;
+  out[at + FLUSH.USER_LO] = users[userAt + USER.ID_LO]!;
+  out[at + FLUSH.USER_HI] = users[userAt + USER.ID_HI]!;
+  out[at + FLUSH.VERSION] = users[userAt + USER.VERSION]!;
+  out[at + FLUSH.DELETED_VERSION] = users[userAt + USER.DELETED_VERSION]!;
+  out[at + FLUSH.CLOCK_LO] = header[HEADER.CLOCK_LO]!;
+  out[at + FLUSH.CLOCK_HI] = header[HEADER.CLOCK_HI]!;
+  out[at + FLUSH.COUNT] = count;
+  return rowAt - at;
+}
+
+/** Records of a chain that one answer looks at for tombstones to free. */
+const PRUNE_STEPS = 1024;
+
+/**
+ * Frees the tombstones that the store has confirmed, in the first PRUNE_STEPS records of the user. Deeper ones of
+ * a very large user stay (they are known to be absent) until the user is evicted: a walk would stop the shard.
+ */
+function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
+  const { records, users, header } = memory;
+  const userAt = user * USER.WORDS;
+  let previous = 0;
+  let freed = 0;
+  let record = users[userAt + USER.FIRST_RECORD]!;
+  for (let steps = PRUNE_STEPS; record !== 0 && steps > 0; steps--) {
+    const at = record * RECORD.WORDS;
+    const next = records[at + RECORD.NEXT_OF_USER]!;
+    if ((records[at + RECORD.META]! & (META_DELETED | META_DIRTY | META_FLUSHING)) === META_DELETED) {
+      if (previous === 0) users[userAt + USER.FIRST_RECORD] = next;
+      else records[previous * RECORD.WORDS + RECORD.NEXT_OF_USER] = next;
+      removeRecord(memory, record);
+      memory.freeRecord(record);
+      freed++;
+    } else {
+      previous = record;
+    }
+    record = next;
+  }
+  users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - freed;
+  if ((users[userAt + USER.STATE]! & USER_ACTIVE) === 0) {
+    header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! - freed;
+  }
+}
+
+/** See `Partition.flushed`. */
+export function flushed(
+  memory: SlabMemory,
+  walk: FlushWalk,
+  tick: number,
+  words: Int32Array,
+  at: number,
+  ok: boolean,
+  retryTick: number,
+): void {
+  const { records, users } = memory;
+  const user = words[at + FLUSHED.USER_SLOT]!;
+  const userAt = user * USER.WORDS;
+  const wipe = (words[at + FLUSHED.KIND]! & FLUSH_WIPE) !== 0;
+  const count = words[at + FLUSHED.COUNT]!;
+  const detached = (users[userAt + USER.STATE]! & USER_DETACHED) !== 0;
+  let tombstones = false;
+  for (let i = 0; i < count; i++) {
+    const slot = words[at + FLUSHED.WORDS + i]!;
+    const recordAt = slot * RECORD.WORDS;
+    const meta = records[recordAt + RECORD.META]! & ~META_FLUSHING;
+    records[recordAt + RECORD.META] = meta;
+    if (detached || (meta & META_DIRTY) !== 0) continue;
+    if (!ok) {
+      records[recordAt + RECORD.META] = meta | META_DIRTY;
+      users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! + 1;
+    } else if ((meta & META_DELETED) !== 0) {
+      tombstones = true;
+    }
+  }
+  if (wipe) {
+    const state = users[userAt + USER.STATE]! & ~USER_WIPING;
+    users[userAt + USER.STATE] = ok || detached ? state : state | USER_WIPE;
+  }
+  addInFlight(memory, user, -(count + (wipe ? 1 : 0)));
+  if (detached) {
+    resweep(memory, user);
+    return;
+  }
+  // A held user may be under a cursor's walk; its tombstones can wait.
+  if (tombstones && users[userAt + USER.HOLD] === 0) {
+    if (walk.user === user) walk.record = 0;
+    pruneTombstones(memory, user);
+  }
+  const state = users[userAt + USER.STATE]!;
+  const unsaved = users[userAt + USER.DIRTY_COUNT] !== 0 || (state & USER_WIPE) !== 0;
+  if (!unsaved || (state & USER_QUEUED) !== 0) return;
+  // What changed while it was on its way has waited already; what failed waits until the store may take it again.
+  dirtyAppend(memory, user, ok ? (tick + memory.options.flushDelayTicks) | 0 : retryTick, !ok);
+}

@@ -1,0 +1,186 @@
+/**
+ * The memory of one slab partition: where the regions of its SharedArrayBuffer lie, and the slots in them.
+ *
+ *     | header | users | records | user buckets | record buckets | watched users | mention window |
+ *
+ * Owner: the shard of the partition; nobody else reads or writes while it is attached.
+ *
+ * I1  Slots from FRESH on were never used; a used slot is live or in its free list, never both.
+ * I2  A free record has USER_SLOT 0, a free user has STATE 0.
+ * I3  RECORD_COUNT and USER_COUNT count the live slots, detached users and their records included.
+ */
+import { assert, LAYOUT_VERSION, layout, RECORD, USER } from './layout.js';
+import { MentionWindow } from './mention-window.js';
+import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
+import { WatchSet } from './watch-set.js';
+
+/** The head of a partition's memory. */
+export const HEADER = layout({
+  LAYOUT_VERSION: 1,
+  RECORDS_MAX: 1,
+  USERS_MAX: 1,
+  WATCHED_MAX: 1,
+  RECORD_COUNT: 1,
+  RECORD_FREE: 1, // head of the free list
+  RECORD_FRESH: 1, // first slot never used
+  USER_COUNT: 1,
+  USER_FREE: 1,
+  USER_FRESH: 1,
+  ACTIVE_NEWEST: 1, // LRU of active users
+  ACTIVE_OLDEST: 1,
+  PASSIVE_NEWEST: 1, // LRU of passive users
+  PASSIVE_OLDEST: 1,
+  PASSIVE_RECORDS: 1, // records of passive users
+  DIRTY_HEAD: 1, // users in order of their first change
+  DIRTY_TAIL: 1,
+  RETRY_HEAD: 1, // users whose last flush failed
+  RETRY_TAIL: 1,
+  DETACHED: 1, // users whose records are to be freed
+  CLOCK_LO: 1, // of the last flush, microseconds
+  CLOCK_HI: 1,
+  DIRTY_USERS: 1, // users queued or with writes on their way
+  EVICTED_USERS: 1, // counter, wraps
+  RESERVED: 8, // to a whole number of cache lines
+});
+assert(HEADER.WORDS === 32, `the header has ${HEADER.WORDS} words, not 32`);
+
+/** Slots are in the low bits of an index bucket; this many bits leave at least 7 for the tag. */
+export const SLOTS_MAX = (1 << 24) - 1;
+
+/** Smallest power of two of buckets with a load of at most 7/10. */
+function bucketsFor(slots: number): number {
+  let buckets = 16;
+  while (buckets * 7 < slots * 10) buckets *= 2;
+  return buckets;
+}
+
+/** All ones, as wide as the largest slot. */
+function slotMaskFor(slots: number): number {
+  let mask = 1;
+  while (mask < slots) mask = (mask << 1) | 1;
+  return mask;
+}
+
+/** Regions start at whole cache lines. */
+const LINE_WORDS = 16;
+function aligned(words: number): number {
+  return Math.ceil(words / LINE_WORDS) * LINE_WORDS;
+}
+
+/** Word offsets of the regions. */
+function regionsOf(options: PartitionOptions) {
+  const { recordsMax, usersMax, watchedMax } = options;
+  assert(recordsMax >= 1 && recordsMax <= SLOTS_MAX, `${recordsMax} records in a partition, not 1 to ${SLOTS_MAX}`);
+  assert(usersMax >= 1 && usersMax <= SLOTS_MAX, `${usersMax} users in a partition, not 1 to ${SLOTS_MAX}`);
+  const users = aligned(HEADER.WORDS);
+  const records = users + aligned((usersMax + 1) * USER.WORDS);
+  const userBuckets = records + aligned((recordsMax + 1) * RECORD.WORDS);
+  const recordBuckets = userBuckets + aligned(bucketsFor(usersMax));
+  const watched = recordBuckets + aligned(bucketsFor(recordsMax));
+  const mentions = watched + aligned(WatchSet.words(watchedMax));
+  const end = mentions + aligned(MentionWindow.WORDS);
+  return { users, records, userBuckets, recordBuckets, watched, mentions, end };
+}
+
+export function slabBytes(options: PartitionOptions): number {
+  return regionsOf(options).end * 4;
+}
+
+export class SlabMemory {
+  readonly header: Int32Array;
+  readonly users: Int32Array;
+  readonly records: Int32Array;
+  readonly userBuckets: Int32Array;
+  readonly recordBuckets: Int32Array;
+  readonly watched: WatchSet;
+  readonly mentions: MentionWindow;
+  /** Low bits of a bucket that are the slot; the others are the tag. */
+  readonly userSlotMask: number;
+  readonly recordSlotMask: number;
+
+  constructor(
+    readonly options: PartitionOptions,
+    memory: SharedArrayBuffer,
+  ) {
+    const regions = regionsOf(options);
+    assert(memory.byteLength === regions.end * 4, `partition of ${memory.byteLength} bytes, not ${regions.end * 4}`);
+    const view = (from: number, to: number) => new Int32Array(memory, from * 4, to - from);
+    this.header = view(0, HEADER.WORDS);
+    this.users = view(regions.users, regions.records);
+    this.records = view(regions.records, regions.userBuckets);
+    this.userBuckets = view(regions.userBuckets, regions.userBuckets + bucketsFor(options.usersMax));
+    this.recordBuckets = view(regions.recordBuckets, regions.recordBuckets + bucketsFor(options.recordsMax));
+    this.watched = new WatchSet(view(regions.watched, regions.watched + WatchSet.words(options.watchedMax)), options.watchedMax);
+    this.mentions = new MentionWindow(view(regions.mentions, regions.mentions + MentionWindow.WORDS));
+    this.userSlotMask = slotMaskFor(options.usersMax);
+    this.recordSlotMask = slotMaskFor(options.recordsMax);
+    if (this.header[HEADER.LAYOUT_VERSION] === 0) {
+      this.header[HEADER.LAYOUT_VERSION] = LAYOUT_VERSION;
+      this.header[HEADER.RECORDS_MAX] = options.recordsMax;
+      this.header[HEADER.USERS_MAX] = options.usersMax;
+      this.header[HEADER.WATCHED_MAX] = options.watchedMax;
+      this.header[HEADER.RECORD_FRESH] = 1;
+      this.header[HEADER.USER_FRESH] = 1;
+    }
+    const found = this.header[HEADER.LAYOUT_VERSION];
+    assert(found === LAYOUT_VERSION, `partition of layout version ${found}, not ${LAYOUT_VERSION}`);
+  }
+
+  get freeRecords(): number {
+    return this.options.recordsMax - this.header[HEADER.RECORD_COUNT]!;
+  }
+
+  get freeUsers(): number {
+    return this.options.usersMax - this.header[HEADER.USER_COUNT]!;
+  }
+
+  /** A record slot with undefined content but USER_SLOT, or 0 when all are in use. */
+  allocateRecord(user: UserSlot): RecordSlot {
+    const { header, records } = this;
+    let slot = header[HEADER.RECORD_FREE]!;
+    if (slot !== 0) {
+      header[HEADER.RECORD_FREE] = records[slot * RECORD.WORDS + RECORD.NEXT_OF_USER]!;
+    } else {
+      slot = header[HEADER.RECORD_FRESH]!;
+      if (slot > this.options.recordsMax) return 0;
+      header[HEADER.RECORD_FRESH] = slot + 1;
+    }
+    header[HEADER.RECORD_COUNT] = header[HEADER.RECORD_COUNT]! + 1;
+    records[slot * RECORD.WORDS + RECORD.USER_SLOT] = user;
+    return slot;
+  }
+
+  freeRecord(slot: RecordSlot): void {
+    const { header, records } = this;
+    const at = slot * RECORD.WORDS;
+    records[at + RECORD.USER_SLOT] = 0;
+    records[at + RECORD.META] = 0;
+    records[at + RECORD.NEXT_OF_USER] = header[HEADER.RECORD_FREE]!;
+    header[HEADER.RECORD_FREE] = slot;
+    header[HEADER.RECORD_COUNT] = header[HEADER.RECORD_COUNT]! - 1;
+  }
+
+  /** A user slot, all words 0, or 0 when all are in use. The caller sets STATE. */
+  allocateUser(): UserSlot {
+    const { header, users } = this;
+    let slot = header[HEADER.USER_FREE]!;
+    if (slot !== 0) {
+      header[HEADER.USER_FREE] = users[slot * USER.WORDS + USER.FIRST_RECORD]!;
+    } else {
+      slot = header[HEADER.USER_FRESH]!;
+      if (slot > this.options.usersMax) return 0;
+      header[HEADER.USER_FRESH] = slot + 1;
+    }
+    header[HEADER.USER_COUNT] = header[HEADER.USER_COUNT]! + 1;
+    users.fill(0, slot * USER.WORDS, (slot + 1) * USER.WORDS);
+    return slot;
+  }
+
+  freeUser(slot: UserSlot): void {
+    const { header, users } = this;
+    users.fill(0, slot * USER.WORDS, (slot + 1) * USER.WORDS);
+    users[slot * USER.WORDS + USER.FIRST_RECORD] = header[HEADER.USER_FREE]!;
+    header[HEADER.USER_FREE] = slot;
+    header[HEADER.USER_COUNT] = header[HEADER.USER_COUNT]! - 1;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * Records of a slab partition: made, changed, written out.
+ *
+ * I1  Each live record is in its user's chain once, and the user's RECORD_COUNT counts the chain.
+ * I2  The user's DIRTY_COUNT counts the records of the chain with META_DIRTY; a user with any is in a dirty queue,
+ *     or all its dirty records are also on their way (META_FLUSHING), and it is queued when they are answered.
+ */
+import {
+  META_DELETED,
+  META_DIRTY,
+  META_ENTRY_MASK,
+  META_TYPE_MASK,
+  RECORD,
+  USER,
+  USER_ACTIVE,
+  USER_QUEUED,
+} from './layout.js';
+import { ENTRY } from './messages.js';
+import type { RecordSlot, UserSlot } from './partition.js';
+import { insertRecord } from './slab-index.js';
+import { dirtyAppend } from './slab-lists.js';
+import { HEADER, type SlabMemory } from './slab-memory.js';
+
+/** An empty record at the head of the user's chain, indexed; 0 when no slot is free. */
+export function createRecord(
+  memory: SlabMemory,
+  hash: number,
+  user: UserSlot,
+  channelLo: number,
+  channelHi: number,
+  type: number,
+): RecordSlot {
+  const slot = memory.allocateRecord(user);
+  if (slot === 0) return 0;
+  const { records, users, header } = memory;
+  const at = slot * RECORD.WORDS;
+  const userAt = user * USER.WORDS;
+  records[at + RECORD.CHANNEL_LO] = channelLo;
+  records[at + RECORD.CHANNEL_HI] = channelHi;
+  records[at + RECORD.META] = type;
+  clearRecord(records, at);
+  records[at + RECORD.VERSION] = 0;
+  records[at + RECORD.NEXT_OF_USER] = users[userAt + USER.FIRST_RECORD]!;
+  users[userAt + USER.FIRST_RECORD] = slot;
+  users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! + 1;
+  if ((users[userAt + USER.STATE]! & USER_ACTIVE) === 0) {
+    header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! + 1;
+  }
+  insertRecord(memory, hash, slot);
+  return slot;
+}
+
+/** Everything that a reader can see of a record, but its key and version. */
+export function clearRecord(records: Int32Array, at: number): void {
+  records[at + RECORD.MESSAGE_LO] = 0;
+  records[at + RECORD.MESSAGE_HI] = 0;
+  records[at + RECORD.MENTION_COUNT] = 0;
+  records[at + RECORD.FINGERPRINT] = 0;
+  records[at + RECORD.PIN_LO] = 0;
+  records[at + RECORD.PIN_HI] = 0;
+  records[at + RECORD.META] = records[at + RECORD.META]! & ~(META_ENTRY_MASK & ~META_TYPE_MASK);
+}
+
+/** The record was changed: gives it the user's next version and sees that it will be written. */
+export function recordChanged(memory: SlabMemory, slot: RecordSlot, tick: number): void {
+  const { records, users } = memory;
+  const at = slot * RECORD.WORDS;
+  const user = records[at + RECORD.USER_SLOT]!;
+  const userAt = user * USER.WORDS;
+  const version = (users[userAt + USER.VERSION]! + 1) | 0;
+  users[userAt + USER.VERSION] = version;
+  records[at + RECORD.VERSION] = version;
+  const meta = records[at + RECORD.META]!;
+  if ((meta & META_DIRTY) !== 0) return;
+  records[at + RECORD.META] = meta | META_DIRTY;
+  users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! + 1;
+  if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
+    dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0, false);
+  }
+}
+
+/** See `Partition.writeEntry`. */
+export function writeEntry(memory: SlabMemory, slot: RecordSlot, out: Int32Array, at: number): void {
+  const { records } = memory;
+  const from = slot * RECORD.WORDS;
+  out[at + ENTRY.CHANNEL_LO] = records[from + RECORD.CHANNEL_LO]!;
+  out[at + ENTRY.CHANNEL_HI] = records[from + RECORD.CHANNEL_HI]!;
+  out[at + ENTRY.MESSAGE_LO] = records[from + RECORD.MESSAGE_LO]!;
+  out[at + ENTRY.MESSAGE_HI] = records[from + RECORD.MESSAGE_HI]!;
+  out[at + ENTRY.MENTION_COUNT] = records[from + RECORD.MENTION_COUNT]!;
+  out[at + ENTRY.META] = records[from + RECORD.META]! & META_ENTRY_MASK;
+  out[at + ENTRY.VERSION] = records[from + RECORD.VERSION]!;
+  out[at + ENTRY.PIN_LO] = records[from + RECORD.PIN_LO]!;
+  out[at + ENTRY.PIN_HI] = records[from + RECORD.PIN_HI]!;
+}
+
+/** The inverse, with what else a ROW holds: `ROW.FINGERPRINT` is right behind the entry. */
+export function readRow(memory: SlabMemory, slot: RecordSlot, words: Int32Array, from: number): void {
+  const { records } = memory;
+  const at = slot * RECORD.WORDS;
+  records[at + RECORD.MESSAGE_LO] = words[from + ENTRY.MESSAGE_LO]!;
+  records[at + RECORD.MESSAGE_HI] = words[from + ENTRY.MESSAGE_HI]!;
+  records[at + RECORD.MENTION_COUNT] = words[from + ENTRY.MENTION_COUNT]!;
+  records[at + RECORD.META] = words[from + ENTRY.META]! & META_ENTRY_MASK;
+  records[at + RECORD.VERSION] = words[from + ENTRY.VERSION]!;
+  records[at + RECORD.PIN_LO] = words[from + ENTRY.PIN_LO]!;
+  records[at + RECORD.PIN_HI] = words[from + ENTRY.PIN_HI]!;
+  records[at + RECORD.FINGERPRINT] = words[from + ENTRY.WORDS]!;
+}
+
+export function isDeleted(memory: SlabMemory, slot: RecordSlot): boolean {
+  return (memory.records[slot * RECORD.WORDS + RECORD.META]! & META_DELETED) !== 0;
+}

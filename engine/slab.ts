@@ -1,0 +1,466 @@
+/**
+ * The slab engine: a partition of read states in typed arrays over one SharedArrayBuffer.
+ *
+ * Nothing here allocates, throws (but for broken invariants) or waits; see partition.ts for what each call means,
+ * slab-memory.ts for the regions, slab-index.ts, slab-lists.ts, slab-records.ts, slab-space.ts and slab-flush.ts for
+ * the structures in them, slab-check.ts for their invariants in one walk.
+ */
+import { hashRecord, hashUser } from './hash.js';
+import {
+  assert,
+  META_TYPE_MASK,
+  RECORD,
+  USER,
+  USER_COMPLETE,
+  USER_KNOWN,
+  USER_LIVE,
+  USER_WATCHED,
+} from './layout.js';
+import {
+  BULK_ITEM,
+  ENTRY,
+  OP_ACK,
+  OP_ACK_BULK,
+  OP_BADGE,
+  OP_DELETE,
+  OP_DELETE_USER,
+  OP_GET,
+  OP_LIST,
+  OP_MENTION,
+  OP_PIN_ACK,
+  OP_SUBSCRIBE,
+  OP_UNSUBSCRIBE,
+  REPLY,
+  REPLY_CHANGED,
+  REPLY_ENTRY,
+  REQUEST,
+  REQUEST_WITH_ENTRY,
+  STATUS_BUSY,
+  STATUS_OK,
+  STATUS_UNKNOWN,
+} from './messages.js';
+import {
+  type Cursor,
+  type Engine,
+  OUTCOME_CURSOR,
+  OUTCOME_DONE,
+  OUTCOME_HELD,
+  OUTCOME_NEEDS_ROWS,
+  OUTCOME_NEEDS_SPACE,
+  OUTCOME_NEEDS_USER,
+  type Outcome,
+  type Partition,
+  type PartitionOptions,
+  type RecordSlot,
+  TOUCH_MAX,
+  type UserSlot,
+} from './partition.js';
+import { checkSlab } from './slab-check.js';
+import { SlabCursor } from './slab-cursor.js';
+import { FlushWalk, flushed, flushNext, nextDue } from './slab-flush.js';
+import { findRecord, findUser, insertUser } from './slab-index.js';
+import { detachUser, lruInsert, lruTouch } from './slab-lists.js';
+import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
+import {
+  ackRecord,
+  BULK_NEEDS_ROWS,
+  bulkMissing,
+  deleteRecord,
+  deleteUser,
+  isComplete,
+  isEmpty,
+  mentionRecord,
+  mentionStatus,
+  pinRecord,
+  replyHead,
+  replyWithRecord,
+  reviveRecord,
+} from './slab-operations.js';
+import { createRecord, isDeleted, readRow, writeEntry } from './slab-records.js';
+import { makeRoom, sweep } from './slab-space.js';
+
+export class SlabPartition implements Partition {
+  readonly memory: SlabMemory;
+  readonly changed = new Int32Array(128);
+  changedCount = 0;
+  changedUser: UserSlot = 0;
+  #tick = 0;
+  readonly #walk = new FlushWalk();
+
+  constructor(
+    readonly options: PartitionOptions,
+    memory: SharedArrayBuffer,
+  ) {
+    this.memory = new SlabMemory(options, memory);
+  }
+
+  get recordCount(): number {
+    return this.memory.header[HEADER.RECORD_COUNT]!;
+  }
+  get userCount(): number {
+    return this.memory.header[HEADER.USER_COUNT]!;
+  }
+  get dirtyUserCount(): number {
+    return this.memory.header[HEADER.DIRTY_USERS]!;
+  }
+  get evictedUserCount(): number {
+    return this.memory.header[HEADER.EVICTED_USERS]! >>> 0;
+  }
+  get freeRecordCount(): number {
+    return this.memory.freeRecords;
+  }
+
+  setTick(tick: number): void {
+    this.#tick = tick;
+  }
+
+  execute(hash: number, words: Int32Array, at: number, out: Int32Array, outAt: number, rowsKnown: boolean): Outcome {
+    const head = words[at + REQUEST.HEAD]!;
+    switch (head & 0xff) {
+      case OP_ACK:
+      case OP_MENTION:
+      case OP_GET:
+      case OP_PIN_ACK:
+      case OP_DELETE:
+        return this.#executeOnRecord(hash, head, words, at, out, outAt, rowsKnown);
+      case OP_ACK_BULK:
+        return this.#ackBulk(hash, words, at, out, outAt, rowsKnown);
+      case OP_SUBSCRIBE:
+      case OP_UNSUBSCRIBE:
+        return this.#watch(hash, head, words, at, out, outAt);
+      default:
+        return this.#executeOnUser(hash, head, words, at, out, outAt);
+    }
+  }
+
+  /** The operations on one entry. */
+  #executeOnRecord(
+    hash: number,
+    head: number,
+    words: Int32Array,
+    at: number,
+    out: Int32Array,
+    outAt: number,
+    rowsKnown: boolean,
+  ): Outcome {
+    const memory = this.memory;
+    const { records, users } = memory;
+    const userLo = words[at + REQUEST.USER_LO]!;
+    const userHi = words[at + REQUEST.USER_HI]!;
+    const channelLo = words[at + REQUEST.CHANNEL_LO]!;
+    const channelHi = words[at + REQUEST.CHANNEL_HI]!;
+    const type = (head >>> 8) & META_TYPE_MASK;
+    const requestId = words[at + REQUEST.REQUEST_ID]!;
+    const recordHash = hashRecord(hash, channelLo, channelHi, type);
+    const record = findRecord(memory, recordHash, userLo, userHi, channelLo, channelHi, type);
+    const user = record !== 0 ? records[record * RECORD.WORDS + RECORD.USER_SLOT]! : findUser(memory, hash, userLo, userHi);
+    if (user === 0) return OUTCOME_NEEDS_ROWS;
+    const userAt = user * USER.WORDS;
+    if (users[userAt + USER.HOLD] !== 0) return OUTCOME_HELD;
+    if (record === 0 && !rowsKnown && (users[userAt + USER.STATE]! & USER_COMPLETE) === 0) return OUTCOME_NEEDS_ROWS;
+    const op = head & 0xff;
+    const absent = record === 0 || isDeleted(memory, record);
+    this.changedCount = 0;
+
+    if (op === OP_MENTION) {
+      const status = mentionStatus(memory, absent ? 0 : record, words, at);
+      if (status !== STATUS_OK) {
+        if (absent) this.#replyWithoutRecord(head, requestId, status, 0, out, outAt);
+        else replyWithRecord(memory, record, head, requestId, status, 0, out, outAt);
+        return OUTCOME_DONE;
+      }
+      if (record === 0 && memory.freeRecords === 0) return OUTCOME_NEEDS_SPACE;
+      const target = absent
+        ? reviveRecord(memory, record, recordHash, user, channelLo, channelHi, type)
+        : record;
+      mentionRecord(memory, target, words, at, this.#tick);
+      this.#noteChange(user, target);
+      replyWithRecord(memory, target, head, requestId, STATUS_OK, REPLY_CHANGED, out, outAt);
+      return OUTCOME_DONE;
+    }
+
+    if (op === OP_ACK || op === OP_PIN_ACK) {
+      if (record === 0 && memory.freeRecords === 0) return OUTCOME_NEEDS_SPACE;
+      lruTouch(memory, user, this.#tick);
+      const target = absent
+        ? reviveRecord(memory, record, recordHash, user, channelLo, channelHi, type)
+        : record;
+      const lo = words[at + REQUEST.ARGUMENT_LO]!;
+      const hi = words[at + REQUEST.ARGUMENT_HI]!;
+      const changed =
+        op === OP_ACK
+          ? ackRecord(memory, target, absent, lo, hi, head, words, at + REQUEST.WORDS, this.#tick)
+          : pinRecord(memory, target, absent, lo, hi, this.#tick);
+      if (changed) this.#noteChange(user, target);
+      replyWithRecord(memory, target, head, requestId, STATUS_OK, changed ? REPLY_CHANGED : 0, out, outAt);
+      return OUTCOME_DONE;
+    }
+
+    lruTouch(memory, user, this.#tick);
+    if (op === OP_GET) {
+      if (absent) this.#replyWithoutRecord(head, requestId, STATUS_UNKNOWN, 0, out, outAt);
+      else replyWithRecord(memory, record, head | REQUEST_WITH_ENTRY, requestId, STATUS_OK, 0, out, outAt);
+      return OUTCOME_DONE;
+    }
+    if (!absent) {
+      deleteRecord(memory, record, this.#tick);
+      this.#noteChange(user, record);
+    }
+    const version = users[userAt + USER.VERSION]!;
+    this.#replyWithoutRecord(head, requestId, STATUS_OK, version, out, outAt);
+    if (!absent) out[outAt + REPLY.HEAD] = out[outAt + REPLY.HEAD]! | REPLY_CHANGED;
+    return OUTCOME_DONE;
+  }
+
+  #replyWithoutRecord(head: number, requestId: number, status: number, version: number, out: Int32Array, outAt: number): void {
+    out[outAt + REPLY.HEAD] = replyHead(head, status, 0);
+    out[outAt + REPLY.REQUEST_ID] = requestId;
+    out[outAt + REPLY.MENTION_COUNT] = 0;
+    out[outAt + REPLY.VERSION] = version;
+  }
+
+  #noteChange(user: UserSlot, record: RecordSlot): void {
+    this.changed[this.changedCount++] = record;
+    this.changedUser = user;
+  }
+
+  /** Lists and badges are for a cursor; only the deletion of a user is done here. */
+  #executeOnUser(hash: number, head: number, words: Int32Array, at: number, out: Int32Array, outAt: number): Outcome {
+    const memory = this.memory;
+    const op = head & 0xff;
+    const user = findUser(memory, hash, words[at + REQUEST.USER_LO]!, words[at + REQUEST.USER_HI]!);
+    if (user === 0) return op === OP_DELETE_USER ? OUTCOME_NEEDS_ROWS : OUTCOME_NEEDS_USER;
+    if (memory.users[user * USER.WORDS + USER.HOLD] !== 0) return OUTCOME_HELD;
+    if (op === OP_LIST || op === OP_BADGE) {
+      if (!isComplete(memory, user)) return OUTCOME_NEEDS_USER;
+      lruTouch(memory, user, this.#tick);
+      return OUTCOME_CURSOR;
+    }
+    if (op !== OP_DELETE_USER) throw new Error(`assertion failed: operation ${op} reached a partition`);
+    this.changedCount = 0;
+    let slot = user;
+    let flags = 0;
+    if (!isComplete(memory, user) || !isEmpty(memory, user)) {
+      slot = deleteUser(memory, hash, user, this.#tick);
+      if (slot === 0) return OUTCOME_NEEDS_SPACE;
+      if (this.#walk.user === user) this.#walk.record = 0;
+      flags = REPLY_CHANGED;
+      this.changedUser = slot;
+    }
+    lruTouch(memory, slot, this.#tick);
+    this.#replyWithoutRecord(head, words[at + REQUEST.REQUEST_ID]!, STATUS_OK, memory.users[slot * USER.WORDS + USER.VERSION]!, out, outAt);
+    out[outAt + REPLY.HEAD] = out[outAt + REPLY.HEAD]! | flags;
+    return OUTCOME_DONE;
+  }
+
+  #ackBulk(hash: number, words: Int32Array, at: number, out: Int32Array, outAt: number, rowsKnown: boolean): Outcome {
+    const memory = this.memory;
+    const head = words[at + REQUEST.HEAD]!;
+    const userLo = words[at + REQUEST.USER_LO]!;
+    const userHi = words[at + REQUEST.USER_HI]!;
+    const user = findUser(memory, hash, userLo, userHi);
+    if (user === 0) return OUTCOME_NEEDS_ROWS;
+    if (memory.users[user * USER.WORDS + USER.HOLD] !== 0) return OUTCOME_HELD;
+    const missing = bulkMissing(memory, hash, words, at, rowsKnown || isComplete(memory, user));
+    if (missing === BULK_NEEDS_ROWS) return OUTCOME_NEEDS_ROWS;
+    if (missing > memory.freeRecords) return OUTCOME_NEEDS_SPACE;
+    lruTouch(memory, user, this.#tick);
+    this.changedCount = 0;
+    const count = words[at + REQUEST.CHANNEL_LO]!;
+    for (let i = 0; i < count; i++) {
+      const item = at + REQUEST.WORDS + i * BULK_ITEM.WORDS;
+      const lo = words[item + BULK_ITEM.CHANNEL_LO]!;
+      const hi = words[item + BULK_ITEM.CHANNEL_HI]!;
+      const type = words[item + BULK_ITEM.TYPE]!;
+      const recordHash = hashRecord(hash, lo, hi, type);
+      const found = findRecord(memory, recordHash, userLo, userHi, lo, hi, type);
+      const absent = found === 0 || isDeleted(memory, found);
+      const record = absent ? reviveRecord(memory, found, recordHash, user, lo, hi, type) : found;
+      const messageLo = words[item + BULK_ITEM.MESSAGE_LO]!;
+      const messageHi = words[item + BULK_ITEM.MESSAGE_HI]!;
+      if (ackRecord(memory, record, absent, messageLo, messageHi, head & 0xff, words, 0, this.#tick)) {
+        this.#noteChange(user, record);
+      }
+      writeEntry(memory, record, out, outAt + REPLY.WORDS + i * ENTRY.WORDS);
+    }
+    const flags = REPLY_ENTRY | (this.changedCount > 0 ? REPLY_CHANGED : 0);
+    out[outAt + REPLY.HEAD] = replyHead(head, STATUS_OK, flags);
+    out[outAt + REPLY.REQUEST_ID] = words[at + REQUEST.REQUEST_ID]!;
+    out[outAt + REPLY.MENTION_COUNT] = count;
+    out[outAt + REPLY.VERSION] = memory.users[user * USER.WORDS + USER.VERSION]!;
+    return OUTCOME_DONE;
+  }
+
+  /** Needs no residency, and passes by whoever waits: what is announced begins with the next change. */
+  #watch(hash: number, head: number, words: Int32Array, at: number, out: Int32Array, outAt: number): Outcome {
+    const { watched, users } = this.memory;
+    const lo = words[at + REQUEST.USER_LO]!;
+    const hi = words[at + REQUEST.USER_HI]!;
+    const wanted = (head & 0xff) === OP_SUBSCRIBE;
+    const done = wanted ? watched.add(lo, hi) : true;
+    if (!wanted) watched.delete(lo, hi);
+    const user = findUser(this.memory, hash, lo, hi);
+    if (user !== 0 && done) {
+      const state = user * USER.WORDS + USER.STATE;
+      users[state] = wanted ? users[state]! | USER_WATCHED : users[state]! & ~USER_WATCHED;
+    }
+    this.#replyWithoutRecord(head, words[at + REQUEST.REQUEST_ID]!, done ? STATUS_OK : STATUS_BUSY, 0, out, outAt);
+    return OUTCOME_DONE;
+  }
+
+  findUser(hash: number, lo: number, hi: number): UserSlot {
+    return findUser(this.memory, hash, lo, hi);
+  }
+
+  admitUser(hash: number, lo: number, hi: number): UserSlot {
+    const memory = this.memory;
+    const found = findUser(memory, hash, lo, hi);
+    if (found !== 0) return found;
+    const user = memory.allocateUser();
+    if (user === 0) return 0;
+    const at = user * USER.WORDS;
+    memory.users[at + USER.ID_LO] = lo;
+    memory.users[at + USER.ID_HI] = hi;
+    memory.users[at + USER.STATE] = USER_LIVE | (memory.watched.has(lo, hi) ? USER_WATCHED : 0);
+    insertUser(memory, hash, user);
+    lruInsert(memory, user, this.#tick);
+    return user;
+  }
+
+  setHold(user: UserSlot, hold: number): void {
+    this.memory.users[user * USER.WORDS + USER.HOLD] = hold;
+  }
+  holdOf(user: UserSlot): number {
+    return this.memory.users[user * USER.WORDS + USER.HOLD]!;
+  }
+  isWatched(user: UserSlot): boolean {
+    return (this.memory.users[user * USER.WORDS + USER.STATE]! & USER_WATCHED) !== 0;
+  }
+  isComplete(user: UserSlot): boolean {
+    return isComplete(this.memory, user);
+  }
+
+  dropIfEmpty(user: UserSlot): void {
+    const { users } = this.memory;
+    const at = user * USER.WORDS;
+    const isBare = users[at + USER.RECORD_COUNT] === 0 && (users[at + USER.STATE]! & USER_KNOWN) === 0;
+    if (!isBare) return;
+    detachUser(this.memory, user);
+    sweep(this.memory, 1);
+  }
+
+  applyUserRow(user: UserSlot, version: number, deletedVersion: number): void {
+    const { users } = this.memory;
+    const at = user * USER.WORDS;
+    if ((users[at + USER.STATE]! & USER_KNOWN) !== 0) return;
+    users[at + USER.VERSION] = version;
+    users[at + USER.DELETED_VERSION] = deletedVersion;
+    users[at + USER.STATE] = users[at + USER.STATE]! | USER_KNOWN;
+  }
+
+  versionOf(user: UserSlot): number {
+    return this.memory.users[user * USER.WORDS + USER.VERSION]! >>> 0;
+  }
+  deletedVersionOf(user: UserSlot): number {
+    return this.memory.users[user * USER.WORDS + USER.DELETED_VERSION]! >>> 0;
+  }
+
+  insertRow(user: UserSlot, words: Int32Array, at: number): boolean {
+    const memory = this.memory;
+    const userAt = user * USER.WORDS;
+    const userLo = memory.users[userAt + USER.ID_LO]!;
+    const userHi = memory.users[userAt + USER.ID_HI]!;
+    const lo = words[at + ENTRY.CHANNEL_LO]!;
+    const hi = words[at + ENTRY.CHANNEL_HI]!;
+    const type = words[at + ENTRY.META]! & META_TYPE_MASK;
+    const hash = hashRecord(hashUser(userLo, userHi), lo, hi, type);
+    if (findRecord(memory, hash, userLo, userHi, lo, hi, type) !== 0) return true;
+    const record = createRecord(memory, hash, user, lo, hi, type);
+    if (record === 0) return false;
+    readRow(memory, record, words, at);
+    return true;
+  }
+
+  markComplete(user: UserSlot): void {
+    const state = user * USER.WORDS + USER.STATE;
+    this.memory.users[state] = this.memory.users[state]! | USER_COMPLETE;
+  }
+
+  writeEntry(record: RecordSlot, out: Int32Array, at: number): void {
+    writeEntry(this.memory, record, out, at);
+  }
+
+  makeRoom(records: number, forMention: boolean): boolean {
+    return makeRoom(this.memory, records, forMention, this.#tick);
+  }
+  sweep(steps: number): boolean {
+    return sweep(this.memory, steps);
+  }
+  flushNext(out: Int32Array, at: number, steps: number, force: boolean): number {
+    return flushNext(this.memory, this.#walk, this.#tick, out, at, steps, force);
+  }
+  nextDue(): number {
+    return nextDue(this.memory);
+  }
+  flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
+    flushed(this.memory, this.#walk, this.#tick, words, at, ok, retryTick);
+  }
+  createCursor(): Cursor {
+    return new SlabCursor(this.memory);
+  }
+  check(): void {
+    checkSlab(this.memory);
+  }
+}
+
+const batchHashes = new Int32Array(TOUCH_MAX);
+const batchSlots = new Int32Array(TOUCH_MAX);
+
+/** What the touches add up to; read by nobody, but stored so that the loads are not removed as dead. */
+let touched = 0;
+
+/**
+ * Loads what a batch will need in three rounds: buckets, records, users. Within a round the loads do not depend on
+ * each other, so the processor has many cache misses under way at once instead of one after the other.
+ */
+function touch(partitions: readonly Partition[], hashes: Int32Array, words: Int32Array, ats: Int32Array, count: number): void {
+  assert(count <= TOUCH_MAX, `touch of ${count} operations, at most ${TOUCH_MAX}`);
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    const at = ats[i]!;
+    const { recordBuckets } = (partitions[i] as SlabPartition).memory;
+    const type = (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK;
+    const hash = hashRecord(hashes[i]!, words[at + REQUEST.CHANNEL_LO]!, words[at + REQUEST.CHANNEL_HI]!, type);
+    batchHashes[i] = hash;
+    sum += recordBuckets[hash & (recordBuckets.length - 1)]!;
+  }
+  for (let i = 0; i < count; i++) {
+    const { recordBuckets, records, recordSlotMask } = (partitions[i] as SlabPartition).memory;
+    const mask = recordBuckets.length - 1;
+    const hash = batchHashes[i]!;
+    let bucket = hash & mask;
+    let word = recordBuckets[bucket]!;
+    while (word !== 0 && ((word ^ hash) & ~recordSlotMask) !== 0) {
+      bucket = (bucket + 1) & mask;
+      word = recordBuckets[bucket]!;
+    }
+    const slot = word & recordSlotMask;
+    batchSlots[i] = slot;
+    sum += records[slot * RECORD.WORDS]! + records[slot * RECORD.WORDS + RECORD.VERSION]!;
+  }
+  for (let i = 0; i < count; i++) {
+    const { records, users } = (partitions[i] as SlabPartition).memory;
+    sum += users[records[batchSlots[i]! * RECORD.WORDS + RECORD.USER_SLOT]! * USER.WORDS]!;
+  }
+  touched ^= sum;
+}
+
+export const slab: Engine = {
+  name: 'slab',
+  sharedBytes: slabBytes,
+  attach(options, memory) {
+    assert(memory !== null, 'a slab partition needs memory');
+    return new SlabPartition(options, memory);
+  },
+  touch,
+};

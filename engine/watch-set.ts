@@ -1,0 +1,90 @@
+/**
+ * A bounded set of user ids in shared memory: those whose changes are announced.
+ *
+ *     | count | lo hi | lo hi | ...     both words 0 = empty bucket
+ *
+ * I1  Every member is reachable from its home bucket without crossing an empty one.
+ * I2  At most half of the buckets are used, so every probe ends.
+ */
+import { hashUser } from './hash.js';
+import { assert } from './layout.js';
+
+const COUNT = 0;
+const BUCKETS = 1;
+const BUCKET_WORDS = 2;
+
+export class WatchSet {
+  readonly #words: Int32Array;
+  readonly #max: number;
+  readonly #mask: number;
+
+  static #buckets(max: number): number {
+    let buckets = 2;
+    while (buckets < max * 2) buckets *= 2;
+    return buckets;
+  }
+
+  /** Words of memory for a set of up to `max` users. */
+  static words(max: number): number {
+    return BUCKETS + WatchSet.#buckets(max) * BUCKET_WORDS;
+  }
+
+  constructor(words: Int32Array, max: number) {
+    assert(words.length === WatchSet.words(max), `watch set of ${words.length} words for ${max} users`);
+    this.#words = words;
+    this.#max = max;
+    this.#mask = WatchSet.#buckets(max) - 1;
+  }
+
+  get size(): number {
+    return this.#words[COUNT]!;
+  }
+
+  /** Position of the member, or of the empty bucket that ends its probe. */
+  #probe(lo: number, hi: number): number {
+    const words = this.#words;
+    for (let bucket = hashUser(lo, hi) & this.#mask; ; bucket = (bucket + 1) & this.#mask) {
+      const at = BUCKETS + bucket * BUCKET_WORDS;
+      if ((words[at]! | words[at + 1]!) === 0) return at;
+      if (words[at] === lo && words[at + 1] === hi) return at;
+    }
+  }
+
+  has(lo: number, hi: number): boolean {
+    if (this.size === 0) return false;
+    const at = this.#probe(lo, hi);
+    return (this.#words[at]! | this.#words[at + 1]!) !== 0;
+  }
+
+  /** False if the set is full. */
+  add(lo: number, hi: number): boolean {
+    const words = this.#words;
+    const at = this.#probe(lo, hi);
+    if ((words[at]! | words[at + 1]!) !== 0) return true;
+    if (this.size >= this.#max) return false;
+    words[at] = lo;
+    words[at + 1] = hi;
+    words[COUNT] = this.size + 1;
+    return true;
+  }
+
+  delete(lo: number, hi: number): void {
+    const words = this.#words;
+    const at = this.#probe(lo, hi);
+    if ((words[at]! | words[at + 1]!) === 0) return;
+    // Backward shift: whoever probed past the hole moves into it, so that I1 holds without tombstones.
+    let hole = (at - BUCKETS) / BUCKET_WORDS;
+    for (let bucket = (hole + 1) & this.#mask; ; bucket = (bucket + 1) & this.#mask) {
+      const from = BUCKETS + bucket * BUCKET_WORDS;
+      if ((words[from]! | words[from + 1]!) === 0) break;
+      const home = hashUser(words[from]!, words[from + 1]!) & this.#mask;
+      if (((bucket - home) & this.#mask) < ((bucket - hole) & this.#mask)) continue;
+      words[BUCKETS + hole * BUCKET_WORDS] = words[from]!;
+      words[BUCKETS + hole * BUCKET_WORDS + 1] = words[from + 1]!;
+      hole = bucket;
+    }
+    words[BUCKETS + hole * BUCKET_WORDS] = 0;
+    words[BUCKETS + hole * BUCKET_WORDS + 1] = 0;
+    words[COUNT] = this.size - 1;
+  }
+}
