@@ -1,0 +1,58 @@
+/**
+ * Counters that worker threads keep in shared memory and the front reads for `/metrics`.
+ *
+ * One Float64 a field, one block a thread; only the thread writes its block. A reader may see one counter a
+ * little ahead of another. Counters only grow; gauges are the last value.
+ */
+import { layout } from '../engine/layout.js';
+import { OP_MAX } from '../engine/messages.js';
+
+/** Of one shard thread. */
+export const SHARD_STATS = layout({
+  OPERATIONS: OP_MAX + 1, // counters by OP_*
+  HITS: 1, // operations answered without the store
+  MISSES: 1, // operations that waited for a load
+  BUSY: 1, // operations answered busy
+  STORE_UNAVAILABLE: 1, // operations answered store_unavailable
+  BATCHES: 1,
+  EVENTS: 1,
+  LOADS: 1, // queries sent to the persister
+  LOAD_FAILURES: 1,
+  LOADED_ROWS: 1,
+  FLUSH_GROUPS: 1, // groups confirmed
+  FLUSHED_ROWS: 1, // rows confirmed
+  FLUSH_FAILURES: 1, // groups that came back with an error
+  EVICTED_USERS: 1,
+  RECORDS: 1, // gauge
+  USERS: 1, // gauge
+  DIRTY_USERS: 1, // gauge
+  RECORDS_MAX: 1, // gauge: capacity
+  PARKED: 1, // gauge: operations waiting for a load, a task or room
+  GC_COUNT: 1,
+  GC_PAUSE_SUM_MS: 1,
+  GC_PAUSE_MAX_MS: 1, // gauge: the longest since the thread started
+  HEAP_USED_BYTES: 1, // gauge
+});
+
+/** Of the persister thread. */
+export const PERSISTER_STATS = layout({
+  LOADS: 1,
+  LOAD_FAILURES: 1,
+  LOADED_ROWS: 1,
+  WRITE_BATCHES: 1, // calls of the store's write
+  WRITTEN_GROUPS: 1,
+  WRITTEN_ROWS: 1,
+  WRITE_FAILURES: 1, // groups
+  LOADS_IN_FLIGHT: 1, // gauge
+  WRITES_IN_FLIGHT: 1, // gauge: groups
+  LOAD_SECONDS_SUM: 1,
+  WRITE_SECONDS_SUM: 1,
+  GC_COUNT: 1,
+  GC_PAUSE_SUM_MS: 1,
+  GC_PAUSE_MAX_MS: 1,
+  HEAP_USED_BYTES: 1,
+});
+
+export function createStats(table: { readonly WORDS: number }): SharedArrayBuffer {
+  return new SharedArrayBuffer(table.WORDS * Float64Array.BYTES_PER_ELEMENT);
+}

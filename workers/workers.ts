@@ -1,0 +1,60 @@
+/**
+ * What the gateway sees of the worker threads: a place to put operations, a place where answers come from, and
+ * the counters. `startWorkers` (supervisor.ts) makes the real one.
+ */
+
+export interface WorkersOptions {
+  /** Shard threads, 1 to `partitions`. */
+  readonly shards: number;
+  /** A power of two, 1 to 256. */
+  readonly partitions: number;
+  /** Records of all partitions together. */
+  readonly capacity: number;
+  readonly engine: 'slab' | 'heap';
+  /** `lmdb:DIR` or `memory:` */
+  readonly store: string;
+  readonly flushDelayMs: number;
+  readonly ackOrder: 'forward' | 'last-write';
+  /** A load that takes longer is answered with store_unavailable. */
+  readonly loadTimeoutMs: number;
+  /** An operation that waits longer for room is answered busy. */
+  readonly roomTimeoutMs: number;
+  /** Operations that may wait in one shard for loads and room; more are answered busy. */
+  readonly parkedMax: number;
+  /** Users that may be subscribed to, all together. */
+  readonly watchedUsersMax: number;
+}
+
+/**
+ * A place for one operation in the ring of the shard that owns the user. Use: `const at = port.reserve(...)`;
+ * if it is not -1, write `words[at .. at + length)` = ROUTED words, then the operation; `port.commit(length)`.
+ */
+export interface FrontPort {
+  /** Ring words of the last `reserve`. */
+  readonly words: Int32Array;
+  /** @param length  in words, ROUTED included. @returns position in `words`, or -1: the ring is full (busy) */
+  reserve(userHash: number, length: number): number;
+  commit(length: number): void;
+  /** Makes what was committed visible and wakes shards: once for a frame or a turn, not for each operation. */
+  publish(): void;
+  /**
+   * Called (on the front's event loop) for each answer or event: ANSWERED words, then REPLY or EVENT words.
+   * The words are valid only during the call. After the last of a run comes `onDrained`, to send what was gathered.
+   */
+  onAnswer: (words: Int32Array, at: number, length: number) => void;
+  onDrained: () => void;
+}
+
+export interface Workers {
+  readonly port: FrontPort;
+  /** One block each, laid out by SHARD_STATS. */
+  readonly shardStats: readonly Float64Array[];
+  /** PERSISTER_STATS. */
+  readonly persisterStats: Float64Array;
+  /** Filled words of each shard's request ring, for metrics. */
+  ringWords(): readonly { shard: number; requests: number; answers: number; capacity: number }[];
+  /** A worker that ended by itself; the front logs it and exits with an error. */
+  onFailure: (error: Error) => void;
+  /** Answers what is in flight, flushes everything to the store, ends the threads. Rejects if not all could be flushed. */
+  stop(): Promise<void>;
+}
