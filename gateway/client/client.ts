@@ -1,0 +1,325 @@
+/**
+ * The client of Tidemark: read states over one WebSocket, with the binary protocol.
+ *
+ * Calls of one tick travel in one frame. Calls about one user take effect in the order in which they are made.
+ *
+ * What is repeated by itself, when the connection is lost before the answer or the service is busy:
+ * - `get`, `list`, `badge`, `ping`: they change nothing.
+ * - `ack` and `ackBulk` without `manual`, `pinAck`: the mark only moves forward, so a second time does nothing, or
+ *   what the same call would have done if it had arrived a little later.
+ * - `mention` with a `messageId`: the service knows the message again and does not count twice.
+ * Not repeated, because a second time could undo what others did since:
+ * - `ack` with `manual`: it could move a mark back that was moved forward since.
+ * - `delete`, `deleteUser`: they could delete what was created since.
+ * And `mention` without a `messageId` is not repeated, because it could count twice.
+ * These fail with `disconnected`, `busy` or `store_unavailable`; with the last two nothing was done.
+ * A service that was started with `--ack-order last-write` lets every ack move backwards: use `repeatAcks: false`.
+ */
+import { STATUS_DUPLICATE, STATUS_SUPPRESSED, STATUS_UNKNOWN } from '../../engine/messages.js';
+import {
+  type AckOptions,
+  type BulkAck,
+  type ChangeEvent,
+  encodeAck,
+  encodeAckBulk,
+  encodeBadge,
+  encodeDelete,
+  encodeDeleteUser,
+  encodeGet,
+  encodeList,
+  encodeMention,
+  encodePinAck,
+  encodePing,
+  encodeSubscribe,
+  encodeUnsubscribe,
+  type ReadState,
+} from './codec.js';
+import { invalid, TidemarkError } from './errors.js';
+import { type Answer, Session } from './session.js';
+import { type Listener, Subscription } from './subscription.js';
+import type { WebSocketConstructor } from './transport.js';
+
+export interface ClientOptions {
+  /** `http://127.0.0.1:4040`, or the stream itself, `ws://…/v1/stream`. */
+  url: string;
+  token?: string;
+  /** A constructor like that of the package `ws`. Default: the platform's own, else `ws` if it is installed. */
+  webSocket?: WebSocketConstructor;
+  /** From a call to its answer, tries included. Default 10,000. */
+  timeoutMs?: number;
+  /** Largest frame that is sent, as the service allows. Default 65,536. */
+  frameBytesMax?: number;
+  /** Operations sent and not answered. Default 16,384; more wait here. */
+  inFlightMax?: number;
+  /** Operations waiting or in flight; one more fails with `busy`. Default 131,072. */
+  callsMax?: number;
+  /** Tries of one call. Default 5. */
+  triesMax?: number;
+  /** First and longest pause before connecting again; doubles in between, with jitter. Default 100 and 10,000. */
+  reconnectMinMs?: number;
+  reconnectMaxMs?: number;
+  /** Repeat acks, see above. Default true. */
+  repeatAcks?: boolean;
+  /** Events kept for a slow reader of a subscription before it gets a `gap`. Default 10,000. */
+  eventsMax?: number;
+}
+
+export interface ListResult {
+  /** By channel id, then type. */
+  entries: ReadState[];
+  /** Only what changed since the version that was given. */
+  partial: boolean;
+  /** For the next `since`. */
+  version: number;
+}
+
+export interface Badge {
+  mentionCount: number;
+  /** Entries with mentions. */
+  unreadMentionChannels: number;
+}
+
+export interface MentionOptions {
+  /** Makes a retry harmless, and spares those who have read the message. */
+  messageId?: string;
+  type?: number;
+}
+
+export interface MentionResult {
+  applied: number;
+  suppressed: number;
+  duplicates: number;
+  /** Users for whom it failed. */
+  failed: string[];
+}
+
+const MENTION_USERS_MAX = 10_000;
+const RESUBSCRIBE_MS = 500;
+
+export class TidemarkClient {
+  readonly #session: Session;
+  readonly #repeatAcks: boolean;
+  readonly #eventsMax: number;
+  readonly #subscriptions = new Map<string, Set<Subscription>>();
+
+  constructor(options: ClientOptions) {
+    const { url, token, webSocket } = options;
+    this.#repeatAcks = options.repeatAcks ?? true;
+    this.#eventsMax = options.eventsMax ?? 10_000;
+    this.#session = new Session(
+      {
+        url,
+        token,
+        webSocket,
+        timeoutMs: options.timeoutMs ?? 10_000,
+        frameBytesMax: options.frameBytesMax ?? 65_536,
+        inFlightMax: options.inFlightMax ?? 16_384,
+        callsMax: options.callsMax ?? 131_072,
+        triesMax: options.triesMax ?? 5,
+        reconnectMinMs: options.reconnectMinMs ?? 100,
+        reconnectMaxMs: options.reconnectMaxMs ?? 10_000,
+      },
+      (event) => this.#deliver(event),
+      (again) => this.#subscribeAgain(again),
+      () => this.#subscriptions.size > 0,
+    );
+  }
+
+  get connected(): boolean {
+    return this.#session.connected;
+  }
+
+  /**
+   * Moves the tide mark of one channel forward and sets its mentions, to 0 unless `mentionCount` is given.
+   * @returns the entry after the call, also when nothing changed
+   * @throws TidemarkError `busy` (retry after `retryAfterMs`), `invalid_request` (names the field)
+   * O(1); one round trip; safe to retry unless `manual`.
+   */
+  async ack(
+    userId: string,
+    channelId: string,
+    messageId: string,
+    options: AckOptions = {},
+  ): Promise<ReadState> {
+    const words = encodeAck(0, userId, channelId, messageId, options);
+    return entryOf(await this.#session.submit(words, this.#repeatAcks && options.manual !== true));
+  }
+
+  /**
+   * Acks up to 100 channels of one user, all or none.
+   * @returns the entries after the call, in the order of the items
+   * O(items); one round trip; safe to retry.
+   */
+  async ackBulk(userId: string, items: readonly BulkAck[]): Promise<ReadState[]> {
+    return (await this.#session.submit(encodeAckBulk(0, userId, items), this.#repeatAcks)).entries;
+  }
+
+  /**
+   * Adds one mention for each user in the set; one operation for each travels.
+   * @param userIds  1 to 10,000; one that comes twice counts once
+   * @returns who was counted, and who was not; throws only if it failed for all
+   * Safe to retry with a `messageId`; without one each call counts.
+   */
+  async mention(
+    channelId: string,
+    userIds: readonly string[],
+    options: MentionOptions = {},
+  ): Promise<MentionResult> {
+    if (userIds.length < 1 || userIds.length > MENTION_USERS_MAX)
+      throw invalid('user_ids', `has ${userIds.length} users, and not 1 to ${MENTION_USERS_MAX}`);
+    const { messageId, type } = options;
+    const users = [...new Set(userIds)];
+    const operations = users.map((userId) => encodeMention(0, channelId, userId, messageId, type));
+    const answers = await Promise.allSettled(
+      operations.map((words) => this.#session.submit(words, messageId !== undefined)),
+    );
+    const result: MentionResult = { applied: 0, suppressed: 0, duplicates: 0, failed: [] };
+    answers.forEach((answer, index) => {
+      if (answer.status === 'rejected') result.failed.push(users[index]!);
+      else if (answer.value.status === STATUS_SUPPRESSED) result.suppressed++;
+      else if (answer.value.status === STATUS_DUPLICATE) result.duplicates++;
+      else result.applied++;
+    });
+    const [first] = answers;
+    if (result.failed.length === users.length && first?.status === 'rejected') throw first.reason;
+    return result;
+  }
+
+  /** Records that the pins of a channel were seen. Moves forward only. Safe to retry. */
+  async pinAck(
+    userId: string,
+    channelId: string,
+    lastPinTimestamp: Date | number,
+    type = 0,
+  ): Promise<ReadState> {
+    const words = encodePinAck(0, userId, channelId, lastPinTimestamp, type);
+    return entryOf(await this.#session.submit(words, this.#repeatAcks));
+  }
+
+  /** @returns the entry, or null if there is none */
+  async get(userId: string, channelId: string, type = 0): Promise<ReadState | null> {
+    const answer = await this.#session.submit(encodeGet(0, userId, channelId, type), true);
+    return answer.status === STATUS_UNKNOWN ? null : entryOf(answer);
+  }
+
+  /** All entries of a user, however many; with `since`, what changed after that version if the service can tell. */
+  async list(userId: string, options: { since?: number } = {}): Promise<ListResult> {
+    const { entries, partial, version } = await this.#session.submit(
+      encodeList(0, userId, options.since),
+      true,
+    );
+    return { entries, partial, version };
+  }
+
+  /** Mentions of a user over all entries. */
+  async badge(userId: string): Promise<Badge> {
+    const { mentionCount, version } = await this.#session.submit(encodeBadge(0, userId), true);
+    return { mentionCount, unreadMentionChannels: version };
+  }
+
+  /** Removes an entry, also one that is not there. Not repeated by itself. */
+  async delete(userId: string, channelId: string, type = 0): Promise<void> {
+    await this.#session.submit(encodeDelete(0, userId, channelId, type), false);
+  }
+
+  /** Removes all entries of a user. Not repeated by itself. */
+  async deleteUser(userId: string): Promise<void> {
+    await this.#session.submit(encodeDeleteUser(0, userId), false);
+  }
+
+  /** One round trip that touches nothing. */
+  async ping(): Promise<void> {
+    await this.#session.submit(encodePing(0), true);
+  }
+
+  /**
+   * Each change of these users from now on, in version order for each user: to the listener, or to whoever iterates
+   * over what this returns. After a lost connection it subscribes again by itself and delivers a `gap`.
+   */
+  async subscribe(userIds: readonly string[], listener?: Listener): Promise<Subscription> {
+    const users = [...new Set(userIds)];
+    const operations = users.map((userId) => encodeSubscribe(0, userId));
+    const subscription = new Subscription(users, listener, this.#eventsMax, (ended) =>
+      this.#unsubscribe(ended),
+    );
+    for (const userId of users) {
+      const holders = this.#subscriptions.get(userId);
+      if (holders === undefined) this.#subscriptions.set(userId, new Set([subscription]));
+      else holders.add(subscription);
+    }
+    try {
+      await Promise.all(operations.map((words) => this.#session.submit(words, true)));
+    } catch (error) {
+      subscription.end();
+      this.#release(subscription);
+      throw error;
+    }
+    return subscription;
+  }
+
+  /** Ends all connections; calls without an answer fail with `closed`, iterators of events end. */
+  close(): void {
+    this.#session.close();
+    for (const holders of this.#subscriptions.values()) for (const holder of holders) holder.end();
+    this.#subscriptions.clear();
+  }
+
+  #deliver(event: ChangeEvent): void {
+    const holders = this.#subscriptions.get(event.userId);
+    if (holders !== undefined) for (const holder of holders) holder.deliver(event);
+  }
+
+  /** @returns users that nobody of this client holds any more */
+  #release(subscription: Subscription): string[] {
+    const released: string[] = [];
+    for (const userId of subscription.userIds) {
+      const holders = this.#subscriptions.get(userId);
+      if (holders === undefined || !holders.delete(subscription) || holders.size > 0) continue;
+      this.#subscriptions.delete(userId);
+      released.push(userId);
+    }
+    return released;
+  }
+
+  async #unsubscribe(subscription: Subscription): Promise<void> {
+    const released = this.#release(subscription);
+    // Without a connection there is nothing to end: the next one asks only for what is held then.
+    if (!this.#session.connected) return;
+    await Promise.all(
+      released.map((userId) => this.#session.submit(encodeUnsubscribe(0, userId), false).catch(forgetLost)),
+    );
+  }
+
+  #subscribeAgain(again: boolean): void {
+    if (!again || this.#subscriptions.size === 0) return;
+    const held = new Set<Subscription>();
+    const confirmed = [...this.#subscriptions].map(([userId, holders]) => {
+      for (const holder of holders) held.add(holder);
+      return this.#session.submit(encodeSubscribe(0, userId), false, true);
+    });
+    // Told when all are confirmed: what changes after that comes as an event, so a list then misses nothing.
+    Promise.all(confirmed).then(
+      () => {
+        for (const holder of held) holder.deliver({ event: 'gap', userIds: [...holder.userIds] });
+      },
+      () => {
+        // Lost again: the next connection begins anew. Refused: once more on this one.
+        if (!this.#session.connected) return;
+        setTimeout(() => this.#session.connected && this.#subscribeAgain(true), RESUBSCRIBE_MS);
+      },
+    );
+  }
+}
+
+/** A connection that was lost has ended the subscription too. */
+function forgetLost(error: unknown): void {
+  if (!(error instanceof TidemarkError) || (error.code !== 'disconnected' && error.code !== 'closed'))
+    throw error;
+}
+
+function entryOf(answer: Answer): ReadState {
+  const entry = answer.entries[0];
+  if (entry === undefined)
+    throw new TidemarkError('protocol', `an answer with status ${answer.status} has no entry`);
+  return entry;
+}

@@ -1,0 +1,74 @@
+/** What a subscriber holds: a bounded buffer of events, read by a callback or as an async iterator. */
+import type { ChangeEvent } from './codec.js';
+
+/**
+ * `gap`: events of these users may be missing before this one (the connection was lost, or the reader was too slow).
+ * `list` with the last version that was seen brings back what was missed.
+ */
+export type TidemarkEvent = ChangeEvent | { event: 'gap'; userIds: string[] };
+
+export type Listener = (event: TidemarkEvent) => void;
+
+export class Subscription implements AsyncIterable<TidemarkEvent> {
+  readonly userIds: readonly string[];
+  readonly #listener: Listener | undefined;
+  readonly #bufferMax: number;
+  readonly #onEnd: (subscription: Subscription) => Promise<void>;
+  #buffer: TidemarkEvent[] = [];
+  #waiting: ((result: IteratorResult<TidemarkEvent>) => void)[] = [];
+  #ended = false;
+
+  constructor(
+    userIds: readonly string[],
+    listener: Listener | undefined,
+    bufferMax: number,
+    onEnd: (subscription: Subscription) => Promise<void>,
+  ) {
+    this.userIds = userIds;
+    this.#listener = listener;
+    this.#bufferMax = bufferMax;
+    this.#onEnd = onEnd;
+  }
+
+  /** Ends the iterators, and the subscription of the users that no other one of this client holds. */
+  async unsubscribe(): Promise<void> {
+    if (this.#ended) return;
+    this.end();
+    await this.#onEnd(this);
+  }
+
+  /** For the client: hands an event on. */
+  deliver(event: TidemarkEvent): void {
+    if (this.#ended) return;
+    if (this.#listener !== undefined) {
+      this.#listener(event);
+      return;
+    }
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) waiting({ done: false, value: event });
+    else if (this.#buffer.length < this.#bufferMax) this.#buffer.push(event);
+    else this.#buffer = [{ event: 'gap', userIds: [...this.userIds] }];
+  }
+
+  /** For the client: nothing more will come. */
+  end(): void {
+    this.#ended = true;
+    for (const waiting of this.#waiting) waiting({ done: true, value: undefined });
+    this.#waiting = [];
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<TidemarkEvent> {
+    return {
+      next: () => {
+        const event = this.#buffer.shift();
+        if (event !== undefined) return Promise.resolve({ done: false, value: event });
+        if (this.#ended) return Promise.resolve({ done: true, value: undefined });
+        return new Promise((resolve) => this.#waiting.push(resolve));
+      },
+      return: async () => {
+        await this.unsubscribe();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+}
