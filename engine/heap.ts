@@ -1,0 +1,211 @@
+/**
+ * The heap engine: a partition as a Map of users with Maps of records, all plain linked objects. It does exactly
+ * what the slab engine does, to compare with: the same answers, flushes and evictions, and all of it in the
+ * garbage collector's sight.
+ *
+ * I1  A user is in one LRU list. A dirty user is in one dirty queue, or has groups in flight whose answers queue it.
+ * I2  A record that is dirty and not in flight is in its user's list of dirty records, once; no other record is.
+ * I3  A record in flight keeps its slot until it is answered, whatever happens to it.
+ * I4  While a wipe is on its way nothing else of that user is sent.
+ */
+import { checkHeap } from './heap-check.js';
+import { HeapCursor } from './heap-cursor.js';
+import type { HeapUser } from './heap-objects.js';
+import { HeapOperations } from './heap-operations.js';
+import { splitHigh, splitLow } from './ids.js';
+import { assert } from './layout.js';
+import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
+import { type Cursor, type Engine, NO_DUE, type Partition } from './partition.js';
+
+/** Users looked at in one call of `makeRoom`. */
+const CANDIDATES_MAX = 64;
+/** Passive users keep this share of the records (1/16) before active ones go. */
+const PASSIVE_SHARE_SHIFT = 4;
+
+export class HeapPartition extends HeapOperations implements Partition {
+  #clock = 0;
+
+  /**
+   * Passive users go first for a mention as long as there are any, and otherwise while they hold more than their
+   * share. Who cannot go yet moves to the newest end, so that the next call looks at others; if it is dirty, it is
+   * flushed at once and goes when that is confirmed, unless it is touched before.
+   */
+  makeRoom(records: number, forMention: boolean): boolean {
+    if (records > this.options.recordsMax) return false;
+    const share = this.options.recordsMax >>> PASSIVE_SHARE_SHIFT;
+    let passiveLeft = this.passive.userCount;
+    let activeLeft = this.active.userCount;
+    for (let left = CANDIDATES_MAX; this.freeRecordCount < records || !this.hasFreeUser; left--) {
+      if (left === 0) return false;
+      const passiveFirst = forMention || this.passive.recordCount > share || activeLeft === 0;
+      if (passiveLeft > 0 && passiveFirst) {
+        passiveLeft--;
+        this.#considerEviction(this.passive.oldest!);
+      } else if (activeLeft > 0 && !(forMention && this.passive.userCount > 0)) {
+        activeLeft--;
+        this.#considerEviction(this.active.oldest!);
+      } else if (passiveLeft > 0) {
+        passiveLeft--;
+        this.#considerEviction(this.passive.oldest!);
+      } else return false;
+    }
+    return true;
+  }
+
+  #considerEviction(user: HeapUser): void {
+    if (user.hold === 0 && !user.dirty) {
+      this.#evict(user);
+      return;
+    }
+    user.list.remove(user);
+    user.list.append(user);
+    if (user.hold !== 0) return;
+    user.evicting = true;
+    if (user.queue !== this.pending) return; // on its way, urgent already, or waits for its turn to try again
+    this.pending.remove(user);
+    this.urgent.insert(user, this.tick);
+  }
+
+  #evict(user: HeapUser): void {
+    user.forEach((record) => {
+      this.freeRecord(record);
+    });
+    this.removeUser(user);
+    this.evictedUserCount++;
+  }
+
+  /** Evicted and deleted users leave nothing behind. */
+  sweep(_steps: number): boolean {
+    return false;
+  }
+
+  #nextQueued(): HeapUser | null {
+    if (this.urgent.head !== null) return this.urgent.head;
+    const pending = this.pending.head;
+    const retry = this.retries.head;
+    if (pending === null || retry === null) return pending ?? retry;
+    return ((pending.due - retry.due) | 0) <= 0 ? pending : retry;
+  }
+
+  nextDue(): number {
+    const user = this.#nextQueued();
+    if (user === null) return NO_DUE;
+    return user.due === NO_DUE ? NO_DUE - 1 : user.due;
+  }
+
+  flushNext(out: Int32Array, at: number, steps: number, force: boolean): number {
+    for (; steps > 0; steps--) {
+      const user = this.#nextQueued();
+      if (user === null || !(force || ((user.due - this.tick) | 0) <= 0)) return 0;
+      if (!user.wiping && (user.wipe || user.firstDirty !== null))
+        return this.#flushGroup(user, out, at, steps);
+      // All that is dirty waits for an answer, which queues the user again.
+      user.queue!.remove(user);
+      user.overdue = true;
+    }
+    return 0;
+  }
+
+  #flushGroup(user: HeapUser, out: Int32Array, at: number, steps: number): number {
+    this.#clock = Math.max(Date.now() * 1000, this.#clock + 1);
+    const rowsMax = Math.min(steps, FLUSH_ROWS_MAX);
+    let rowAt = at + FLUSH.WORDS;
+    let count = 0;
+    while (count < rowsMax) {
+      const record = user.shiftDirty();
+      if (record === null) break;
+      record.dirty = false;
+      record.inFlight = true;
+      out[rowAt + FLUSH_ROW.SLOT] = record.slot;
+      record.writeRow(out, rowAt + FLUSH_ROW.ROW);
+      rowAt += FLUSH_ROW.WORDS;
+      count++;
+    }
+    out[at + FLUSH.KIND] = KIND_FLUSH | (user.wipe ? FLUSH_WIPE : 0);
+    out[at + FLUSH.USER_SLOT] = user.slot;
+    out[at + FLUSH.USER_LO] = user.lo;
+    out[at + FLUSH.USER_HI] = user.hi;
+    out[at + FLUSH.VERSION] = user.version;
+    out[at + FLUSH.DELETED_VERSION] = user.deletedVersion;
+    out[at + FLUSH.CLOCK_LO] = splitLow(this.#clock);
+    out[at + FLUSH.CLOCK_HI] = splitHigh(this.#clock);
+    out[at + FLUSH.COUNT] = count;
+    user.dirtyCount -= count;
+    user.groupsInFlight++;
+    user.wiping = user.wipe;
+    user.wipe = false;
+    if (user.wiping || user.firstDirty === null) {
+      user.queue!.remove(user);
+      user.overdue = user.dirtyCount > 0;
+    }
+    return rowAt - at;
+  }
+
+  flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
+    const slot = words[at + FLUSHED.USER_SLOT]!;
+    const user = this.users[slot] ?? null;
+    assert(
+      user !== null && user.groupsInFlight > 0,
+      `answer to a flush of user ${slot}, who has none on its way`,
+    );
+    user.groupsInFlight--;
+    if ((words[at + FLUSHED.KIND]! & FLUSH_WIPE) !== 0) {
+      user.wiping = false;
+      user.wipe ||= !ok;
+    }
+    const count = words[at + FLUSHED.COUNT]!;
+    for (let i = 0; i < count; i++) this.#rowFlushed(user, words[at + FLUSHED.WORDS + i]!, ok);
+    if (user.dirtyCount > 0 || user.wipe) {
+      this.#queueAgain(user, ok ? this.tick : retryTick, ok);
+    } else if (user.groupsInFlight === 0) {
+      user.dirty = false;
+      user.overdue = false;
+      this.dirtyUserCount--;
+      if (user.evicting && user.hold === 0) this.#evict(user);
+    }
+  }
+
+  #rowFlushed(user: HeapUser, slot: number, ok: boolean): void {
+    const record = this.records[slot] ?? null;
+    assert(
+      record?.user === user && record.inFlight,
+      `answer to a flush of record ${slot}, which is not on its way`,
+    );
+    record.inFlight = false;
+    if (!ok && !record.dirty) {
+      record.dirty = true;
+      user.dirtyCount++;
+    }
+    if (record.dirty) user.pushDirty(record);
+    else if (record.deleted) {
+      // A load for the held user may bring the deleted row back, read before it was gone.
+      if (user.hold === 0) this.freeRecord(record);
+      else user.keptTombstones++;
+    }
+  }
+
+  /** What failed waits for its retry, what was due and had to wait is due now; the rest keeps its time. */
+  #queueAgain(user: HeapUser, due: number, ok: boolean): void {
+    if (user.queue !== null) {
+      if ((ok && !user.overdue) || ((user.due - due) | 0) <= 0) return;
+      user.queue.remove(user);
+    }
+    user.overdue = false;
+    this.retries.insert(user, due);
+  }
+
+  createCursor(): Cursor {
+    return new HeapCursor(this.users);
+  }
+
+  check(): void {
+    checkHeap(this);
+  }
+}
+
+export const heap: Engine = {
+  name: 'heap',
+  sharedBytes: () => 0,
+  attach: (options) => new HeapPartition(options),
+  touch: () => {}, // looking all up ahead costs more than the cache misses that it would overlap
+};
