@@ -98,7 +98,10 @@ assert(
  */
 export const LOADS_MAX = 64;
 
-/** Rows in one call of the store's `write`; a group counts its user row, too. See stores/lmdb.ts for the figures. */
+/**
+ * Rows in one call of the store's `write`; a group counts its user row, too. LMDB (stores/lmdb.ts) gains little from
+ * more: 4,096 groups of one row are written at 31,000 rows/s in 133 ms, 10,000 at 32,000 rows/s in 316 ms.
+ */
 export const BATCH_ROWS_MAX = 8192;
 
 /** Rows of one shard that are taken and not answered: a batch being written, and the next one. */

@@ -14,6 +14,17 @@
  *     what follows of the same user in the same call then fails with it, so that no gap comes about.
  * I4  `write` resolves when the data is synced (no noSync, no overlappingSync).
  *
+ * Measured (2 cores of an AMD EPYC, Node 20, ext4, 100,000 users of 50 rows, 490 to 720 MB; user rows not counted):
+ *
+ *     rows in one write          100    1,000    4,096    8,192   10,000   20,000
+ *     1 random row a group    12,000   19,000   31,000   34,000   32,000   32,000 rows/s
+ *       written to the disk     11.2      9.2      7.4      6.7      6.5      5.9 kB a row
+ *       takes                      8       52      133      241      316      629 ms
+ *     10 rows a group         27,000  102,000  122,000  158,000  142,000  207,000 rows/s
+ *
+ * 44,000 loads/s of users with 50 rows, 180,000 loads/s of one row; beside writes without a pause 31,000 loads/s,
+ * the slowest 21 ms. Dropping a user of 100,000 rows takes 120 ms and holds the event loop for up to 40 ms.
+ *
  * The memory map begins at MAP_BYTES of address space and lmdb-js doubles it when the data outgrow it, so that the
  * disk is the limit (ENOSPC). LMDB says EIO, not ENOSPC, when a write was cut short.
  */
@@ -48,8 +59,18 @@ const ROW_KEY_TYPE = 16;
 /** Address space of the memory map at first. Costs nothing until it is used, and spares remaps while it grows. */
 const MAP_BYTES = 2 ** 34;
 
+/**
+ * Free pages that a transaction reads from the free list, and that it keeps at hand for the next. They are no part
+ * of lmdb-js's documentation. Without them each transaction sorts the whole free list: with 70,000 free pages (a user
+ * of 100,000 rows was dropped) one of 100 rows took 57 ms of processor time, with them 3 ms.
+ */
+const FREE_PAGES = { maxFreeSpaceToLoad: 20_000, maxFreeSpaceToRetain: 10_000 };
+
 /** Keys that a wipe collects before other work gets its turn: about 1 ms. */
 const WIPE_SLICE_ROWS = 1024;
+
+/** Groups whose user rows are read before other work gets its turn: about 1 ms. */
+const SLICE_GROUPS = 512;
 
 /**
  * A commit that has not ended by now has met a disk that hangs, or a transaction that could not begin, which
@@ -90,6 +111,7 @@ export class LmdbStore implements Store {
         keyEncoding: 'binary',
         encoding: 'binary',
         overlappingSync: false,
+        ...FREE_PAGES,
         // Otherwise a commit that fails leaves a rejected promise that nobody can catch.
         eventTurnBatching: false,
       });
@@ -252,7 +274,7 @@ export class LmdbStore implements Store {
       db.resetReadTxn(); // the versions that are compared are those of the last commit
       const doomed: Uint8Array[] = [];
       for (const group of groups) if (group.wipe) await this.#collectRows(group, doomed);
-      const userRows = this.#userRows(groups);
+      const userRows = await this.#userRows(groups);
       const words = groups.reduce((sum, { count }) => sum + count * VALUE_WORDS, 0);
       if (this.#values.length < words) this.#values = new Int32Array(words * 2);
       return await this.#committed(
@@ -283,20 +305,21 @@ export class LmdbStore implements Store {
   }
 
   /** The user rows of the groups, one after the other: the versions of group and store, whichever is higher (I2). */
-  #userRows(groups: readonly WriteGroup[]): Int32Array {
+  async #userRows(groups: readonly WriteGroup[]): Promise<Int32Array> {
     const userRows = new Int32Array(groups.length * STORED_USER.WORDS);
-    groups.forEach((group, index) => {
-      const at = index * STORED_USER.WORDS;
-      const before =
-        index > 0 && compareUsers(groups[index - 1]!, group) === 0
-          ? {
-              version: userRows[at - STORED_USER.WORDS + STORED_USER.VERSION]!,
-              deletedVersion: userRows[at - STORED_USER.WORDS + STORED_USER.DELETED_VERSION]!,
-            }
-          : this.#userRow(group.userLo, group.userHi);
-      userRows[at + STORED_USER.VERSION] = Math.max(before.version, group.version);
-      userRows[at + STORED_USER.DELETED_VERSION] = Math.max(before.deletedVersion, group.deletedVersion);
-    });
+    let row: UserRow = { version: 0, deletedVersion: 0 };
+    for (const [index, group] of groups.entries()) {
+      if (index % SLICE_GROUPS === SLICE_GROUPS - 1) await setImmediate();
+      if (index === 0 || compareUsers(groups[index - 1]!, group) !== 0) {
+        row = this.#userRow(group.userLo, group.userHi);
+      }
+      row = {
+        version: Math.max(row.version, group.version),
+        deletedVersion: Math.max(row.deletedVersion, group.deletedVersion),
+      };
+      userRows[index * STORED_USER.WORDS + STORED_USER.VERSION] = row.version;
+      userRows[index * STORED_USER.WORDS + STORED_USER.DELETED_VERSION] = row.deletedVersion;
+    }
     return userRows;
   }
 
