@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { LmdbStore } from '../../workers/stores/lmdb.js';
+import { createFaults, FAULTS, MemoryStore } from '../../workers/stores/memory.js';
+import { createStore } from '../../workers/stores/open.js';
+
+describe('createStore', () => {
+  it('knows lmdb: and memory:', () => {
+    expect(createStore('lmdb:./data/store')).toBeInstanceOf(LmdbStore);
+    expect(createStore('memory:')).toBeInstanceOf(MemoryStore);
+  });
+
+  it('sets the faults of memory:', () => {
+    const faults = createFaults();
+    createStore('memory:?load_delay_ms=20&write_error_permille=500&load_hang=1', faults);
+    const words = new Int32Array(faults);
+    expect(words[FAULTS.LOAD_DELAY_MS]).toBe(20);
+    expect(words[FAULTS.WRITE_ERROR_PERMILLE]).toBe(500);
+    expect(words[FAULTS.LOAD_HANG]).toBe(1);
+    expect(words[FAULTS.WRITE_HANG]).toBe(0);
+  });
+
+  it.each(['', 'lmdb', 'lmdb:', './data', 'memory', 'memory:x', 'redis://host', 'cassandra://host/k'])(
+    'refuses %j and names it',
+    (text) => {
+      expect(() => createStore(text)).toThrow(`--store=${text} is no store. Allowed are lmdb:DIRECTORY`);
+    },
+  );
+
+  it.each([
+    ['memory:?slow=1', 'memory: has no fault "slow". It has load_delay_ms,'],
+    ['memory:?loads=1', 'memory: has no fault "loads"'],
+    ['memory:?words=1', 'memory: has no fault "words"'],
+    ['memory:?load_delay_ms=-1', 'memory: load_delay_ms=-1 is not a whole number from 0'],
+    ['memory:?load_delay_ms=', 'memory: load_delay_ms= is not a whole number'],
+    ['memory:?load_delay_ms=1.5', 'memory: load_delay_ms=1.5 is not'],
+  ])('refuses %j', (text, message) => {
+    expect(() => createStore(text)).toThrow(message);
+  });
+});
