@@ -9,10 +9,12 @@
  * Measured against the bare echo, 2 KB frames of 64 operations, 2-core EPYC shared by both sides, Node 20:
  * see `measureClients` in `bench-wire.ts`.
  */
-import { build, type Histogram } from 'hdr-histogram-js';
+import type { Histogram } from 'hdr-histogram-js';
 import { assert } from '../engine/layout.js';
 import { ENTRY, OP_ACK_BULK, OP_LIST, REPLY, REPLY_ENTRY, REPLY_MORE, REQUEST } from '../engine/messages.js';
+import { nowUs, sleep, yieldToEvents } from './clock.js';
 import type { RawSocket } from './raw-socket.js';
+import { createHistogram } from './run-stats.js';
 
 const RING = 1 << 16;
 const STATUSES = 16;
@@ -35,15 +37,6 @@ export interface BlastResult {
   statuses: number[];
   /** Latencies of whole frames in microseconds; from the intended send time in open loop. */
   latencyUs: Histogram;
-}
-
-export function createHistogram(): Histogram {
-  return build({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: 3_600_000_000,
-    numberOfSignificantValueDigits: 3,
-    useWebAssembly: false,
-  });
 }
 
 export class FrameBlaster {
@@ -109,7 +102,7 @@ export class FrameBlaster {
       for (const socket of sockets) socket.uncork();
       const waitMs = (startUs + sent * intervalUs - nowUs()) / 1000;
       if (waitMs > 1.5) await sleep(waitMs - 1);
-      else await new Promise((resolve) => setImmediate(resolve));
+      else await yieldToEvents();
       if (this.#failed !== undefined) throw this.#failed;
     }
     await this.#drain();
@@ -209,12 +202,4 @@ export class FrameBlaster {
       at = next;
     }
   };
-}
-
-export function nowUs(): number {
-  return performance.now() * 1000;
-}
-
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

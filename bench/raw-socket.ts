@@ -51,6 +51,7 @@ export class RawSocket {
   #words = new Int32Array(1 << 15);
   #wordBytes = new Uint8Array(this.#words.buffer);
   #closed = false;
+  #corked = false;
 
   private constructor(socket: Socket, frameWords: number) {
     this.#socket = socket;
@@ -177,11 +178,15 @@ export class RawSocket {
     this.#socket.write(bytes.subarray(start, HEADER_BYTES + payload), () => this.#freeFrames.push(frame));
   }
 
-  /** Groups the writes of a tick into one system call. */
+  /** Groups what is sent until `uncork` into one system call. */
   cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
     this.#socket.cork();
   }
   uncork(): void {
+    if (!this.#corked) return;
+    this.#corked = false;
     this.#socket.uncork();
   }
 

@@ -1,0 +1,75 @@
+/** The options that say which service a load tool talks to, and how; shared by replay and load. */
+import { readFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+export interface TargetOptions {
+  url: URL;
+  tokenFile?: string;
+  protocol: 'bin' | 'http';
+  connections?: number;
+  json?: string;
+}
+
+export function addTargetOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--url <url>', 'the service')
+        .argParser(parseUrl)
+        .default(new URL('http://127.0.0.1:4040'), 'http://127.0.0.1:4040'),
+    )
+    .option('--token-file <file>', 'file with the token of the service')
+    .addOption(
+      new Option('--protocol <protocol>', 'WebSocket binary frames, or one HTTP request for each operation')
+        .choices(['bin', 'http'])
+        .default('bin'),
+    )
+    .option('--connections <count>', 'connections (default: 8, with HTTP 64)', wholeNumber(1, 4096))
+    .option('--json <file>', 'write the result as JSON');
+}
+
+export async function readToken(file: string | undefined): Promise<string | undefined> {
+  return file === undefined ? undefined : (await readFile(file, 'utf8')).trim();
+}
+
+export function connectionCount(options: TargetOptions): number {
+  return options.connections ?? (options.protocol === 'bin' ? 8 : 64);
+}
+
+function parseUrl(text: string): URL {
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol))
+    throw new InvalidArgumentError('Not an http or https URL.');
+  return new URL(text);
+}
+
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`Not a whole number from ${least} to ${most}.`);
+    return value;
+  };
+}
+
+export function decimal(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+(\.\d+)?$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`Not a number from ${least} to ${most}.`);
+    return value;
+  };
+}
+
+/** `max`, or a positive number. */
+export function rateOrMax(text: string): number {
+  if (text === 'max') return Number.POSITIVE_INFINITY;
+  return decimal(0.001, 1e9)(text);
+}
+
+const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `500ms`, `30s`, `10m`, `1h`, in milliseconds. */
+export function durationMs(text: string): number {
+  const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
+  if (found === null) throw new InvalidArgumentError('Not a duration such as 500ms, 30s, 10m or 1h.');
+  return Number(found[1]) * UNITS_MS[found[2]!]!;
+}
