@@ -91,7 +91,7 @@ export abstract class HeapOperations extends HeapSpace {
     }
     if (needsAll) {
       if (!user.complete) return OUTCOME_NEEDS_USER;
-      this.touchUser(user, true);
+      this.touchUser(user);
       return OUTCOME_CURSOR;
     }
     const absentIsKnown = rowsKnown || user.complete;
@@ -151,13 +151,13 @@ export abstract class HeapOperations extends HeapSpace {
     const live = found === null || found.deleted ? null : found;
 
     if (op === OP_GET) {
-      this.touchUser(user, true);
+      this.touchUser(user);
       return live === null
         ? this.#reply(op, STATUS_UNKNOWN, 0, null, 0, out, outAt)
         : this.#reply(op, STATUS_OK, REPLY_ENTRY, live, 0, out, outAt);
     }
     if (op === OP_DELETE) {
-      this.touchUser(user, true);
+      this.touchUser(user);
       if (live !== null) this.#deleteRecord(user, live);
       return this.#reply(op, STATUS_OK, live === null ? 0 : REPLY_CHANGED, null, user.version, out, outAt);
     }
@@ -168,12 +168,12 @@ export abstract class HeapOperations extends HeapSpace {
     if (op === OP_MENTION) {
       const status = this.#mentionStatus(user, live, lo, hi, type, argumentLo, argumentHi);
       if (status !== STATUS_OK) {
-        this.touchUser(user, false);
         return this.#reply(op, status, live === null ? 0 : withEntry, live, 0, out, outAt);
       }
     }
     if (found === null && this.freeRecordCount === 0) return OUTCOME_NEEDS_SPACE;
-    this.touchUser(user, op !== OP_MENTION);
+    if (op === OP_MENTION) user.evicting = false;
+    else this.touchUser(user);
     const record = live ?? this.#revive(user, found, hash, lo, hi, type);
     const fresh = live === null;
     let isChanged = true;
@@ -283,7 +283,7 @@ export abstract class HeapOperations extends HeapSpace {
 
   /** What is on its way keeps its slot as a tombstone; all else goes at once, and the store is told to wipe. */
   #deleteUser(user: HeapUser, out: Int32Array, outAt: number): Outcome {
-    this.touchUser(user, true);
+    this.touchUser(user);
     if (user.complete && user.liveCount === 0) {
       return this.#reply(OP_DELETE_USER, STATUS_OK, 0, null, user.version, out, outAt);
     }
@@ -326,7 +326,7 @@ export abstract class HeapOperations extends HeapSpace {
     if (missing > this.freeRecordCount && this.#distinctMissing(user, words, at) > this.freeRecordCount) {
       return OUTCOME_NEEDS_SPACE;
     }
-    this.touchUser(user, true);
+    this.touchUser(user);
     for (let i = 0; i < count; i++) {
       this.#ackItem(
         user,

@@ -185,14 +185,14 @@ export abstract class HeapSpace {
     this.freeRecordSlots.push(record.slot);
   }
 
-  /** The user asked for something itself (`active`) or was mentioned: to the newest end of its list. */
-  protected touchUser(user: HeapUser, active: boolean): void {
+  /** The user asked for something itself: to the newest end of the active list, unless it moved a moment ago. */
+  protected touchUser(user: HeapUser): void {
     user.evicting = false;
-    const list = active ? this.active : user.list;
-    if (user.list === list && user.touched === this.tick) return;
+    const isActive = user.list === this.active;
+    if (isActive && ((this.tick - user.touched) | 0) < this.options.touchTicks) return;
     user.touched = this.tick;
     user.list.remove(user);
-    list.append(user);
+    this.active.append(user);
   }
 
   /** The user has something to write, in `flushDelayTicks` at the latest. */

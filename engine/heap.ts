@@ -15,7 +15,7 @@ import { HeapOperations } from './heap-operations.js';
 import { splitHigh, splitLow } from './ids.js';
 import { assert } from './layout.js';
 import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
-import { type Cursor, type Engine, NO_DUE, type Partition } from './partition.js';
+import { type Cursor, type Engine, NO_DUE, type Partition, type UserSlot } from './partition.js';
 
 /** Users looked at in one call of `makeRoom`. */
 const CANDIDATES_MAX = 64;
@@ -61,9 +61,20 @@ export class HeapPartition extends HeapOperations implements Partition {
     user.list.append(user);
     if (user.hold !== 0) return;
     user.evicting = true;
-    if (user.queue !== this.pending) return; // on its way, urgent already, or waits for its turn to try again
+    this.#makeUrgent(user);
+  }
+
+  /** Unless it is on its way, urgent already, or waits for its turn to try again. */
+  #makeUrgent(user: HeapUser): void {
+    if (user.queue !== this.pending) return;
     this.pending.remove(user);
     this.urgent.insert(user, this.tick);
+  }
+
+  hurry(slot: UserSlot): boolean {
+    const user = this.userAt(slot);
+    this.#makeUrgent(user);
+    return !user.dirty;
   }
 
   #evict(user: HeapUser): void {

@@ -1,0 +1,544 @@
+/**
+ * Plays the shard around one real partition: loads what it lacks, makes room, flushes, and compares every answer
+ * with the model. What takes time in reality (loads, lists, flushes) is done a piece at a time between other things.
+ */
+import { expect } from 'vitest';
+import { hashUser } from '../../engine/hash.js';
+import { META_DELETED } from '../../engine/layout.js';
+import {
+  ENTRY,
+  FLUSH,
+  FLUSH_ROW,
+  FLUSH_WIPE,
+  FLUSHED,
+  KIND_FLUSHED,
+  LIST_PART_ENTRIES,
+  OP_ACK_BULK,
+  OP_BADGE,
+  OP_DELETE_USER,
+  OP_GET,
+  OP_LIST,
+  OP_MENTION,
+  REPLY,
+  REPLY_CHANGED,
+  REPLY_ENTRY,
+  REPLY_WORDS_MAX,
+  REQUEST_WITH_ENTRY,
+  ROW,
+  STORE_WORDS_MAX,
+} from '../../engine/messages.js';
+import {
+  type Cursor,
+  type Engine,
+  NO_DUE,
+  OUTCOME_CURSOR,
+  OUTCOME_DONE,
+  OUTCOME_HELD,
+  OUTCOME_NEEDS_ROWS,
+  OUTCOME_NEEDS_SPACE,
+  OUTCOME_NEEDS_USER,
+  type Partition,
+  type PartitionOptions,
+  type UserSlot,
+} from '../../engine/partition.js';
+import { FakeStore, flushClock, type Snapshot } from './fake-store.js';
+import {
+  decodeEntry,
+  encode,
+  joinId,
+  keyOf,
+  type ModelEntry,
+  type Operation,
+  PartitionModel,
+} from './partition-model.js';
+
+/** Seeded randomness (mulberry32). */
+export class Random {
+  #state: number;
+  constructor(seed: number) {
+    this.#state = seed | 0;
+  }
+  /** 0 to `below` - 1. */
+  next(below: number): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  }
+  chance(percent: number): boolean {
+    return this.next(100) < percent;
+  }
+  pick<T>(from: readonly T[]): T {
+    return from[this.next(from.length)]!;
+  }
+}
+
+/** Users that are held, and why. */
+interface Load {
+  readonly user: UserSlot;
+  readonly id: bigint;
+  readonly all: boolean;
+  readonly keys: string[];
+  readonly waiting: Operation[];
+  /** Taken when the load was asked for, or when it is answered: a store may do either. */
+  snapshot: Snapshot | null;
+  rows: Int32Array[] | null;
+  attempts: number;
+}
+interface Listing {
+  readonly user: UserSlot;
+  readonly id: bigint;
+  readonly operation: Operation;
+  readonly waiting: Operation[];
+  readonly cursor: Cursor;
+  readonly expected: ModelEntry[];
+  readonly mentions: number;
+  readonly mentioned: number;
+  collected: boolean;
+}
+
+const BUSY_ATTEMPTS = 4;
+const HOLD_LOAD = 1;
+const HOLD_LISTING = 2;
+
+function hashOf(id: bigint): [number, number, number] {
+  const lo = Number(id & 0xffffffffn) | 0;
+  const hi = Number(id >> 32n);
+  return [hashUser(lo, hi), lo, hi];
+}
+
+export class PartitionHarness {
+  readonly model: PartitionModel;
+  readonly store = new FakeStore();
+  readonly counts = {
+    answered: 0,
+    busy: 0,
+    loads: 0,
+    failedLoads: 0,
+    groups: 0,
+    failedGroups: 0,
+    evicted: 0,
+  };
+  partition: Partition;
+  #tick: number;
+  #clock = 0;
+  #requestId = 0;
+  readonly #memory: SharedArrayBuffer | null;
+  readonly #loads = new Map<UserSlot, Load>();
+  readonly #listings = new Map<UserSlot, Listing>();
+  readonly #flushes: Int32Array[] = [];
+  readonly #out = new Int32Array(REPLY_WORDS_MAX + 8);
+  readonly #flushOut = new Int32Array(STORE_WORDS_MAX + 8);
+
+  constructor(
+    readonly engine: Engine,
+    readonly options: PartitionOptions,
+    readonly random: Random,
+  ) {
+    const bytes = engine.sharedBytes(options);
+    this.#memory = bytes === 0 ? null : new SharedArrayBuffer(bytes);
+    this.partition = engine.attach(options, this.#memory);
+    this.model = new PartitionModel(options.lastWrite, options.watchedMax);
+    this.#tick = (random.next(1 << 16) << 16) | 0; // also where ticks wrap
+    this.partition.setTick(this.#tick);
+  }
+
+  /** One operation arrives. */
+  run(operation: Operation): void {
+    const slot = this.partition.findUser(...hashOf(operation.user));
+    const held = this.#loads.get(slot) ?? this.#listings.get(slot);
+    const outcome = this.#execute(operation, false);
+    if (outcome !== OUTCOME_HELD) return;
+    expect(held, 'who is held is waited for').toBeDefined();
+    held!.waiting.push(operation);
+  }
+
+  /** Runs it as far as it goes; what it lacks is asked for. */
+  #execute(operation: Operation, rowsKnown: boolean): number {
+    for (let attempt = 0; ; attempt++) {
+      const { partition } = this;
+      const [hash, lo, hi] = hashOf(operation.user);
+      const words = encode(operation, ++this.#requestId);
+      const outAt = this.random.next(8);
+      const before = partition.findUser(hash, lo, hi);
+      const wasComplete = before !== 0 && partition.isComplete(before);
+      const outcome = partition.execute(hash, words, 0, this.#out, outAt, rowsKnown);
+      if (outcome === OUTCOME_DONE) {
+        this.#compare(operation, outAt, wasComplete);
+      } else if (outcome === OUTCOME_NEEDS_SPACE) {
+        const records = operation.op === OP_ACK_BULK ? operation.items.length : 1;
+        const slot = partition.findUser(hash, lo, hi);
+        // The user must still be there when the room is.
+        partition.setHold(slot, HOLD_LOAD);
+        const room = this.#makeRoom(records, operation.op === OP_MENTION);
+        partition.setHold(slot, 0);
+        if (attempt < BUSY_ATTEMPTS && room) continue;
+        this.counts.busy++;
+      } else if (outcome === OUTCOME_NEEDS_ROWS || outcome === OUTCOME_NEEDS_USER) {
+        expect(rowsKnown && outcome === OUTCOME_NEEDS_ROWS, 'rows are asked for again').toBe(false);
+        this.#startLoad(operation, outcome === OUTCOME_NEEDS_USER);
+      } else if (outcome === OUTCOME_CURSOR) {
+        this.#startListing(operation);
+      }
+      return outcome;
+    }
+  }
+
+  /** Room, now or after a flush of everything. */
+  #makeRoom(records: number, forMention: boolean): boolean {
+    const before = this.partition.evictedUserCount;
+    let room = this.partition.makeRoom(records, forMention);
+    if (!room && this.random.chance(70)) {
+      this.flush(1000, true);
+      while (this.#flushes.length > 0) this.answerFlush(0);
+      room = this.partition.makeRoom(records, forMention);
+    }
+    this.counts.evicted += this.partition.evictedUserCount - before;
+    if (room) {
+      expect(this.partition.freeRecordCount).toBeGreaterThanOrEqual(records);
+      expect(this.partition.userCount).toBeLessThan(this.options.usersMax);
+    }
+    return room;
+  }
+
+  #compare(operation: Operation, outAt: number, wasComplete: boolean): void {
+    const out = this.#out;
+    const expected = this.model.apply(operation, wasComplete);
+    const head = out[outAt + REPLY.HEAD]!;
+    const got = {
+      op: head & 0xff,
+      status: (head >>> 8) & 0xff,
+      changed: (head & REPLY_CHANGED) !== 0,
+      id: out[outAt + REPLY.REQUEST_ID],
+      count: out[outAt + REPLY.MENTION_COUNT],
+      version: out[outAt + REPLY.VERSION],
+    };
+    expect(got).toEqual({
+      op: operation.op,
+      status: expected.status,
+      changed: expected.changed,
+      id: this.#requestId,
+      count: expected.count,
+      version: expected.version,
+    });
+    this.counts.answered++;
+    const isBulk = operation.op === OP_ACK_BULK;
+    const asked = isBulk || (operation.flags & REQUEST_WITH_ENTRY) !== 0 || operation.op === OP_GET;
+    const shown = isBulk ? expected.entries : expected.entry !== null && asked ? [expected.entry] : [];
+    expect((head & REPLY_ENTRY) !== 0).toBe(shown.length > 0);
+    shown.forEach((entry, i) => {
+      this.#expectEntry(out, outAt + REPLY.WORDS + i * ENTRY.WORDS, entry);
+    });
+    if (expected.changed) this.#compareChanges(operation, expected.changedKeys);
+  }
+
+  #compareChanges(operation: Operation, keys: string[]): void {
+    const { partition } = this;
+    expect(partition.changedUser).toBe(partition.findUser(...hashOf(operation.user)));
+    const words = new Int32Array(ENTRY.WORDS);
+    const user = this.model.user(operation.user);
+    const got: string[] = [];
+    for (let i = 0; i < partition.changedCount; i++) {
+      partition.writeEntry(partition.changed[i]!, words, 0);
+      const { channel, type, version } = decodeEntry(words, 0);
+      const key = keyOf(channel, type);
+      got.push(key);
+      const entry = user.entries.get(key);
+      if (entry !== undefined) this.#expectEntry(words, 0, entry);
+      else expect(words.slice(ENTRY.MESSAGE_LO, ENTRY.META).every((word) => word === 0)).toBe(true);
+      expect(version).toBe(entry?.version ?? user.deletedVersion);
+    }
+    expect(got, 'the records that changed, in the order of their versions').toEqual(keys);
+  }
+
+  #expectEntry(words: Int32Array, at: number, entry: ModelEntry): void {
+    const { latestMention: _, ...expected } = entry;
+    expect(decodeEntry(words, at)).toEqual(expected);
+  }
+
+  #startLoad(operation: Operation, all: boolean): void {
+    const { partition } = this;
+    const user = this.#admit(operation.user);
+    if (user === 0) {
+      this.counts.busy++;
+      return;
+    }
+    const keys =
+      operation.op === OP_DELETE_USER
+        ? []
+        : operation.op === OP_ACK_BULK
+          ? operation.items.map((item) => keyOf(item.channel, item.type))
+          : [keyOf(operation.channel, operation.type)];
+    const snapshot = this.random.chance(50) ? this.store.snapshot(operation.user, all ? null : keys) : null;
+    expect(this.#loads.has(user) || this.#listings.has(user), 'a user is loaded once at a time').toBe(false);
+    partition.setHold(user, HOLD_LOAD);
+    this.#loads.set(user, {
+      user,
+      id: operation.user,
+      all,
+      keys,
+      waiting: [operation],
+      snapshot,
+      rows: null,
+      attempts: 0,
+    });
+    this.counts.loads++;
+  }
+
+  #admit(id: bigint): UserSlot {
+    const user = this.partition.admitUser(...hashOf(id));
+    if (user !== 0 || !this.#makeRoom(0, false)) return user;
+    return this.partition.admitUser(...hashOf(id));
+  }
+
+  /** One part of one load arrives, or its failure. */
+  stepLoad(mayFail: boolean): boolean {
+    const { partition, random } = this;
+    if (this.#loads.size === 0) return false;
+    const load = random.pick([...this.#loads.values()]);
+    if (load.rows === null && mayFail && random.chance(10)) {
+      this.#endLoad(load, false);
+      this.counts.failedLoads++;
+      return true;
+    }
+    if (load.rows === null) {
+      const { version, deletedVersion, rows } =
+        load.snapshot ?? this.store.snapshot(load.id, load.all ? null : load.keys);
+      load.rows = [...rows.values()];
+      partition.applyUserRow(load.user, version, deletedVersion);
+    }
+    for (let parts = 1 + random.next(3); parts > 0 && load.rows.length > 0; parts--) {
+      if (!partition.insertRow(load.user, load.rows[0]!, 0)) {
+        if (this.#makeRoom(1, false)) continue;
+        if (load.attempts++ > BUSY_ATTEMPTS) this.#endLoad(load, false);
+        return true;
+      }
+      load.rows.shift();
+    }
+    if (load.rows.length === 0) this.#endLoad(load, true);
+    return true;
+  }
+
+  #endLoad(load: Load, ok: boolean): void {
+    const { partition } = this;
+    this.#loads.delete(load.user);
+    if (ok && load.all) partition.markComplete(load.user);
+    partition.setHold(load.user, 0);
+    if (ok) this.#execute(load.waiting.shift()!, true);
+    else {
+      this.counts.busy++;
+      load.waiting.shift();
+      partition.dropIfEmpty(load.user);
+    }
+    for (const operation of load.waiting) this.run(operation);
+  }
+
+  #startListing(operation: Operation): void {
+    const { partition } = this;
+    const id = operation.user;
+    const user = partition.findUser(...hashOf(id));
+    const model = this.model.user(id);
+    expect(partition.isComplete(user)).toBe(true);
+    expect(partition.versionOf(user)).toBe(model.version);
+    expect(partition.deletedVersionOf(user)).toBe(model.deletedVersion);
+    partition.setHold(user, HOLD_LISTING);
+    const sorted = operation.op === OP_LIST;
+    const since = Number(operation.argument);
+    const entries = [...model.entries.values()];
+    const cursor = partition.createCursor();
+    cursor.begin(user, since, sorted);
+    this.#listings.set(user, {
+      user,
+      id,
+      operation,
+      waiting: [],
+      cursor,
+      expected: sorted ? this.model.list(id, since).map((entry) => ({ ...entry })) : [],
+      mentions: Math.min(
+        entries.reduce((sum, entry) => sum + entry.count, 0),
+        0x7fffffff,
+      ),
+      mentioned: entries.filter((entry) => entry.count > 0).length,
+      collected: false,
+    });
+  }
+
+  /** A slice of one list or badge. */
+  stepListing(): boolean {
+    const { random } = this;
+    if (this.#listings.size === 0) return false;
+    const listing = random.pick([...this.#listings.values()]);
+    const { cursor, expected } = listing;
+    if (!listing.collected) {
+      if (!cursor.advance(1 + random.next(4))) return true;
+      listing.collected = true;
+      expect(cursor.mentionCount).toBe(listing.mentions);
+      expect(cursor.mentionedEntries).toBe(listing.mentioned);
+      if (listing.operation.op === OP_LIST) expect(cursor.remaining).toBe(expected.length);
+      return true;
+    }
+    if (listing.operation.op !== OP_BADGE && expected.length > 0) {
+      const words = new Int32Array(LIST_PART_ENTRIES * ENTRY.WORDS);
+      const count = cursor.write(words, 0, 1 + random.next(3));
+      expect(count).toBeGreaterThan(0);
+      expected.splice(0, count).forEach((entry, i) => {
+        this.#expectEntry(words, i * ENTRY.WORDS, entry);
+      });
+      expect(cursor.remaining).toBe(expected.length);
+      if (expected.length > 0) return true;
+    }
+    this.#listings.delete(listing.user);
+    this.partition.setHold(listing.user, 0);
+    this.counts.answered++;
+    for (const operation of listing.waiting) this.run(operation);
+    return true;
+  }
+
+  tick(ticks: number): void {
+    this.#tick = (this.#tick + ticks) | 0;
+    this.partition.setTick(this.#tick);
+  }
+
+  /** Sends what is due; returns groups sent. */
+  flush(steps: number, force: boolean): number {
+    const { partition } = this;
+    const out = this.#flushOut;
+    const at = this.random.next(8);
+    let groups = 0;
+    // A call may give nothing and still have looked at a part of what is due.
+    for (let empty = 0; empty < 3; ) {
+      const length = partition.flushNext(out, at, steps, force);
+      if (length === 0) {
+        empty++;
+        continue;
+      }
+      groups++;
+      this.counts.groups++;
+      this.#checkGroup(out.slice(at, at + length));
+    }
+    return groups;
+  }
+
+  /** What is sent is what holds at this moment. */
+  #checkGroup(group: Int32Array): void {
+    const clock = flushClock(group);
+    expect(clock).toBeGreaterThan(this.#clock);
+    this.#clock = clock;
+    const id = joinId(group[FLUSH.USER_LO]!, group[FLUSH.USER_HI]!);
+    const user = this.model.user(id);
+    const count = group[FLUSH.COUNT]!;
+    expect(group.length).toBe(FLUSH.WORDS + count * FLUSH_ROW.WORDS);
+    expect(group[FLUSH.USER_SLOT]).toBe(this.partition.findUser(...hashOf(id)));
+    expect(group[FLUSH.VERSION]).toBe(user.version);
+    expect(group[FLUSH.DELETED_VERSION]).toBe(user.deletedVersion);
+    expect(count > 0 || (group[FLUSH.KIND]! & FLUSH_WIPE) !== 0, 'a group has something to write').toBe(true);
+    for (let i = 0; i < count; i++) {
+      const at = FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.ROW + ROW.ENTRY;
+      const isDeleted = (group[at + ENTRY.META]! & META_DELETED) !== 0;
+      const words = group.slice(at, at + ENTRY.WORDS);
+      words[ENTRY.META]! &= ~META_DELETED;
+      const got = decodeEntry(words, 0);
+      const entry = user.entries.get(keyOf(got.channel, got.type));
+      expect(isDeleted).toBe(entry === undefined);
+      if (entry !== undefined) this.#expectEntry(words, 0, entry);
+    }
+    this.#flushes.push(group);
+  }
+
+  /** One group on its way is answered: any of them, a store may be concurrent. A failed one may be stored all the same. */
+  answerFlush(failPercent: number): boolean {
+    const { random } = this;
+    if (this.#flushes.length === 0) return false;
+    const index = random.chance(70) ? 0 : random.next(this.#flushes.length);
+    const group = this.#flushes.splice(index, 1)[0]!;
+    const ok = !random.chance(failPercent);
+    if (ok || random.chance(30)) this.store.apply(group);
+    if (!ok) this.counts.failedGroups++;
+    const count = group[FLUSH.COUNT]!;
+    const words = new Int32Array(FLUSHED.WORDS + count);
+    words[FLUSHED.KIND] = KIND_FLUSHED | (group[FLUSH.KIND]! & FLUSH_WIPE);
+    words[FLUSHED.USER_SLOT] = group[FLUSH.USER_SLOT]!;
+    words[FLUSHED.COUNT] = count;
+    for (let i = 0; i < count; i++) {
+      words[FLUSHED.WORDS + i] = group[FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.SLOT]!;
+    }
+    this.partition.flushed(words, 0, ok, (this.#tick + 1 + random.next(5)) | 0);
+    return true;
+  }
+
+  /** Another owner attaches the same memory. */
+  handOver(): void {
+    if (this.#memory === null || this.#listings.size > 0) return;
+    this.partition = this.engine.attach(this.options, this.#memory);
+    this.partition.setTick(this.#tick);
+  }
+
+  /** Somebody needs the user to be saved. */
+  hurry(id: bigint): void {
+    const slot = this.partition.findUser(...hashOf(id));
+    if (slot === 0) return;
+    const isSaved = this.partition.hurry(slot);
+    expect(isSaved).toBe(isSaved && !this.#flushes.some((group) => group[FLUSH.USER_SLOT] === slot));
+    if (isSaved) this.#expectStored(id);
+  }
+
+  evict(records: number, forMention: boolean): void {
+    const before = this.partition.evictedUserCount;
+    this.partition.makeRoom(records, forMention);
+    this.counts.evicted += this.partition.evictedUserCount - before;
+  }
+
+  /** After every step. */
+  check(users: readonly bigint[]): void {
+    const { partition, options } = this;
+    partition.check();
+    expect(partition.recordCount + partition.freeRecordCount).toBe(options.recordsMax);
+    expect(partition.freeRecordCount).toBeGreaterThanOrEqual(0);
+    expect(partition.userCount).toBeLessThanOrEqual(options.usersMax);
+    if (partition.dirtyUserCount === 0) expect(partition.nextDue()).toBe(NO_DUE);
+    for (const id of users) {
+      const slot = partition.findUser(...hashOf(id));
+      if (slot === 0) continue;
+      const isHeld = this.#loads.has(slot) || this.#listings.has(slot);
+      expect(partition.holdOf(slot) !== 0).toBe(isHeld);
+      expect(partition.isWatched(slot)).toBe(this.model.watched.has(id));
+      if (!isHeld) expect(partition.versionOf(slot)).toBe(this.model.user(id).version);
+    }
+  }
+
+  /** Ends all that is under way, writes all that is dirty, evicts everybody: the store must hold what the model does. */
+  drain(users: readonly bigint[]): void {
+    const { partition, options } = this;
+    for (let step = 0; this.#loads.size + this.#listings.size > 0; step++) {
+      expect(step, 'loads and lists come to an end').toBeLessThan(10_000);
+      this.stepListing();
+      this.stepLoad(false);
+      this.flush(1000, true);
+      while (this.answerFlush(0));
+    }
+    for (let step = 0; partition.dirtyUserCount > 0; step++) {
+      expect(step, 'everything dirty is written some time').toBeLessThan(100);
+      this.flush(1000, true);
+      while (this.answerFlush(0));
+    }
+    expect(partition.nextDue()).toBe(NO_DUE);
+    for (const id of users) this.#expectStored(id);
+    for (let call = 0; call < 3; call++) {
+      partition.makeRoom(options.recordsMax, false);
+      partition.sweep(1000);
+    }
+    expect(partition.freeRecordCount).toBe(options.recordsMax);
+    this.check(users);
+  }
+
+  #expectStored(id: bigint): void {
+    const { version, deletedVersion, rows } = this.store.snapshot(id, null);
+    const user = this.model.user(id);
+    expect({ version, deletedVersion }).toEqual({
+      version: user.version,
+      deletedVersion: user.deletedVersion,
+    });
+    expect([...rows.keys()].sort()).toEqual([...user.entries.keys()].sort());
+    for (const [key, entry] of user.entries) this.#expectEntry(rows.get(key)!, ROW.ENTRY, entry);
+  }
+}
