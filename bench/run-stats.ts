@@ -3,6 +3,7 @@
 import { cpus } from 'node:os';
 import type { Histogram } from 'hdr-histogram-js';
 import { build } from 'hdr-histogram-js';
+import { LatencyCounts } from './latency-counts.js';
 
 export const KINDS = ['ack', 'mention', 'get', 'list', 'badge', 'pin_ack', 'delete'] as const;
 export type Kind = (typeof KINDS)[number];
@@ -44,7 +45,7 @@ export interface RunSummary {
 }
 
 export class RunStats {
-  readonly histograms = KINDS.map(createHistogram);
+  readonly #latencies = KINDS.map(() => new LatencyCounts());
   readonly errors = new Map<string, number>();
   suppressed = 0;
   duplicates = 0;
@@ -54,7 +55,7 @@ export class RunStats {
   /** @param kind  index in KINDS */
   record(kind: number, latencyUs: number): void {
     this.answered++;
-    this.histograms[kind]!.recordValue(latencyUs < 1 ? 1 : Math.round(latencyUs));
+    this.#latencies[kind]!.record(latencyUs);
   }
 
   error(code: string, count = 1): void {
@@ -69,7 +70,7 @@ export class RunStats {
 
   /** Forgets what was measured: the warm-up is over. */
   reset(): void {
-    for (const histogram of this.histograms) histogram.reset();
+    for (const counts of this.#latencies) counts.reset();
     this.errors.clear();
     this.suppressed = 0;
     this.duplicates = 0;
@@ -80,8 +81,10 @@ export class RunStats {
   summary(seconds: number): RunSummary {
     const all = createHistogram();
     const kinds: KindSummary[] = [];
-    this.histograms.forEach((histogram, index) => {
-      if (histogram.totalCount === 0) return;
+    this.#latencies.forEach((counts, index) => {
+      if (counts.total === 0) return;
+      const histogram = createHistogram();
+      counts.pourInto(histogram);
       all.add(histogram);
       kinds.push(summarize(KINDS[index]!, histogram, seconds));
     });
