@@ -36,6 +36,8 @@ export interface PartitionOptions {
   readonly lastWrite: boolean;
   /** Ticks from the first change of a user to its flush. The unit of a tick is the caller's. */
   readonly flushDelayTicks: number;
+  /** A user moves in the LRU at most once in this many ticks. */
+  readonly touchTicks: number;
 }
 
 /**
@@ -121,6 +123,8 @@ export interface Partition {
   flushNext(out: Int32Array, at: number, steps: number, force: boolean): number;
   /** Tick at which the next flush is due; `NO_DUE` when nothing waits. */
   nextDue(): number;
+  /** Makes what the user has not saved due at once. @returns true if there is nothing, nor anything on its way */
+  hurry(user: UserSlot): boolean;
   /** The answer to one group: a FLUSHED message at `words[at]`. Not ok: everything in it is dirty again, due at `retryTick`. */
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void;
 

@@ -71,6 +71,14 @@ export class RingWriter {
     return 1;
   }
 
+  /** Whether messages of `length` words in all, their length words included, would fit, with a pad of up to `pad`. */
+  hasRoom(length: number, pad: number): boolean {
+    const capacity = this.capacity;
+    if (capacity - ((this.#tail - this.#head) | 0) >= length + pad) return true;
+    this.#head = Atomics.load(this.#positions, RING.HEAD);
+    return capacity - ((this.#tail - this.#head) | 0) >= length + pad;
+  }
+
   /** The message that was reserved last is written and has `length` words. Not yet visible. */
   commit(length: number): void {
     this.words[this.#tail & (this.capacity - 1)] = length;
@@ -133,9 +141,9 @@ export class RingReader {
     return -1;
   }
 
-  /** Takes back the message that `next` gave last: it comes again. */
-  unread(): void {
-    this.#head = (this.#head - 1 - this.length) | 0;
+  /** Published words that are not released, pads included. */
+  get filledWords(): number {
+    return (Atomics.load(this.#positions, RING.TAIL) - Atomics.load(this.#positions, RING.HEAD)) | 0;
   }
 
   /** Gives the room of all messages taken by `next` back to the producer. */

@@ -30,7 +30,7 @@ import {
 } from './messages.js';
 import { NO_DUE, type RecordSlot, type UserSlot } from './partition.js';
 import { removeRecord } from './slab-index.js';
-import { addInFlight, dirtyAppend, dirtyRemove } from './slab-lists.js';
+import { addInFlight, dirtyAppend, dirtyRemove, dirtyToFront } from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
 import { writeEntry } from './slab-records.js';
 import { resweep } from './slab-space.js';
@@ -60,6 +60,16 @@ export function nextDue(memory: SlabMemory): number {
   if (dirty === 0) return retryDue;
   if (retry === 0) return dirtyDue;
   return ((dirtyDue - retryDue) | 0) <= 0 ? dirtyDue : retryDue;
+}
+
+/** See `Partition.hurry`. */
+export function hurry(memory: SlabMemory, user: UserSlot, tick: number): boolean {
+  const at = user * USER.WORDS;
+  if ((memory.users[at + USER.STATE]! & USER_QUEUED) !== 0) {
+    dirtyToFront(memory, user, tick);
+    return false;
+  }
+  return memory.users[at + USER.IN_FLIGHT] === 0;
 }
 
 /** Where the walk for the next group goes on: a user with very many records takes several calls. */

@@ -57,7 +57,7 @@ import {
 } from './partition.js';
 import { checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
-import { FlushWalk, flushed, flushNext, nextDue } from './slab-flush.js';
+import { FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
 import { findRecord, findUser, insertUser } from './slab-index.js';
 import { detachUser, lruInsert, lruTouch } from './slab-lists.js';
 import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
@@ -236,6 +236,8 @@ export class SlabPartition implements Partition {
       lruTouch(memory, user, this.#tick);
       return OUTCOME_CURSOR;
     }
+    // A user who was admitted and not loaded yet: its version is not known, and must not begin again.
+    if ((memory.users[user * USER.WORDS + USER.STATE]! & USER_KNOWN) === 0) return OUTCOME_NEEDS_ROWS;
     if (op !== OP_DELETE_USER) throw new Error(`assertion failed: operation ${op} reached a partition`);
     this.changedCount = 0;
     let slot = user;
@@ -401,6 +403,9 @@ export class SlabPartition implements Partition {
   }
   nextDue(): number {
     return nextDue(this.memory);
+  }
+  hurry(user: UserSlot): boolean {
+    return hurry(this.memory, user, this.#tick);
   }
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
     flushed(this.memory, this.#walk, this.#tick, words, at, ok, retryTick);

@@ -23,6 +23,8 @@ export interface WorkersOptions {
   readonly parkedMax: number;
   /** Users that may be subscribed to, all together. */
   readonly watchedUsersMax: number;
+  /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
+  readonly storeFaults?: SharedArrayBuffer;
 }
 
 /**
@@ -55,6 +57,8 @@ export interface Workers {
   ringWords(): readonly { shard: number; requests: number; answers: number; capacity: number }[];
   /** A worker that ended by itself; the front logs it and exits with an error. */
   onFailure: (error: Error) => void;
+  /** What the store complained about, for the log; at most one a second. */
+  onWarning: (message: string) => void;
   /** Answers what is in flight, flushes everything to the store, ends the threads. Rejects if not all could be flushed. */
   stop(): Promise<void>;
 }

@@ -1,0 +1,47 @@
+/** What a shard thread is started with: its partitions, its rings and the limits. */
+import type { MessagePort } from 'node:worker_threads';
+
+/** Time of partitions: flush delays and deadlines are counted in it. */
+export const TICK_MS = 100;
+/** A user moves in the LRU at most once a second. */
+export const TOUCH_TICKS = 10;
+
+/** Words of the rings. A request ring takes 90,000 acks, 30 ms of work; a reply ring 400 parts of a list. */
+export const REQUEST_RING_WORDS = 1 << 20;
+export const REPLY_RING_WORDS = 1 << 20;
+export const LOAD_RING_WORDS = 1 << 16;
+export const FLUSH_RING_WORDS = 1 << 18;
+export const STORE_ANSWER_RING_WORDS = 1 << 18;
+
+export interface ShardRings {
+  readonly requests: SharedArrayBuffer;
+  readonly replies: SharedArrayBuffer;
+  readonly loads: SharedArrayBuffer;
+  readonly flushes: SharedArrayBuffer;
+  readonly storeAnswers: SharedArrayBuffer;
+}
+
+export interface ShardOptions {
+  readonly engine: 'slab' | 'heap';
+  readonly rings: ShardRings;
+  /** The shard's own doorbell; it waits with Atomics.wait. */
+  readonly doorbell: SharedArrayBuffer;
+  /** Of the front and the persister; they are woken by a post to the ports. */
+  readonly frontDoorbell: SharedArrayBuffer;
+  readonly frontPort: MessagePort;
+  readonly persisterDoorbell: SharedArrayBuffer;
+  readonly persisterPort: MessagePort;
+  /** One block of SHARD_STATS. */
+  readonly stats: SharedArrayBuffer;
+  /** Of the whole service; this shard has those whose memory (slab: not null) is given. */
+  readonly partitions: number;
+  readonly owned: readonly { readonly index: number; readonly memory: SharedArrayBuffer | null }[];
+  readonly recordsMax: number;
+  readonly usersMax: number;
+  readonly watchedMax: number;
+  readonly lastWrite: boolean;
+  readonly flushDelayMs: number;
+  readonly loadTimeoutMs: number;
+  readonly roomTimeoutMs: number;
+  readonly parkedMax: number;
+}

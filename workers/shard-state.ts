@@ -1,0 +1,230 @@
+/**
+ * What one shard works on: its partitions, rings, holds and counters; and the writing of answers and events, which
+ * all parts of the shard need.
+ *
+ * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are.
+ */
+import { Doorbell } from '../engine/doorbell.js';
+import { heap } from '../engine/heap.js';
+import { assert } from '../engine/layout.js';
+import {
+  ANSWERED,
+  BULK_ITEMS_MAX,
+  CAUSE_ACK,
+  CAUSE_DELETE,
+  CAUSE_MENTION,
+  CAUSE_PINS,
+  EVENT,
+  EVENT_WORDS_MAX,
+  OP_ACK_BULK,
+  OP_DELETE,
+  OP_DELETE_USER,
+  OP_EVENT,
+  OP_MENTION,
+  OP_PIN_ACK,
+  OP_USER_DELETED,
+  REPLY,
+  REPLY_CHANGED,
+  REPLY_ENTRY,
+  REPLY_WORDS_MAX,
+  REQUEST,
+  REQUEST_MANUAL,
+  REQUEST_WORDS_MAX,
+  ROUTE_EVENT,
+  ROUTED,
+  ENTRY,
+} from '../engine/messages.js';
+import { type Cursor, type Engine, OUTCOME_DONE, type Outcome, type Partition } from '../engine/partition.js';
+import { RingReader, RingWriter } from '../engine/ring.js';
+import { slab } from '../engine/slab.js';
+import { HoldQueue, Holds } from './holds.js';
+import { Parking } from './parking.js';
+import { type ShardOptions, TICK_MS, TOUCH_TICKS } from './shard-options.js';
+import { SHARD_STATS } from './stats.js';
+
+/** Users that wait at once. Beyond, operations that would have to wait are answered busy. */
+const HOLDS_MAX = 16_384;
+
+/** Lists that are being written at once; others wait. Each keeps two words for each entry of its user. */
+export const CURSORS_MAX = 16;
+
+/** The largest answer, the events of a bulk ack, and the pad that either may need. */
+const REPLY_ROOM_WORDS =
+  ANSWERED.WORDS + REPLY_WORDS_MAX + 1 + BULK_ITEMS_MAX * (ANSWERED.WORDS + EVENT_WORDS_MAX + 1);
+const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
+
+export class ShardState {
+  readonly engine: Engine;
+  /** By partition number; null = another shard's. */
+  readonly partitions: readonly (Partition | null)[];
+  /** Numbers of the owned ones. */
+  readonly owned: readonly number[];
+  readonly requests: RingReader;
+  readonly replies: RingWriter;
+  readonly loads: RingWriter;
+  readonly flushes: RingWriter;
+  readonly storeAnswers: RingReader;
+  readonly front: Doorbell;
+  readonly persister: Doorbell;
+  readonly stats: Float64Array;
+  readonly holds: Holds;
+  /** Queue n is hold n's; `lobbyOf(p)` is where users without a slot wait. */
+  readonly parking: Parking;
+  /** Holds that go on at the next turn. */
+  readonly ready: HoldQueue;
+  /** Holds that wait for room or for a clean user: looked at when the store has answered, and each tick. */
+  readonly waiting: HoldQueue;
+  /** Cursor of each hold that has one. */
+  readonly cursorOf = new Map<number, Cursor>();
+  /** Cursors not in use, by partition. */
+  readonly idleCursors: Cursor[][];
+  readonly lobbySince: Int32Array;
+  lobbyCount = 0;
+  /** The operation at hand, when it comes from the parking. */
+  readonly scratch = new Int32Array(ROUTED.WORDS + REQUEST_WORDS_MAX);
+  tick = 0;
+  /** Something may be due before the next tick: eviction wants to write. */
+  flushSoon = false;
+  /** Something was freed, or may have become clean: those who wait for it look again. */
+  roomMayBe = false;
+  stopping = false;
+  /** Writes have failed this many times in a row, and are not forced before this tick. */
+  writeFailures = 0;
+  backoffUntil = 0;
+
+  constructor(readonly options: ShardOptions) {
+    this.engine = options.engine === 'slab' ? slab : heap;
+    const partitionOptions = {
+      recordsMax: options.recordsMax,
+      usersMax: options.usersMax,
+      watchedMax: options.watchedMax,
+      lastWrite: options.lastWrite,
+      flushDelayTicks: Math.ceil(options.flushDelayMs / TICK_MS),
+      touchTicks: TOUCH_TICKS,
+    };
+    const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
+    for (const { index, memory } of options.owned) partitions[index] = this.engine.attach(partitionOptions, memory);
+    this.partitions = partitions;
+    this.owned = options.owned.map(({ index }) => index);
+    this.idleCursors = partitions.map(() => []);
+    this.requests = new RingReader(options.rings.requests);
+    this.replies = new RingWriter(options.rings.replies);
+    this.loads = new RingWriter(options.rings.loads);
+    this.flushes = new RingWriter(options.rings.flushes);
+    this.storeAnswers = new RingReader(options.rings.storeAnswers);
+    this.front = new Doorbell(options.frontDoorbell, () => options.frontPort.postMessage(null));
+    this.persister = new Doorbell(options.persisterDoorbell, () => options.persisterPort.postMessage(null));
+    this.stats = new Float64Array(options.stats);
+    const holdsMax = Math.min(options.parkedMax, HOLDS_MAX);
+    this.holds = new Holds(holdsMax);
+    this.parking = new Parking(options.parkedMax, holdsMax + 1 + options.partitions);
+    this.ready = new HoldQueue(holdsMax);
+    this.waiting = new HoldQueue(holdsMax);
+    this.lobbySince = new Int32Array(options.partitions);
+  }
+
+  partition(index: number): Partition {
+    const partition = this.partitions[index];
+    assert(partition !== null && partition !== undefined, `partition ${index} is not of this shard`);
+    return partition;
+  }
+
+  partitionOf(userHash: number): number {
+    return userHash & (this.options.partitions - 1);
+  }
+
+  lobbyOf(partition: number): number {
+    return this.holds.max + 1 + partition;
+  }
+
+  count(stat: number, by = 1): void {
+    this.stats[stat] = this.stats[stat]! + by;
+  }
+
+  hasReplyRoom(): boolean {
+    return this.replies.hasRoom(REPLY_ROOM_WORDS, REPLY_PAD_WORDS);
+  }
+
+  /** Where the words of an answer go, ANSWERED written; `commitReply` follows. */
+  beginReply(route: number, length: number): number {
+    const at = this.replies.reserve(ANSWERED.WORDS + length);
+    assert(at !== -1, 'an answer was begun without room');
+    this.replies.words[at + ANSWERED.ROUTE] = route;
+    return at + ANSWERED.WORDS;
+  }
+
+  commitReply(length: number): void {
+    this.replies.commit(ANSWERED.WORDS + length);
+  }
+
+  /** Runs an operation (from ROUTED on at `words[at]`); answers and announces it if it is done. */
+  execute(partition: Partition, words: Int32Array, at: number, length: number, rowsKnown: boolean): Outcome {
+    const opAt = at + ROUTED.WORDS;
+    // A bulk answer has an entry for each item, and an item is longer than half an entry.
+    const replyMax = REPLY.WORDS + ENTRY.WORDS + (length - ROUTED.WORDS - REQUEST.WORDS) * 2;
+    const out = this.replies.words;
+    const outAt = this.beginReply(words[at + ROUTED.ROUTE]!, replyMax);
+    const outcome = partition.execute(words[at + ROUTED.USER_HASH]!, words, opAt, out, outAt, rowsKnown);
+    if (outcome !== OUTCOME_DONE) return outcome;
+    const head = out[outAt + REPLY.HEAD]!;
+    const op = words[opAt + REQUEST.HEAD]! & 0xff;
+    const entries = (head & REPLY_ENTRY) === 0 ? 0 : op === OP_ACK_BULK ? out[outAt + REPLY.MENTION_COUNT]! : 1;
+    this.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
+    this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
+    if ((head & REPLY_CHANGED) !== 0 && partition.isWatched(partition.changedUser)) {
+      this.#announce(partition, words, opAt, out[outAt + REPLY.VERSION]!);
+    }
+    return OUTCOME_DONE;
+  }
+
+  /** One event for each record that the last operation changed. */
+  #announce(partition: Partition, words: Int32Array, opAt: number, version: number): void {
+    const head = words[opAt + REQUEST.HEAD]!;
+    const op = head & 0xff;
+    const out = this.replies.words;
+    if (op === OP_DELETE_USER) {
+      this.#beginEvent(OP_USER_DELETED | (CAUSE_DELETE << 8), version, words, opAt);
+      this.commitReply(EVENT.WORDS);
+      return;
+    }
+    const cause =
+      op === OP_MENTION ? CAUSE_MENTION : op === OP_PIN_ACK ? CAUSE_PINS : op === OP_DELETE ? CAUSE_DELETE : CAUSE_ACK;
+    for (let i = 0; i < partition.changedCount; i++) {
+      const at = this.#beginEvent(OP_EVENT | (cause << 8) | (head & REQUEST_MANUAL), 0, words, opAt);
+      partition.writeEntry(partition.changed[i]!, out, at + EVENT.WORDS);
+      out[at + EVENT.VERSION] = out[at + EVENT.WORDS + ENTRY.VERSION]!;
+      this.commitReply(EVENT.WORDS + ENTRY.WORDS);
+    }
+  }
+
+  #beginEvent(head: number, version: number, words: Int32Array, opAt: number): number {
+    const at = this.beginReply(ROUTE_EVENT, EVENT_WORDS_MAX);
+    const out = this.replies.words;
+    out[at + EVENT.HEAD] = head;
+    out[at + EVENT.VERSION] = version;
+    out[at + EVENT.USER_LO] = words[opAt + REQUEST.USER_LO]!;
+    out[at + EVENT.USER_HI] = words[opAt + REQUEST.USER_HI]!;
+    this.count(SHARD_STATS.EVENTS);
+    return at;
+  }
+
+  /** Answers an operation with a status and nothing else. */
+  refuse(words: Int32Array, at: number, status: number, stat: number): void {
+    const opAt = at + ROUTED.WORDS;
+    const outAt = this.beginReply(words[at + ROUTED.ROUTE]!, REPLY.WORDS);
+    const out = this.replies.words;
+    const op = words[opAt + REQUEST.HEAD]! & 0xff;
+    out[outAt + REPLY.HEAD] = op | (status << 8);
+    out[outAt + REPLY.REQUEST_ID] = words[opAt + REQUEST.REQUEST_ID]!;
+    out[outAt + REPLY.MENTION_COUNT] = 0;
+    out[outAt + REPLY.VERSION] = 0;
+    this.commitReply(REPLY.WORDS);
+    this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
+    this.count(stat);
+  }
+
+  /** Tick after `ms` from now. */
+  tickAfter(ms: number): number {
+    return (this.tick + Math.ceil(ms / TICK_MS)) | 0;
+  }
+}

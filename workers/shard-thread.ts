@@ -1,0 +1,51 @@
+/**
+ * A shard's thread: a Piscina task that runs until the shard has stopped. It does not return to its event loop but
+ * once a second, for what only arrives there: the entries of the garbage collector.
+ */
+import { setImmediate } from 'node:timers/promises';
+import { getHeapStatistics } from 'node:v8';
+import { Doorbell } from '../engine/doorbell.js';
+import { observeGc } from './gc-observer.js';
+import { Shard } from './shard.js';
+import { type ShardOptions, TICK_MS } from './shard-options.js';
+import { SHARD_STATS } from './stats.js';
+
+const YIELD_MS = 1000;
+/** Turns between two looks at the clock for the yield. */
+const TURNS = 64;
+
+export default async function shardTask(options: ShardOptions): Promise<void> {
+  const stats = new Float64Array(options.stats);
+  const endObservation = observeGc((pauseMs) => {
+    stats[SHARD_STATS.GC_COUNT]! += 1;
+    stats[SHARD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
+    stats[SHARD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[SHARD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
+  });
+  const doorbell = new Doorbell(options.doorbell);
+  const shard = new Shard(options, performance.now());
+  options.frontPort.postMessage('ready');
+  try {
+    while (!shard.finished) {
+      runFor(shard, doorbell, YIELD_MS);
+      stats[SHARD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
+      await setImmediate();
+    }
+  } finally {
+    endObservation();
+    options.frontPort.close();
+    options.persisterPort.close();
+  }
+}
+
+function runFor(shard: Shard, doorbell: Doorbell, ms: number): void {
+  const end = performance.now() + ms;
+  for (let now = end - ms; now < end; now = performance.now()) {
+    let busy = true;
+    for (let turns = 0; busy && turns < TURNS; turns++) busy = shard.turn(performance.now());
+    if (busy) continue;
+    if (shard.finished) return;
+    doorbell.sleep();
+    if (shard.hasWork) doorbell.rise();
+    else doorbell.wait(TICK_MS);
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * One shard: runs the operations on the partitions that it owns. It has no thread and no clock of its own, so that a
+ * test can step it; shard-thread.ts calls `turn` in a loop.
+ *
+ * A turn takes what the store has answered, then one batch of requests, lets waiting and long work go on by a slice,
+ * and sends what is due to the persister. Nothing in it waits, and each part is bounded.
+ */
+import { REQUEST, ROUTED } from '../engine/messages.js';
+import { type Partition, TOUCH_MAX } from '../engine/partition.js';
+import { serveReady } from './shard-lists.js';
+import { type ShardOptions, TICK_MS } from './shard-options.js';
+import { ShardState } from './shard-state.js';
+import { flushDue, takeStoreAnswers } from './shard-store.js';
+import { expireLoads, serveLobby, serveWaiting, submit } from './shard-waiting.js';
+import { SHARD_STATS } from './stats.js';
+
+/** In the operation's place of a request that is not a client's: the shard answers what is in flight, flushes, ends. */
+export const OP_STOP = 0xff;
+
+/** Records of evicted and deleted users that a partition frees each tick; makeRoom frees more when it needs them. */
+const SWEEP_RECORDS = 256;
+
+export class Shard {
+  readonly state: ShardState;
+  /** Batch at hand: taken from the request ring and not all run, for want of room for the answers. */
+  readonly #ats = new Int32Array(TOUCH_MAX);
+  readonly #opAts = new Int32Array(TOUCH_MAX);
+  readonly #lengths = new Int32Array(TOUCH_MAX);
+  readonly #hashes = new Int32Array(TOUCH_MAX);
+  readonly #partitions: Partition[] = [];
+  #batchCount = 0;
+  #batchDone = 0;
+  #lastTickMs: number;
+
+  constructor(options: ShardOptions, nowMs: number) {
+    this.state = new ShardState(options);
+    this.#lastTickMs = nowMs;
+    const first = this.state.partition(this.state.owned[0]!);
+    for (let i = 0; i < TOUCH_MAX; i++) this.#partitions.push(first);
+    this.#setTick(1);
+    this.#showGauges();
+  }
+
+  /** A stop was ordered, everything is answered and in the store. */
+  get finished(): boolean {
+    const { state } = this;
+    if (!state.stopping || state.holds.count > 0 || state.parking.count > 0 || this.#batchCount > 0) return false;
+    return state.owned.every((index) => state.partition(index).dirtyUserCount === 0);
+  }
+
+  /**
+   * Does what there is to do, at most some 100 us of it (a batch of misses somewhat more).
+   * @param nowMs  a monotonic clock
+   * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
+   */
+  turn(nowMs: number): boolean {
+    const { state } = this;
+    const ticked = nowMs - this.#lastTickMs >= TICK_MS;
+    if (ticked) {
+      const ticks = Math.floor((nowMs - this.#lastTickMs) / TICK_MS);
+      this.#lastTickMs += ticks * TICK_MS;
+      this.#setTick((state.tick + ticks) | 0);
+      expireLoads(state);
+    }
+    const answered = takeStoreAnswers(state);
+    const ran = this.#runBatch();
+    const went = serveReady(state);
+    if (ticked || state.roomMayBe) {
+      state.roomMayBe = false;
+      if (state.lobbyCount > 0) for (const index of state.owned) serveLobby(state, index);
+      serveWaiting(state);
+    }
+    const flushed = ticked || state.flushSoon || state.stopping ? flushDue(state) : false;
+    this.#publish();
+    if (ticked) {
+      for (const index of state.owned) state.partition(index).sweep(SWEEP_RECORDS);
+      this.#showGauges();
+    }
+    return answered || ran || went || flushed || state.roomMayBe;
+  }
+
+  #setTick(tick: number): void {
+    this.state.tick = tick;
+    for (const index of this.state.owned) this.state.partition(index).setTick(tick);
+  }
+
+  #publish(): void {
+    const { state } = this;
+    state.replies.publish();
+    state.front.ring();
+    state.loads.publish();
+    state.persister.ring();
+  }
+
+  /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
+  #runBatch(): boolean {
+    const { state } = this;
+    const { requests } = state;
+    if (this.#batchCount === 0) {
+      if (!requests.refresh() || !this.#takeBatch()) return false;
+      state.engine.touch(this.#partitions, this.#hashes, requests.words, this.#opAts, this.#batchCount);
+      state.count(SHARD_STATS.BATCHES);
+    }
+    while (this.#batchDone < this.#batchCount) {
+      if (!state.hasReplyRoom()) return true; // the rest when the front has taken some answers
+      const i = this.#batchDone++;
+      submit(state, requests.words, this.#ats[i]!, this.#lengths[i]!);
+    }
+    this.#batchCount = 0;
+    requests.release();
+    return true;
+  }
+
+  #takeBatch(): boolean {
+    const { state } = this;
+    const { requests } = state;
+    let count = 0;
+    while (count < TOUCH_MAX) {
+      const at = requests.next();
+      if (at === -1) break;
+      if ((requests.words[at + ROUTED.WORDS + REQUEST.HEAD]! & 0xff) === OP_STOP) {
+        state.stopping = true;
+        continue;
+      }
+      const hash = requests.words[at + ROUTED.USER_HASH]!;
+      this.#ats[count] = at;
+      this.#opAts[count] = at + ROUTED.WORDS;
+      this.#lengths[count] = requests.length;
+      this.#hashes[count] = hash;
+      this.#partitions[count] = state.partition(state.partitionOf(hash));
+      count++;
+    }
+    this.#batchCount = count;
+    this.#batchDone = 0;
+    if (count === 0) requests.release();
+    return count > 0;
+  }
+
+  #showGauges(): void {
+    const { stats, owned, options, parking } = this.state;
+    let records = 0;
+    let users = 0;
+    let dirty = 0;
+    let evicted = 0;
+    for (const index of owned) {
+      const partition = this.state.partition(index);
+      records += partition.recordCount;
+      users += partition.userCount;
+      dirty += partition.dirtyUserCount;
+      evicted += partition.evictedUserCount;
+    }
+    stats[SHARD_STATS.RECORDS] = records;
+    stats[SHARD_STATS.USERS] = users;
+    stats[SHARD_STATS.DIRTY_USERS] = dirty;
+    stats[SHARD_STATS.EVICTED_USERS] = evicted;
+    stats[SHARD_STATS.RECORDS_MAX] = options.recordsMax * owned.length;
+    stats[SHARD_STATS.PARKED] = parking.count;
+  }
+
+  /** Something is under way that goes on by itself at the next turn; the caller must not sleep. */
+  get hasWork(): boolean {
+    const { state } = this;
+    return (
+      state.ready.count > 0 ||
+      this.#batchCount > 0 ||
+      state.roomMayBe ||
+      state.flushSoon ||
+      state.requests.refresh() ||
+      state.storeAnswers.refresh()
+    );
+  }
+}

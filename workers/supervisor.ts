@@ -1,0 +1,234 @@
+/**
+ * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: one pool of
+ * shards, one task each that runs as long as the service does, and one pool for the persister.
+ */
+import { availableParallelism } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { createDoorbell } from '../engine/doorbell.js';
+import { assert } from '../engine/layout.js';
+import { REQUEST, ROUTED } from '../engine/messages.js';
+import { createRing } from '../engine/ring.js';
+import { slab } from '../engine/slab.js';
+import { FrontRings } from './front-port.js';
+import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
+import { OP_STOP } from './shard.js';
+import {
+  FLUSH_RING_WORDS,
+  LOAD_RING_WORDS,
+  REPLY_RING_WORDS,
+  REQUEST_RING_WORDS,
+  type ShardOptions,
+  STORE_ANSWER_RING_WORDS,
+} from './shard-options.js';
+import { createStats, PERSISTER_STATS, SHARD_STATS } from './stats.js';
+import type { Workers, WorkersOptions } from './workers.js';
+
+/** Users that fit in: one for each 16 records, as chat users have some tens of channels. */
+const RECORDS_A_USER = 16;
+/** Room for the unevenness of the hash: partitions fill up when the fullest does. */
+const UNEVENNESS = 1.03;
+/** A shard with objects needs more than V8 grants a thread by default. */
+const HEAP_ENGINE_OLD_SPACE_MB = 16_384;
+/** A stop that takes longer than this ends with an error: the store does not take the writes. */
+const STOP_TIMEOUT_MS = 60_000;
+
+interface ShardParts {
+  readonly options: ShardOptions;
+  readonly toFront: MessagePort;
+  readonly toPersister: MessagePort;
+}
+
+/** Starts all threads; resolves when the store is open and the shards run. */
+export async function startWorkers(options: WorkersOptions): Promise<Workers> {
+  const { shards, partitions } = options;
+  assert(shards >= 1 && shards <= partitions, `${shards} shards for ${partitions} partitions`);
+  const frontDoorbell = createDoorbell();
+  const persisterDoorbell = createDoorbell();
+  const parts = Array.from({ length: shards }, (_, shard) => shardParts(options, shard, frontDoorbell, persisterDoorbell));
+  const front = new FrontRings(
+    parts.map(({ options: { rings, doorbell }, toFront }) => ({
+      requests: rings.requests,
+      replies: rings.replies,
+      doorbell,
+      port: toFront,
+    })),
+    frontDoorbell,
+    Int32Array.from({ length: partitions }, (_, partition) => partition % shards),
+  );
+  const persisterStats = createStats(PERSISTER_STATS);
+  const group = new WorkerGroup(options, front, parts, new Float64Array(persisterStats));
+  await group.startPersister({
+    store: options.store,
+    shards: parts.map(({ options: { rings, doorbell } }) => ({
+      loads: rings.loads,
+      flushes: rings.flushes,
+      answers: rings.storeAnswers,
+      doorbell,
+    })),
+    doorbell: persisterDoorbell,
+    stats: persisterStats,
+    ...(options.storeFaults === undefined ? {} : { faults: options.storeFaults }),
+  });
+  await group.startShards();
+  return group;
+}
+
+function shardParts(
+  options: WorkersOptions,
+  shard: number,
+  frontDoorbell: SharedArrayBuffer,
+  persisterDoorbell: SharedArrayBuffer,
+): ShardParts {
+  const recordsMax = Math.ceil((options.capacity / options.partitions) * (options.partitions > 1 ? UNEVENNESS : 1));
+  const sizes = {
+    recordsMax,
+    usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
+    watchedMax: Math.max(1, Math.ceil(options.watchedUsersMax / options.partitions)),
+    lastWrite: options.ackOrder === 'last-write',
+  };
+  const bytes = slab.sharedBytes({ ...sizes, flushDelayTicks: 0, touchTicks: 0 });
+  const owned = [];
+  for (let index = shard; index < options.partitions; index += options.shards) {
+    owned.push({ index, memory: options.engine === 'slab' ? new SharedArrayBuffer(bytes) : null });
+  }
+  const front = new MessageChannel();
+  const persister = new MessageChannel();
+  return {
+    toFront: front.port1,
+    toPersister: persister.port1,
+    options: {
+      ...sizes,
+      engine: options.engine,
+      rings: {
+        requests: createRing(REQUEST_RING_WORDS),
+        replies: createRing(REPLY_RING_WORDS),
+        loads: createRing(LOAD_RING_WORDS),
+        flushes: createRing(FLUSH_RING_WORDS),
+        storeAnswers: createRing(STORE_ANSWER_RING_WORDS),
+      },
+      doorbell: createDoorbell(),
+      frontDoorbell,
+      frontPort: front.port2,
+      persisterDoorbell,
+      persisterPort: persister.port2,
+      stats: createStats(SHARD_STATS),
+      partitions: options.partitions,
+      owned,
+      flushDelayMs: options.flushDelayMs,
+      loadTimeoutMs: options.loadTimeoutMs,
+      roomTimeoutMs: options.roomTimeoutMs,
+      parkedMax: options.parkedMax,
+    },
+  };
+}
+
+class WorkerGroup implements Workers {
+  readonly port: FrontRings;
+  readonly shardStats: readonly Float64Array[];
+  onFailure: (error: Error) => void = () => {};
+  onWarning: (message: string) => void = () => {};
+  readonly #parts: readonly ShardParts[];
+  readonly #shardPool: Piscina;
+  readonly #persisterPool: Piscina;
+  #shardTasks: Promise<void>[] = [];
+  #persisterTask: Promise<void> = Promise.resolve();
+  #persisterPort: MessagePort | null = null;
+
+  constructor(
+    options: WorkersOptions,
+    front: FrontRings,
+    parts: readonly ShardParts[],
+    readonly persisterStats: Float64Array,
+  ) {
+    this.port = front;
+    this.#parts = parts;
+    this.shardStats = parts.map((part) => new Float64Array(part.options.stats));
+    this.#shardPool = pool('./shard-thread.js', parts.length, options.engine === 'heap' ? HEAP_ENGINE_OLD_SPACE_MB : null);
+    this.#persisterPool = pool('./persister-thread.js', 1, null);
+  }
+
+  /** Resolves when the store is open; rejects with what the store said. */
+  async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<void> {
+    const { port1, port2 } = new MessageChannel();
+    const ports = this.#parts.map(({ toPersister }) => toPersister);
+    this.#persisterPort = port1;
+    const opened = new Promise<void>((resolve, reject) => {
+      port1.on('message', (report: PersisterReport) => {
+        if ('ready' in report) resolve();
+        else if ('error' in report) reject(new Error(report.error));
+        else this.onWarning(report.warning);
+      });
+    });
+    this.#persisterTask = this.#run(this.#persisterPool, { ...options, port: port2, ports }, [port2, ...ports]);
+    try {
+      await opened;
+    } catch (error) {
+      port1.close();
+      await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
+      for (const { toFront, options: shard } of this.#parts) {
+        toFront.close();
+        shard.persisterPort.close();
+      }
+      throw error;
+    }
+  }
+
+  /** Resolves when each shard runs. */
+  async startShards(): Promise<void> {
+    const ready = this.#parts.map(({ toFront }) => new Promise((resolve) => toFront.once('message', resolve)));
+    this.#shardTasks = this.#parts.map(({ options }) =>
+      this.#run(this.#shardPool, options, [options.frontPort, options.persisterPort]),
+    );
+    await Promise.race([Promise.all(ready), Promise.all(this.#shardTasks)]);
+  }
+
+  #run(threads: Piscina, task: object, transferList: MessagePort[]): Promise<void> {
+    const done = threads.run(task, { transferList }) as Promise<void>;
+    done.catch((error: unknown) => this.onFailure(error instanceof Error ? error : new Error(String(error))));
+    return done;
+  }
+
+  ringWords(): readonly { shard: number; requests: number; answers: number; capacity: number }[] {
+    return this.#parts.map((_, shard) => ({ shard, ...this.port.filledWords(shard) }));
+  }
+
+  async stop(): Promise<void> {
+    const order = new Array<number>(ROUTED.WORDS + REQUEST.WORDS).fill(0);
+    order[ROUTED.WORDS + REQUEST.HEAD] = OP_STOP;
+    for (let shard = 0; shard < this.#parts.length; shard++) {
+      while (!this.port.order(shard, order)) await delay(1);
+    }
+    const timeout = delay(STOP_TIMEOUT_MS, 'late', { ref: false });
+    const outcome = await Promise.race([Promise.all(this.#shardTasks), timeout]);
+    const unsaved = this.shardStats.reduce((sum, stats) => sum + stats[SHARD_STATS.DIRTY_USERS]!, 0);
+    this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
+    if (outcome !== 'late') await Promise.race([this.#persisterTask, timeout]);
+    this.#persisterPort!.close();
+    for (const { toFront } of this.#parts) toFront.close();
+    await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
+    if (outcome === 'late') {
+      throw new Error(
+        `The store did not take all writes within ${STOP_TIMEOUT_MS / 1000} s of the stop: the changes of ${unsaved} users are lost.`,
+      );
+    }
+  }
+}
+
+function pool(file: string, threads: number, oldSpaceMb: number | null): Piscina {
+  return new Piscina({
+    filename: new URL(file, import.meta.url).href,
+    minThreads: threads,
+    maxThreads: threads,
+    idleTimeout: Number.POSITIVE_INFINITY,
+    atomics: 'disabled',
+    recordTiming: false,
+    ...(oldSpaceMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: oldSpaceMb } }),
+  });
+}
+
+/** One thread for the front, the rest for shards, at least one. */
+export function defaultShards(): number {
+  return Math.max(1, availableParallelism() - 1);
+}
