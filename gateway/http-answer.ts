@@ -1,0 +1,105 @@
+/** HTTP answers: one object a request, which knows whether its client is still there. */
+import type { HttpResponse } from 'uWebSockets.js';
+import type { Counters } from './counters.js';
+import { type ApiError, STOPPING } from './errors.js';
+import type { Caller } from './operation-call.js';
+
+/** Larger answers are sent as the socket takes them; smaller ones are copied to it at once. */
+const COPIED_BYTES_MAX = 64 * 1024;
+
+export class HttpCaller implements Caller {
+  /** Null when answered or aborted. */
+  #response: HttpResponse | null;
+  readonly #op: number;
+  readonly #counters: Counters;
+  readonly #startedMs = performance.now();
+  #release: (() => void) | null = null;
+
+  /** @param op  OP_* for the metrics, 0 for none of them */
+  constructor(response: HttpResponse, op: number, counters: Counters) {
+    this.#response = response;
+    this.#op = op;
+    this.#counters = counters;
+    response.onAborted(() => this.#aborted());
+  }
+
+  get gone(): boolean {
+    return this.#response === null;
+  }
+
+  #aborted(): void {
+    this.#response = null;
+    this.#counters.httpAborted++;
+    this.#release?.();
+    this.#release = null;
+  }
+
+  /** The response, to be answered with `status`; null when nobody waits. */
+  #take(status: number): HttpResponse | null {
+    const response = this.#response;
+    if (response === null) return null;
+    this.#response = null;
+    this.#counters.httpAnswered(this.#op, status, performance.now() - this.#startedMs);
+    return response;
+  }
+
+  ok(body: Uint8Array, contentType = 'application/json'): void {
+    if (body.length > COPIED_BYTES_MAX) {
+      this.okLarge(body.slice(), () => {}, contentType);
+      return;
+    }
+    const response = this.#take(200);
+    response?.cork(() => {
+      response.writeHeader('Content-Type', contentType);
+      response.end(body);
+    });
+  }
+
+  okLarge(body: Uint8Array, release: () => void, contentType = 'application/json'): void {
+    const response = this.#take(200);
+    if (response === null) {
+      release();
+      return;
+    }
+    this.#release = release;
+    let done = false;
+    const finish = (): void => {
+      done = true;
+      this.#release?.();
+      this.#release = null;
+    };
+    response.cork(() => {
+      response.writeHeader('Content-Type', contentType);
+      if (response.tryEnd(body, body.length)[1]) finish();
+      else {
+        response.onWritable((offset) => {
+          if (done) return true;
+          const [ok, responded] = response.tryEnd(body.subarray(offset), body.length);
+          if (responded) finish();
+          return ok;
+        });
+      }
+    });
+  }
+
+  empty(): void {
+    const response = this.#take(204);
+    response?.cork(() => {
+      response.writeStatus('204 No Content');
+      response.endWithoutBody();
+    });
+  }
+
+  /** @param close  the rest of the request is not read: the connection ends */
+  error(error: ApiError, headers: Readonly<Record<string, string>> = {}, close = error === STOPPING): void {
+    const response = this.#take(error.status);
+    response?.cork(() => {
+      response.writeStatus(error.statusLine);
+      response.writeHeader('Content-Type', 'application/json');
+      if (error.retryAfterSeconds > 0) response.writeHeader('Retry-After', String(error.retryAfterSeconds));
+      if (error.status === 401) response.writeHeader('WWW-Authenticate', 'Bearer');
+      for (const name in headers) response.writeHeader(name, headers[name]!);
+      response.end(JSON.stringify(error), close);
+    });
+  }
+}

@@ -1,0 +1,186 @@
+/** `/metrics`: the counters of the front and of the worker threads in Prometheus' text format. */
+import { collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client';
+import { OP_MAX } from '../engine/messages.js';
+import { PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
+import type { Workers } from '../workers/workers.js';
+import { type Counters, LATENCY_BOUNDS, OP_NAMES } from './counters.js';
+import type { Front } from './front.js';
+
+type Latencies = Counters['http'];
+
+/** A value that is looked up when it is asked for. */
+type Read = (set: (labels: Record<string, string | number>, value: number) => void) => void;
+
+export class Metrics {
+  readonly #registry = new Registry();
+
+  constructor(front: Front, workers: Workers) {
+    collectDefaultMetrics({ register: this.#registry });
+    this.#ofFront(front);
+    this.#ofShards(workers);
+    this.#ofPersister(workers.persisterStats);
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  render(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  #counter(name: string, help: string, labelNames: string[], read: Read): void {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        read((labels, value) => this.inc(labels, value));
+      },
+    });
+  }
+
+  #gauge(name: string, help: string, labelNames: string[], read: Read): void {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        read((labels, value) => this.set(labels, value));
+      },
+    });
+  }
+
+  #ofFront(front: Front): void {
+    const { counters, subscriptions } = front;
+    this.#counter('tidemark_http_requests_total', 'HTTP requests answered.', ['operation', 'status'], (set) =>
+      counters.eachStatus((op, status, count) => set({ operation: OP_NAMES[op]!, status }, count)),
+    );
+    this.#latencies('tidemark_http_request_duration_seconds', 'From the headers of an HTTP request to its answer.', counters.http);
+    this.#latencies('tidemark_ws_json_request_duration_seconds', 'From a JSON request to its answer.', counters.json);
+    this.#counter('tidemark_http_aborted_total', 'HTTP requests whose client left before the answer.', [], (set) => set({}, counters.httpAborted));
+    this.#gauge('tidemark_requests_waiting', 'HTTP and JSON requests that wait for shards.', [], (set) => set({}, front.waitingCount));
+    this.#gauge('tidemark_list_bytes', 'Memory of long lists being sent.', [], (set) => set({}, front.budget.usedBytes));
+    this.#gauge('tidemark_ws_connections', 'Open WebSockets.', ['protocol'], (set) => {
+      let binary = 0;
+      for (const connection of front.connections) if (connection.protocol === 'binary') binary++;
+      set({ protocol: 'binary' }, binary);
+      set({ protocol: 'json' }, front.connections.count - binary);
+    });
+    this.#counter('tidemark_ws_connections_opened_total', 'WebSockets opened.', [], (set) => set({}, counters.connectionsOpened));
+    this.#counter('tidemark_ws_upgrades_refused_total', 'WebSockets refused.', [], (set) => set({}, counters.upgradesRefused));
+    this.#counter('tidemark_ws_slow_closes_total', 'WebSockets closed as they did not read.', [], (set) => set({}, front.outbox.slowCloses));
+    this.#counter('tidemark_ws_frames_received_total', 'Frames of clients.', ['protocol'], (set) => {
+      set({ protocol: 'binary' }, counters.binaryFrames);
+      set({ protocol: 'json' }, counters.jsonFrames);
+    });
+    this.#counter('tidemark_ws_binary_operations_total', 'Operations in binary frames.', ['operation'], (set) =>
+      counters.binaryOperations.forEach((count, op) => set({ operation: OP_NAMES[op]! }, count)),
+    );
+    this.#counter('tidemark_ws_binary_rejected_total', 'Binary operations that the front refused.', ['reason'], (set) => {
+      set({ reason: 'invalid' }, counters.binaryInvalid);
+      set({ reason: 'busy' }, counters.binaryBusy);
+    });
+    this.#counter('tidemark_ws_json_errors_total', 'JSON requests answered with an error.', [], (set) => set({}, counters.jsonErrors));
+    this.#gauge('tidemark_subscriptions', 'Pairs of connection and user.', [], (set) => set({}, subscriptions.count));
+    this.#counter('tidemark_events_delivered_total', 'Events sent to subscribers.', [], (set) => set({}, subscriptions.eventsDelivered));
+  }
+
+  #ofShards(workers: Workers): void {
+    const each =
+      (offset: number, factor = 1): Read =>
+      (set) =>
+        workers.shardStats.forEach((stats, shard) => set({ shard }, stats[offset]! * factor));
+    const counter = (name: string, help: string, offset: number, factor = 1): void =>
+      this.#counter(`tidemark_shard_${name}`, help, ['shard'], each(offset, factor));
+    const gauge = (name: string, help: string, offset: number, factor = 1): void =>
+      this.#gauge(`tidemark_shard_${name}`, help, ['shard'], each(offset, factor));
+    const S = SHARD_STATS;
+
+    this.#counter('tidemark_shard_operations_total', 'Operations run.', ['shard', 'operation'], (set) => {
+      workers.shardStats.forEach((stats, shard) => {
+        for (let op = 1; op <= OP_MAX; op++) set({ shard, operation: OP_NAMES[op]! }, stats[S.OPERATIONS + op]!);
+      });
+    });
+    counter('hits_total', 'Operations answered without the store.', S.HITS);
+    counter('misses_total', 'Operations that waited for a load.', S.MISSES);
+    counter('busy_total', 'Operations answered busy.', S.BUSY);
+    counter('store_unavailable_total', 'Operations answered store_unavailable.', S.STORE_UNAVAILABLE);
+    counter('batches_total', 'Batches of drained requests.', S.BATCHES);
+    counter('events_total', 'Changes announced.', S.EVENTS);
+    counter('loads_total', 'Loads asked for.', S.LOADS);
+    counter('load_failures_total', 'Loads that failed.', S.LOAD_FAILURES);
+    counter('loaded_rows_total', 'Rows loaded.', S.LOADED_ROWS);
+    counter('flush_groups_total', 'Groups of writes confirmed.', S.FLUSH_GROUPS);
+    counter('flushed_rows_total', 'Rows confirmed.', S.FLUSHED_ROWS);
+    counter('flush_failures_total', 'Groups of writes that failed and are tried again.', S.FLUSH_FAILURES);
+    counter('evicted_users_total', 'Users evicted.', S.EVICTED_USERS);
+    counter('gc_total', 'Garbage collections.', S.GC_COUNT);
+    counter('gc_pause_seconds_total', 'Time in garbage collections.', S.GC_PAUSE_SUM_MS, 1e-3);
+    gauge('gc_pause_max_seconds', 'Longest garbage collection since the start.', S.GC_PAUSE_MAX_MS, 1e-3);
+    gauge('records', 'Read states in memory.', S.RECORDS);
+    gauge('records_max', 'Read states that fit.', S.RECORDS_MAX);
+    gauge('users', 'Users in memory.', S.USERS);
+    gauge('dirty_users', 'Users with changes that the store does not have.', S.DIRTY_USERS);
+    gauge('parked', 'Operations that wait for the store or room.', S.PARKED);
+    gauge('heap_used_bytes', 'JavaScript heap of the thread.', S.HEAP_USED_BYTES);
+    this.#gauge('tidemark_ring_filled_bytes', 'What waits in the rings.', ['shard', 'ring'], (set) => {
+      for (const { shard, requests, answers } of workers.ringWords()) {
+        set({ shard, ring: 'requests' }, requests * 4);
+        set({ shard, ring: 'answers' }, answers * 4);
+      }
+    });
+    this.#gauge('tidemark_ring_capacity_bytes', 'Size of each ring.', ['shard'], (set) => {
+      for (const { shard, capacity } of workers.ringWords()) set({ shard }, capacity * 4);
+    });
+  }
+
+  #ofPersister(stats: Float64Array): void {
+    const counter = (name: string, help: string, offset: number, factor = 1): void =>
+      this.#counter(`tidemark_persister_${name}`, help, [], (set) => set({}, stats[offset]! * factor));
+    const gauge = (name: string, help: string, offset: number, factor = 1): void =>
+      this.#gauge(`tidemark_persister_${name}`, help, [], (set) => set({}, stats[offset]! * factor));
+    const P = PERSISTER_STATS;
+
+    counter('loads_total', 'Loads from the store.', P.LOADS);
+    counter('load_failures_total', 'Loads that failed.', P.LOAD_FAILURES);
+    counter('loaded_rows_total', 'Rows loaded.', P.LOADED_ROWS);
+    counter('load_seconds_total', 'Time of all loads.', P.LOAD_SECONDS_SUM);
+    counter('write_batches_total', 'Writes to the store.', P.WRITE_BATCHES);
+    counter('written_groups_total', 'Groups written, each of one user.', P.WRITTEN_GROUPS);
+    counter('written_rows_total', 'Rows written.', P.WRITTEN_ROWS);
+    counter('write_failures_total', 'Groups that could not be written.', P.WRITE_FAILURES);
+    counter('write_seconds_total', 'Time of all writes.', P.WRITE_SECONDS_SUM);
+    counter('gc_total', 'Garbage collections.', P.GC_COUNT);
+    counter('gc_pause_seconds_total', 'Time in garbage collections.', P.GC_PAUSE_SUM_MS, 1e-3);
+    gauge('gc_pause_max_seconds', 'Longest garbage collection since the start.', P.GC_PAUSE_MAX_MS, 1e-3);
+    gauge('loads_in_flight', 'Loads on their way.', P.LOADS_IN_FLIGHT);
+    gauge('writes_in_flight', 'Groups on their way.', P.WRITES_IN_FLIGHT);
+    gauge('heap_used_bytes', 'JavaScript heap of the thread.', P.HEAP_USED_BYTES);
+  }
+
+  /** A histogram whose buckets are counted elsewhere; prom-client has no way to fill one. */
+  #latencies(name: string, help: string, latencies: Latencies): void {
+    const get = async (): Promise<unknown> => {
+      const values: { metricName: string; labels: Record<string, string | number>; value: number }[] = [];
+      OP_NAMES.forEach((operation, op) => {
+        let total = 0;
+        const buckets = latencies.bucketsOf(op);
+        if (buckets.every((count) => count === 0)) return;
+        buckets.forEach((count, i) => {
+          total += count;
+          const le = i < LATENCY_BOUNDS.length ? LATENCY_BOUNDS[i]! : '+Inf';
+          values.push({ metricName: `${name}_bucket`, labels: { le, operation }, value: total });
+        });
+        values.push({ metricName: `${name}_sum`, labels: { operation }, value: latencies.secondsSum[op]! });
+        values.push({ metricName: `${name}_count`, labels: { operation }, value: total });
+      });
+      return { name, help, type: 'histogram', values, aggregator: 'sum' };
+    };
+    this.#registry.registerMetric({ name, get } as unknown as Metric);
+  }
+}

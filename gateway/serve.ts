@@ -1,0 +1,72 @@
+/** `tidemark serve`: starts the workers and the server, and stops them in order. */
+import type { Workers } from '../workers/workers.js';
+import type { Config } from './config.js';
+import { createLogger } from './log.js';
+import { Server } from './server.js';
+
+const EXIT_FAILURE = 1;
+
+/** Starts worker threads; what `serve` needs of workers/supervisor.ts. */
+export type StartWorkers = typeof import('../workers/supervisor.js').startWorkers;
+
+/** Runs until a signal comes; sets the exit code. */
+export async function serve(config: Config, startWorkers: StartWorkers): Promise<void> {
+  const log = createLogger(config.logLevel);
+  const fail = (message: string, error: unknown): never => {
+    log.fatal({ err: error }, message);
+    process.exit(EXIT_FAILURE);
+  };
+  process.on('uncaughtException', (error) => fail('bug: an exception that nobody caught', error));
+  process.on('unhandledRejection', (error) => fail('bug: a rejection that nobody caught', error));
+
+  const workers = await startWorkers({
+    shards: config.shards,
+    partitions: config.partitions,
+    capacity: config.capacity,
+    engine: config.engine,
+    store: config.store,
+    flushDelayMs: config.flushDelay,
+    ackOrder: config.ackOrder,
+    loadTimeoutMs: config.loadTimeout,
+    roomTimeoutMs: config.roomTimeout,
+    parkedMax: config.maxParked,
+    watchedUsersMax: config.maxWatched,
+  }).catch((error: unknown) => fail('the workers did not start', error));
+  workers.onFailure = (error) => fail('a worker thread ended by itself', error);
+
+  const server = await Server.start(config, workers).catch(async (error: unknown) => {
+    await workers.stop().catch(() => {});
+    return fail('the server did not start', error);
+  });
+
+  const { shards, partitions, capacity, store, engine } = config;
+  const url = `${config.tlsCert === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${server.port}`;
+  log.info({ url, pid: process.pid, shards, partitions, capacity, store, engine }, 'ready');
+
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) fail(`${signal} again: stopping at once`, undefined);
+    stopping = true;
+    log.info({ signal }, 'stopping: answering what is in flight');
+    shutDown(server, workers, config).then(
+      (answered) => {
+        if (answered) log.info('stopped');
+        else log.warn(`stopped; not everything was answered within --stop-timeout ${config.stopTimeout}ms`);
+        process.exit(0);
+      },
+      (error: unknown) => fail('the stop failed: not everything is in the store', error),
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}
+
+async function shutDown(server: Server, workers: Workers, config: Config): Promise<boolean> {
+  const answered = await server.stop(config.stopTimeout);
+  await workers.stop();
+  return answered;
+}
+
+function urlHost(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

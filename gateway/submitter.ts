@@ -1,0 +1,48 @@
+/** Puts operations into the shards' rings, and publishes them once a turn of the event loop. */
+import { hashUser } from '../engine/hash.js';
+import { REQUEST, ROUTED } from '../engine/messages.js';
+import type { FrontPort } from '../workers/workers.js';
+
+export class Submitter {
+  readonly #port: FrontPort;
+  #publishing = false;
+
+  constructor(port: FrontPort) {
+    this.#port = port;
+  }
+
+  /**
+   * Copies one operation (REQUEST words and what follows them) of `length` words at `words[at]`.
+   * @returns false when the ring is full: nothing was sent
+   */
+  submit(route: number, words: Int32Array, at: number, length: number): boolean {
+    const hash = hashUser(words[at + REQUEST.USER_LO]!, words[at + REQUEST.USER_HI]!);
+    const port = this.#port;
+    let to = port.reserve(hash, ROUTED.WORDS + length);
+    if (to < 0) return false;
+    const ring = port.words;
+    ring[to + ROUTED.ROUTE] = route;
+    ring[to + ROUTED.USER_HASH] = hash;
+    to += ROUTED.WORDS;
+    for (const end = at + length; at < end; at++) ring[to++] = words[at]!;
+    port.commit(ROUTED.WORDS + length);
+    return true;
+  }
+
+  /** Makes what was submitted visible now: at the end of a frame, which holds many operations. */
+  publish(): void {
+    this.#port.publish();
+  }
+
+  /** Makes it visible after this turn of the event loop: the requests of all sockets that were readable go together. */
+  publishSoon(): void {
+    if (this.#publishing) return;
+    this.#publishing = true;
+    setImmediate(this.#published);
+  }
+
+  readonly #published = (): void => {
+    this.#publishing = false;
+    this.#port.publish();
+  };
+}

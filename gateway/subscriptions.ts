@@ -1,0 +1,131 @@
+/**
+ * Who is subscribed to which user, and the way of an event to them.
+ *
+ * I1  A user has a watch exactly while at least one connection is subscribed, or while the shard still has to be
+ *     told that none is (its ring was full): then the watch is empty and on the list of leftovers.
+ * I2  Each subscribe goes to the shard, also the second of a user: the answer then says that the shard watches, and
+ *     comes after everything that the connection asked for before. Only the last unsubscribe goes there.
+ * I3  Both go through the same ring, so the shard's last word is the table's.
+ */
+import { OP_UNSUBSCRIBE, REQUEST } from '../engine/messages.js';
+import { EVENT } from '../engine/messages.js';
+import type { Connection } from './connections.js';
+import { EVENT_JSON_BYTES_MAX, writeEvent } from './json-event.js';
+import type { Submitter } from './submitter.js';
+
+/** One user with subscribers. */
+export interface Watch {
+  readonly lo: number;
+  readonly hi: number;
+  readonly connections: Connection[];
+  /** Another user with the same low word. */
+  next: Watch | null;
+}
+
+const RETRY_MS = 20;
+
+export class Subscriptions {
+  readonly #submitter: Submitter;
+  /** A route whose answers nobody waits for. */
+  readonly #route: number;
+  readonly #watches = new Map<number, Watch>();
+  readonly #leftovers = new Set<Watch>();
+  readonly #request = new Int32Array(REQUEST.WORDS);
+  readonly #json = new Uint8Array(EVENT_JSON_BYTES_MAX);
+  #timer: NodeJS.Timeout | null = null;
+  /** Pairs of connection and user. */
+  count = 0;
+  eventsReceived = 0;
+  eventsDelivered = 0;
+
+  constructor(submitter: Submitter, route: number) {
+    this.#submitter = submitter;
+    this.#route = route;
+    this.#request[REQUEST.HEAD] = OP_UNSUBSCRIBE;
+  }
+
+  #find(lo: number, hi: number): Watch | null {
+    let watch = this.#watches.get(lo) ?? null;
+    while (watch !== null && watch.hi !== hi) watch = watch.next;
+    return watch;
+  }
+
+  /** @returns false if the connection was subscribed already */
+  add(connection: Connection, lo: number, hi: number): boolean {
+    let watch = this.#find(lo, hi);
+    if (watch === null) {
+      watch = { lo, hi, connections: [], next: this.#watches.get(lo) ?? null };
+      this.#watches.set(lo, watch);
+    } else if (connection.watches.has(watch)) {
+      return false;
+    }
+    this.#leftovers.delete(watch);
+    watch.connections.push(connection);
+    connection.watches.add(watch);
+    this.count++;
+    return true;
+  }
+
+  remove(connection: Connection, lo: number, hi: number): void {
+    const watch = this.#find(lo, hi);
+    if (watch !== null && connection.watches.delete(watch)) this.#leave(watch, connection);
+  }
+
+  /** A connection is closed. */
+  removeAll(connection: Connection): void {
+    for (const watch of connection.watches) this.#leave(watch, connection);
+    connection.watches.clear();
+  }
+
+  #leave(watch: Watch, connection: Connection): void {
+    const { connections } = watch;
+    const last = connections.pop()!;
+    if (last !== connection) connections[connections.indexOf(connection)] = last;
+    this.count--;
+    if (connections.length === 0) this.#unsubscribe(watch);
+  }
+
+  /** Tells the shard that nobody is subscribed; when its ring is full, a little later. */
+  #unsubscribe(watch: Watch): void {
+    this.#request[REQUEST.USER_LO] = watch.lo;
+    this.#request[REQUEST.USER_HI] = watch.hi;
+    if (this.#submitter.submit(this.#route, this.#request, 0, REQUEST.WORDS)) {
+      this.#submitter.publishSoon();
+      this.#leftovers.delete(watch);
+      this.#forget(watch);
+      return;
+    }
+    this.#leftovers.add(watch);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      for (const leftover of this.#leftovers) this.#unsubscribe(leftover);
+    }, RETRY_MS).unref();
+  }
+
+  #forget(watch: Watch): void {
+    const first = this.#watches.get(watch.lo)!;
+    if (first === watch) {
+      if (watch.next === null) this.#watches.delete(watch.lo);
+      else this.#watches.set(watch.lo, watch.next);
+      return;
+    }
+    let before = first;
+    while (before.next !== watch) before = before.next!;
+    before.next = watch.next;
+  }
+
+  /** EVENT words (and an ENTRY) at `words[at]` to all who are subscribed to the user; JSON is made once for all. */
+  deliver(words: Int32Array, at: number, length: number): void {
+    this.eventsReceived++;
+    const watch = this.#find(words[at + EVENT.USER_LO]!, words[at + EVENT.USER_HI]!);
+    if (watch === null) return;
+    let json: Uint8Array | null = null;
+    const makeJson = (): Uint8Array => (json ??= this.#json.subarray(0, writeEvent(this.#json, 0, words, at)));
+    const { connections } = watch;
+    // From the end: a connection that is closed for being slow leaves, and the last one takes its place.
+    for (let i = connections.length - 1; i >= 0; i--) {
+      connections[i]!.event(words, at, length, makeJson);
+      this.eventsDelivered++;
+    }
+  }
+}

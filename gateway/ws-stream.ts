@@ -1,0 +1,103 @@
+/** `/v1/stream`: who may open a WebSocket, which protocol it speaks, and how it ends. */
+import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js';
+import type { Auth } from './auth.js';
+import {
+  BinaryConnection,
+  CLOSE_GOING_AWAY,
+  type Connection,
+  JsonConnection,
+  type SocketData,
+} from './connections.js';
+import { ApiError, BUSY, invalid, STOPPING, UNAUTHORIZED } from './errors.js';
+import type { Front } from './front.js';
+import { HttpCaller } from './http-answer.js';
+import { BinaryProtocol } from './ws-binary.js';
+import { JsonProtocol } from './ws-json.js';
+
+const PATH = '/v1/stream';
+export const PROTOCOL_BINARY = 'tidemark.v1.bin';
+export const PROTOCOL_JSON = 'tidemark.v1.json';
+
+const NO_PROTOCOL = invalid([
+  { path: 'sec-websocket-protocol', message: `must offer ${PROTOCOL_BINARY} or ${PROTOCOL_JSON}` },
+]);
+const NO_UPGRADE = invalid([{ path: 'upgrade', message: 'must be websocket: this path speaks no plain HTTP' }]);
+const FOREIGN_ORIGIN = new ApiError(401, 'unauthorized', 'pages of another origin need a server with a bearer token');
+
+/** uWebSockets cuts the connection (1006) of a frame beyond its own limit; up to that we can still say 1009. */
+const FRAME_SLACK = 4;
+/** Likewise it drops what is beyond its own limit of backpressure, even our closing frame. */
+const BACKPRESSURE_SLACK_BYTES = 64 * 1024 * 1024;
+
+export function addStream(app: TemplatedApp, front: Front, auth: Auth): void {
+  const { limits } = front;
+  const binary = new BinaryProtocol(front);
+  const json = new JsonProtocol(front);
+
+  app.ws<SocketData>(PATH, {
+    maxPayloadLength: limits.maxFrame * FRAME_SLACK,
+    maxBackpressure: limits.maxBackpressure + BACKPRESSURE_SLACK_BYTES,
+    idleTimeout: Math.ceil(limits.idleTimeout / 1000),
+    sendPingsAutomatically: true,
+    upgrade: (response, request, context) => upgrade(front, auth, response, request, context),
+    open: (socket) => {
+      const { connection } = socket.getUserData();
+      connection.socket = socket;
+      front.counters.connectionsOpened++;
+      if (front.stopping) connection.end(CLOSE_GOING_AWAY, 'the server is stopping');
+    },
+    message: (socket, message, isBinary) => {
+      const { connection } = socket.getUserData();
+      if (connection instanceof BinaryConnection) binary.receive(connection, message, isBinary);
+      else if (connection instanceof JsonConnection) json.receive(connection, message, isBinary);
+    },
+    close: (socket) => {
+      const { connection } = socket.getUserData();
+      connection.socket = null;
+      front.subscriptions.removeAll(connection);
+      front.connections.release(connection.route);
+    },
+  });
+  app.get(PATH, (response) => new HttpCaller(response, 0, front.counters).error(NO_UPGRADE));
+}
+
+function upgrade(
+  front: Front,
+  auth: Auth,
+  response: HttpResponse,
+  request: HttpRequest,
+  context: us_socket_context_t,
+): void {
+  const offered = request.getHeader('sec-websocket-protocol').split(',').map((name) => name.trim());
+  const protocol = offered.find((name) => name === PROTOCOL_BINARY || name === PROTOCOL_JSON);
+  const refusal = refuse(front, auth, request, protocol);
+  let connection: Connection | null = null;
+  if (refusal === null) {
+    connection = protocol === PROTOCOL_BINARY ? new BinaryConnection(front.outbox) : new JsonConnection(front.outbox);
+    connection.route = front.connections.take(connection);
+  }
+  if (connection === null || connection.route === 0) {
+    front.counters.upgradesRefused++;
+    new HttpCaller(response, 0, front.counters).error(refusal ?? BUSY);
+    return;
+  }
+  response.upgrade<SocketData>(
+    { connection },
+    request.getHeader('sec-websocket-key'),
+    protocol!,
+    request.getHeader('sec-websocket-extensions'),
+    context,
+  );
+}
+
+function refuse(front: Front, auth: Auth, request: HttpRequest, protocol: string | undefined): ApiError | null {
+  if (!auth.admits(request.getHeader('authorization'))) return UNAUTHORIZED;
+  // Without a token any web page could reach a server on its visitor's own machine: browsers ask no leave for
+  // WebSockets of other origins, but say where the page came from.
+  if (!auth.required) {
+    const origin = request.getHeader('origin');
+    if (origin !== '' && origin.replace(/^[a-z]+:\/\//, '') !== request.getHeader('host')) return FOREIGN_ORIGIN;
+  }
+  if (front.stopping) return STOPPING;
+  return protocol === undefined ? NO_PROTOCOL : null;
+}
