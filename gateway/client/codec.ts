@@ -105,6 +105,7 @@ export type ChangeEvent =
   | { event: 'user_deleted'; userId: string; version: number };
 
 const INT32_MAX = 0x7fffffff;
+const VERSION_MAX = 0xffffffff;
 const VIEWED_MAX = META_VIEWED_MASK - 1;
 const DATE_MS_MAX = 8.64e15;
 
@@ -152,8 +153,8 @@ export function encodeGet(requestId: number, userId: string, channelId: string, 
 export function encodeList(requestId: number, userId: string, since?: number): Int32Array {
   const words = begin(OP_LIST, REQUEST.WORDS, requestId, since === undefined ? 0 : REQUEST_SINCE);
   if (since !== undefined) {
-    needWhole('since', since, 0, INT32_MAX);
-    words[REQUEST.ARGUMENT_LO] = since;
+    needWhole('since', since, 0, VERSION_MAX);
+    words[REQUEST.ARGUMENT_LO] = since | 0;
   }
   return address(words, userId);
 }
