@@ -8,17 +8,8 @@ import { CLOSE_GOING_AWAY } from './connections.js';
 import { Front } from './front.js';
 import { addRoutes } from './http-routes.js';
 import { Metrics } from './metrics.js';
+import { requireNative } from './native.js';
 import { addStream } from './ws-stream.js';
-
-/** @throws Error when uWebSockets.js is its slow stand-in in JavaScript, which it becomes without a word of error */
-export function requireNative(app: unknown, nodeVersion: string): void {
-  if (String(app).includes('[native code]')) return;
-  throw new Error(
-    `uWebSockets.js has no native build for Node ${nodeVersion} on ${process.platform} ${process.arch} here, and its JavaScript fallback is no server for this load. ` +
-      'Use Node 20, or install a build for this version under the same name: ' +
-      'npm install uWebSockets.js@github:uNetworking/uWebSockets.js#v20.69.0 (Node 22 and newer, glibc 2.38).',
-  );
-}
 
 /** The types lack this form. Without the flag two servers could share a port, each with half of the connections. */
 interface ExclusiveApp {
