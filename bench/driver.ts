@@ -45,12 +45,15 @@ export interface DriverOptions {
   stats: RunStats;
 }
 
+export const ANY_CONNECTION = -1;
+
 export interface Driver {
   readonly inFlight: number;
   /** False: wait for answers before submitting more. */
   hasRoom(): boolean;
   /**
    * Takes a copy of an operation. Its request id is set here.
+   * @param connection  over which it goes; ANY_CONNECTION: over one that is free
    * @param kind        index in KINDS
    * @param intendedUs  when it should go out: latencies count from here
    */
@@ -104,6 +107,8 @@ class BinaryDriver implements Driver {
   readonly #intendedUs = new Float64Array(RING);
   readonly #kinds = new Uint8Array(RING).fill(NO_KIND);
   #nextId = 0;
+  /** For ANY_CONNECTION: frames are filled one after another. */
+  #current = 0;
   #failed = false;
 
   private constructor(options: DriverOptions, sockets: RawSocket[]) {
@@ -143,6 +148,7 @@ class BinaryDriver implements Driver {
       this.#stats.error('not sent');
       return;
     }
+    if (connection === ANY_CONNECTION) connection = this.#current;
     let frame = this.#frames[connection];
     if (frame === undefined) {
       frame = this.#sockets[connection]!.takeFrame();
@@ -173,6 +179,7 @@ class BinaryDriver implements Driver {
   }
 
   #send(connection: number): void {
+    if (connection === this.#current) this.#current = (connection + 1) % this.#sockets.length;
     const socket = this.#sockets[connection]!;
     socket.cork(); // until `flush`
     socket.send(this.#frames[connection]!, this.#frameWords[connection]!);
@@ -252,7 +259,8 @@ class HttpDriver implements Driver {
     this.inFlight++;
     const { method, path, body } = asHttp(operation);
     const isMention = (operation[REQUEST.HEAD]! & 0xff) === OP_MENTION;
-    this.#sockets[connection]!.request(method, path, body, (status, answer) => {
+    const socket = connection === ANY_CONNECTION ? this.#freeSocket() : this.#sockets[connection]!;
+    socket.request(method, path, body, (status, answer) => {
       this.inFlight--;
       this.#stats.record(kind, nowUs() - intendedUs);
       if (status === 404) this.#stats.unknown++;
@@ -265,6 +273,16 @@ class HttpDriver implements Driver {
 
   close(): void {
     for (const socket of this.#sockets) socket.close();
+  }
+
+  /** One without a request in flight, else the one with the shortest line. */
+  #freeSocket(): HttpSocket {
+    let shortest = this.#sockets[0]!;
+    for (const socket of this.#sockets) {
+      if (socket.unanswered < shortest.unanswered) shortest = socket;
+      if (shortest.unanswered === 0) break;
+    }
+    return shortest;
   }
 
   #countMention(answer: Buffer): void {

@@ -21,6 +21,9 @@ export class HttpSocket {
   #current: OnAnswer | undefined;
   #received: Buffer = NONE;
   #closed = false;
+  /** Of an answer whose head came: what is there, and how many bytes are still to come. */
+  #parts: Buffer[] = [];
+  #missingBytes = 0;
 
   private constructor(socket: Socket, headers: string) {
     this.#socket = socket;
@@ -79,30 +82,49 @@ export class HttpSocket {
   }
 
   #receive(chunk: Buffer): void {
-    this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
-    for (;;) {
-      const headEnd = this.#received.indexOf(HEAD_END);
-      if (headEnd < 0) return;
-      const head = this.#received.toString('latin1', 0, headEnd).toLowerCase();
-      const bodyStart = headEnd + 4;
-      let body: Buffer;
-      let end: number;
-      if (head.includes('transfer-encoding: chunked')) {
-        const dechunked = dechunk(this.#received, bodyStart);
-        if (dechunked === undefined) return;
-        ({ body, end } = dechunked);
-      } else {
-        const found = /content-length: (\d+)/.exec(head);
-        end = bodyStart + (found === null ? 0 : Number(found[1]));
-        if (this.#received.length < end) return;
-        body = this.#received.subarray(bodyStart, end);
-      }
-      this.#received = end === this.#received.length ? NONE : this.#received.subarray(end);
-      const onAnswer = this.#current!;
-      this.#current = undefined;
-      this.#next();
-      onAnswer(Number(head.slice(9, 12)), body);
+    // A long body comes in many chunks: they are put together once, when all are there.
+    if (this.#missingBytes > chunk.length) {
+      this.#parts.push(chunk);
+      this.#missingBytes -= chunk.length;
+      return;
     }
+    if (this.#parts.length > 0) {
+      this.#received = Buffer.concat([...this.#parts, chunk]);
+      this.#parts = [];
+    } else this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
+    this.#missingBytes = 0;
+    while (this.#received.length > 0 && this.#takeAnswer());
+  }
+
+  /** @returns false when the next answer is not all there */
+  #takeAnswer(): boolean {
+    const headEnd = this.#received.indexOf(HEAD_END);
+    if (headEnd < 0) return false;
+    const head = this.#received.toString('latin1', 0, headEnd).toLowerCase();
+    const bodyStart = headEnd + 4;
+    let body: Buffer;
+    let end: number;
+    if (head.includes('transfer-encoding: chunked')) {
+      const dechunked = dechunk(this.#received, bodyStart);
+      if (dechunked === undefined) return false;
+      ({ body, end } = dechunked);
+    } else {
+      const found = /content-length: (\d+)/.exec(head);
+      end = bodyStart + (found === null ? 0 : Number(found[1]));
+      if (this.#received.length < end) {
+        this.#missingBytes = end - this.#received.length;
+        this.#parts = [this.#received];
+        this.#received = NONE;
+        return false;
+      }
+      body = this.#received.subarray(bodyStart, end);
+    }
+    this.#received = end === this.#received.length ? NONE : this.#received.subarray(end);
+    const onAnswer = this.#current!;
+    this.#current = undefined;
+    this.#next();
+    onAnswer(Number(head.slice(9, 12)), body);
+    return true;
   }
 }
 

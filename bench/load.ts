@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ACK_EXTRA, REQUEST } from '../engine/messages.js';
 import { nowUs, sleep, yieldToEvents } from './clock.js';
-import { type Driver, drain, openDriver } from './driver.js';
+import { ANY_CONNECTION, type Driver, drain, openDriver } from './driver.js';
 import { formatSummary, machine, RunStats, type RunSummary } from './run-stats.js';
 import { parseMix, Workload, type WorkloadOptions } from './synthetic-workload.js';
 import {
@@ -104,7 +104,7 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
     : options.opsPerFrame;
   const driver = await openDriver(protocol, { url, token, connections, opsPerFrame, stats });
   try {
-    const generator = new Generator(driver, new Workload(workloadOptions), connections);
+    const generator = new Generator(driver, new Workload(workloadOptions));
     const run = Number.isFinite(rate)
       ? (ms: number) => generator.openLoop(ms, rate)
       : (ms: number) => generator.closedLoop(ms, options.window);
@@ -134,19 +134,16 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
 class Generator {
   readonly #driver: Driver;
   readonly #workload: Workload;
-  readonly #connections: number;
   readonly #words = new Int32Array(REQUEST.WORDS + ACK_EXTRA.WORDS);
 
-  constructor(driver: Driver, workload: Workload, connections: number) {
+  constructor(driver: Driver, workload: Workload) {
     this.#driver = driver;
     this.#workload = workload;
-    this.#connections = connections;
   }
 
   #submit(intendedUs: number): void {
-    const hash = this.#workload.write(this.#words, 0);
-    const connection = (hash >>> 0) % this.#connections;
-    this.#driver.submit(connection, this.#words, REQUEST.WORDS, this.#workload.kind, intendedUs);
+    this.#workload.write(this.#words, 0);
+    this.#driver.submit(ANY_CONNECTION, this.#words, REQUEST.WORDS, this.#workload.kind, intendedUs);
   }
 
   /** A service that is too slow for the rate gets the rest late, and the latencies say so. */

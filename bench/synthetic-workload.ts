@@ -4,7 +4,7 @@
  *
  * Ids are snowflakes of their rank: spread over all bits by a hash, as real ones are over time, and below 2^63.
  */
-import { hashUser, mix } from '../engine/hash.js';
+import { mix } from '../engine/hash.js';
 import {
   OP_ACK,
   OP_BADGE,
@@ -95,8 +95,8 @@ export class Workload {
     });
   }
 
-  /** Writes one operation (REQUEST words) at `words[at]`; `kind` says which. @returns the hash of its user */
-  write(words: Int32Array, at: number): number {
+  /** Writes one operation (REQUEST words) at `words[at]`; `kind` says which. */
+  write(words: Int32Array, at: number): void {
     const rank = this.#zipf.next();
     const random = this.#random.next();
     this.kind = this.#kindOfSlot[random % MIX_SLOTS]!;
@@ -112,6 +112,5 @@ export class Workload {
     const message = hasMessage ? ++this.#message : 0;
     words[at + REQUEST.ARGUMENT_LO] = message | 0;
     words[at + REQUEST.ARGUMENT_HI] = hasMessage ? MESSAGE_HI + Math.floor(message / 4294967296) : 0;
-    return hashUser(userLo, USER_HI);
   }
 }
