@@ -1,0 +1,253 @@
+/** The persister on its thread, as the supervisor starts it; this thread plays the shards. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
+import { STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
+import type { PersisterOptions, PersisterOrder, PersisterReport } from '../../workers/persister.js';
+import { createStats, PERSISTER_STATS } from '../../workers/stats.js';
+import { createFaults, FAULTS } from '../../workers/stores/memory.js';
+import { ShardStub } from './shard-stub.js';
+
+const THREAD = fileURLToPath(new URL('../../workers/persister-thread.js', import.meta.url));
+const STOP: PersisterOrder = { stop: true };
+
+const pool = new Piscina({ filename: THREAD, minThreads: 0, maxThreads: 1 });
+const clean: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const each of clean.splice(0)) await each();
+});
+
+interface Running {
+  readonly shards: readonly ShardStub[];
+  readonly faults: Int32Array;
+  readonly stats: Float64Array;
+  readonly reports: PersisterReport[];
+  readonly port: MessagePort;
+  readonly shardPorts: readonly MessagePort[];
+  /** Of the task. */
+  readonly ended: Promise<void>;
+  /** Messages that were needed to wake the persister. */
+  wakes: () => number;
+  nextReport: () => Promise<PersisterReport>;
+}
+
+async function start(store: string, shardCount = 1): Promise<Running> {
+  const doorbell = createDoorbell();
+  const faults = createFaults();
+  const stats = createStats(PERSISTER_STATS);
+  const control = new MessageChannel();
+  const channels = Array.from({ length: shardCount }, () => new MessageChannel());
+  let wakes = 0;
+  const shards = channels.map(({ port1 }) => {
+    const bell = new Doorbell(doorbell, () => {
+      wakes++;
+      port1.postMessage(0);
+    });
+    return new ShardStub(() => bell.ring());
+  });
+  const reports: PersisterReport[] = [];
+  let onReport = (): void => {};
+  control.port1.on('message', (report: PersisterReport) => {
+    reports.push(report);
+    onReport();
+  });
+  const ports = channels.map(({ port2 }) => port2);
+  const options: PersisterOptions = {
+    store,
+    shards: shards.map(({ memory }) => memory),
+    doorbell,
+    stats,
+    port: control.port2,
+    ports,
+    faults,
+  };
+  const ended = pool.run(options, { transferList: [control.port2, ...ports] }) as Promise<void>;
+  ended.catch(() => {});
+  clean.push(async () => {
+    new Int32Array(faults).fill(0);
+    control.port1.postMessage(STOP);
+    await ended;
+    for (const { port1 } of [control, ...channels]) port1.close();
+  });
+  const nextReport = async (): Promise<PersisterReport> => {
+    const index = reports.length;
+    await new Promise<void>((resolve) => {
+      onReport = resolve;
+    });
+    return reports[index]!;
+  };
+  const running = {
+    shards,
+    faults: new Int32Array(faults),
+    stats: new Float64Array(stats),
+    reports,
+    port: control.port1,
+    shardPorts: channels.map(({ port1 }) => port1),
+    ended,
+    wakes: () => wakes,
+    nextReport,
+  };
+  await nextReport();
+  return running;
+}
+
+function newDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'tidemark-persister-'));
+  clean.unshift(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('the persister thread', () => {
+  it('says why the store cannot be opened, and ends', async () => {
+    for (const store of ['nowhere:', `lmdb:${THREAD}/below-a-file`]) {
+      const { reports, ended } = await start(store);
+      expect(reports).toEqual([{ error: expect.stringContaining(store) }]);
+      await ended;
+    }
+  });
+
+  it('is woken through a port when it sleeps, wakes the shard, and is left alone while it is awake', async () => {
+    const { shards, reports, wakes, faults } = await start('memory:');
+    expect(reports).toEqual([{ ready: true }]);
+    const shard = shards[0]!;
+    for (let round = 1; round <= 20; round++) {
+      await sleep(2); // it is asleep now
+      shard.doorbell.sleep();
+      shard.load(round, 7);
+      shard.take();
+      if (shard.loaded.length < round) shard.doorbell.wait(5000);
+      shard.take();
+      expect(shard.loaded.length).toBe(round);
+    }
+    expect(wakes()).toBe(20);
+    faults[FAULTS.WRITE_DELAY_MS] = 1;
+    for (let user = 1; user <= 1000; user++) shard.flush(user, [[1, 1, 1]]);
+    await shard.until(({ flushed }) => flushed.length === 1000);
+    expect(wakes()).toBeLessThan(500);
+  });
+
+  it('answers each of many requests of several shards once, while the store fails at random', async () => {
+    const { shards, faults, port, ended, stats } = await start('memory:?load_error_permille=100', 3);
+    faults[FAULTS.WRITE_ERROR_PERMILLE] = 100;
+    await Promise.all(
+      shards.map(async (shard, index) => {
+        let loads = 0;
+        let flushes = 0;
+        while (loads < 2000 || flushes < 2000) {
+          const user = 1 + index * 100_000 + (flushes % 500);
+          const loadSent = loads < 2000 && shard.load(loads + 1, user);
+          const flushSent = flushes < 2000 && shard.flush(user, [[flushes + 1, 1 + (flushes % 40), flushes]]);
+          if (loadSent) loads++;
+          if (flushSent) flushes++;
+          if ((!loadSent && !flushSent) || (loads + flushes) % 64 === 0) {
+            shard.take(50);
+            await sleep(0);
+          }
+        }
+        await shard.until(({ loaded, flushed }) => loaded.length === 2000 && flushed.length === 2000);
+      }),
+    );
+    port.postMessage(STOP);
+    await ended;
+    const failures = { loads: 0, flushes: 0 };
+    for (const shard of shards) {
+      shard.take();
+      expect(new Set(shard.loaded.map(({ tag }) => tag)).size).toBe(2000);
+      expect(new Set(shard.flushed.map(({ slots }) => slots[0])).size).toBe(2000);
+      failures.loads += shard.loaded.filter(({ status }) => status === STATUS_STORE_UNAVAILABLE).length;
+      failures.flushes += shard.flushed.filter(({ status }) => status === STATUS_STORE_UNAVAILABLE).length;
+    }
+    expect(failures.loads).toBeGreaterThan(400);
+    expect(failures.loads).toBe(stats[PERSISTER_STATS.LOAD_FAILURES]);
+    expect(failures.flushes).toBeGreaterThan(400);
+    expect(failures.flushes).toBe(stats[PERSISTER_STATS.WRITE_FAILURES]);
+  });
+
+  it('goes on when the store does, after a hang and after errors, and complains on its port', async () => {
+    const { shards, faults, nextReport } = await start('memory:');
+    const shard = shards[0]!;
+    faults[FAULTS.LOAD_HANG] = 1;
+    faults[FAULTS.WRITE_HANG] = 1;
+    shard.load(1, 7);
+    shard.flush(7, [[1, 1, 1]]);
+    await sleep(50);
+    shard.take();
+    expect([shard.loaded, shard.flushed]).toEqual([[], []]);
+    faults[FAULTS.LOAD_HANG] = 0;
+    faults[FAULTS.WRITE_HANG] = 0;
+    await shard.until(({ loaded, flushed }) => loaded.length === 1 && flushed.length === 1);
+    faults[FAULTS.WRITE_ERROR_PERMILLE] = 1000;
+    const report = nextReport();
+    shard.flush(7, [[1, 1, 2]]);
+    expect(await report).toEqual({ warning: 'memory: a write was told to fail' });
+    await shard.until(({ flushed }) => flushed.length === 2);
+    faults[FAULTS.WRITE_ERROR_PERMILLE] = 0;
+    shard.flush(7, [[1, 1, 3]]);
+    await shard.until(({ flushed }) => flushed.length === 3);
+    expect(shard.flushed.map(({ status }) => status)).toEqual([
+      STATUS_OK,
+      STATUS_STORE_UNAVAILABLE,
+      STATUS_OK,
+    ]);
+  });
+
+  it('finishes what is in the rings when a shard port says stop, and LMDB has it afterwards', async () => {
+    const store = `lmdb:${newDirectory()}`;
+    const first = await start(store);
+    expect(first.reports).toEqual([{ ready: true }]);
+    let sent = 0;
+    while (
+      sent < 400 &&
+      first.shards[0]!.flush(
+        sent + 1,
+        [
+          [1, 5, sent],
+          [2, 6, sent],
+        ],
+        { version: sent + 1 },
+      )
+    )
+      sent++;
+    first.shardPorts[0]!.postMessage(STOP);
+    await first.ended;
+    first.shards[0]!.take();
+    expect(first.shards[0]!.flushed.map(({ status }) => status)).toEqual(
+      Array.from({ length: sent }, () => STATUS_OK),
+    );
+
+    const second = await start(store);
+    const shard = second.shards[0]!;
+    for (let user = 1; user <= sent; user++) shard.load(user, user);
+    await shard.until(({ loaded }) => loaded.length === sent);
+    for (const { tag, version, rows } of shard.loaded) {
+      expect(version).toBe(tag);
+      expect(rows).toEqual([
+        [5, tag - 1],
+        [6, tag - 1],
+      ]);
+    }
+  });
+
+  it('shows its heap and its collections', async () => {
+    const { shards, stats } = await start('memory:');
+    expect(stats[PERSISTER_STATS.HEAP_USED_BYTES]).toBeGreaterThan(1_000_000);
+    const shard = shards[0]!;
+    const rows = Array.from({ length: 100 }, (_, i) => [i + 1, i + 1, 1] as const);
+    for (let round = 0; stats[PERSISTER_STATS.GC_COUNT] === 0 && round < 2000; round++) {
+      for (let user = 1; user <= 20; user++) shard.flush(user, rows);
+      await shard.until(({ flushed }) => flushed.length === 20 * (round + 1));
+    }
+    expect(stats[PERSISTER_STATS.GC_COUNT]).toBeGreaterThan(0);
+    expect(stats[PERSISTER_STATS.GC_PAUSE_MAX_MS]).toBeGreaterThan(0);
+    expect(stats[PERSISTER_STATS.GC_PAUSE_SUM_MS]).toBeGreaterThanOrEqual(
+      stats[PERSISTER_STATS.GC_PAUSE_MAX_MS]!,
+    );
+  });
+});
