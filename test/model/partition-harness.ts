@@ -4,7 +4,7 @@
  */
 import { expect } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
-import { META_DELETED } from '../../engine/layout.js';
+import { assert, META_DELETED } from '../../engine/layout.js';
 import {
   ENTRY,
   FLUSH,
@@ -205,22 +205,19 @@ export class PartitionHarness {
     const out = this.#out;
     const expected = this.model.apply(operation, wasComplete);
     const head = out[outAt + REPLY.HEAD]!;
-    const got = {
-      op: head & 0xff,
-      status: (head >>> 8) & 0xff,
-      changed: (head & REPLY_CHANGED) !== 0,
-      id: out[outAt + REPLY.REQUEST_ID],
-      count: out[outAt + REPLY.MENTION_COUNT],
-      version: out[outAt + REPLY.VERSION],
-    };
-    expect(got).toEqual({
-      op: operation.op,
-      status: expected.status,
-      changed: expected.changed,
-      id: this.#requestId,
-      count: expected.count,
-      version: expected.version,
-    });
+    const got = [
+      head & 0xff,
+      (head >>> 8) & 0xff,
+      (head & REPLY_CHANGED) !== 0,
+      out[outAt + REPLY.REQUEST_ID],
+      out[outAt + REPLY.MENTION_COUNT],
+      out[outAt + REPLY.VERSION],
+    ];
+    const { status, changed, count, version } = expected;
+    const wanted = [operation.op, status, changed, this.#requestId, count, version];
+    if (got.some((value, i) => value !== wanted[i])) {
+      expect(got, 'operation, status, changed, request id, count, version').toEqual(wanted);
+    }
     this.counts.answered++;
     const isBulk = operation.op === OP_ACK_BULK;
     const asked = isBulk || (operation.flags & REQUEST_WITH_ENTRY) !== 0 || operation.op === OP_GET;
@@ -252,8 +249,9 @@ export class PartitionHarness {
   }
 
   #expectEntry(words: Int32Array, at: number, entry: ModelEntry): void {
-    const { latestMention: _, ...expected } = entry;
-    expect(decodeEntry(words, at)).toEqual(expected);
+    const got = decodeEntry(words, at);
+    const isSame = (Object.keys(got) as (keyof typeof got)[]).every((field) => got[field] === entry[field]);
+    if (!isSame) expect(got).toEqual(entry); // shows where they differ
   }
 
   #startLoad(operation: Operation, all: boolean): void {
@@ -492,17 +490,27 @@ export class PartitionHarness {
   check(users: readonly bigint[]): void {
     const { partition, options } = this;
     partition.check();
-    expect(partition.recordCount + partition.freeRecordCount).toBe(options.recordsMax);
-    expect(partition.freeRecordCount).toBeGreaterThanOrEqual(0);
-    expect(partition.userCount).toBeLessThanOrEqual(options.usersMax);
-    if (partition.dirtyUserCount === 0) expect(partition.nextDue()).toBe(NO_DUE);
+    const { recordCount, freeRecordCount, userCount } = partition;
+    assert(
+      recordCount + freeRecordCount === options.recordsMax,
+      `${recordCount} records, ${freeRecordCount} free`,
+    );
+    assert(
+      freeRecordCount >= 0 && userCount <= options.usersMax,
+      `${freeRecordCount} free, ${userCount} users`,
+    );
+    assert(
+      partition.dirtyUserCount > 0 || partition.nextDue() === NO_DUE,
+      'a flush is due, and nobody is dirty',
+    );
     for (const id of users) {
       const slot = partition.findUser(...hashOf(id));
       if (slot === 0) continue;
       const isHeld = this.#loads.has(slot) || this.#listings.has(slot);
-      expect(partition.holdOf(slot) !== 0).toBe(isHeld);
-      expect(partition.isWatched(slot)).toBe(this.model.watched.has(id));
-      if (!isHeld) expect(partition.versionOf(slot)).toBe(this.model.user(id).version);
+      assert((partition.holdOf(slot) !== 0) === isHeld, `user ${id} is held: ${partition.holdOf(slot)}`);
+      assert(partition.isWatched(slot) === this.model.watched.has(id), `user ${id} is watched, or not`);
+      const version = partition.versionOf(slot);
+      assert(isHeld || version === this.model.user(id).version, `user ${id} has version ${version}`);
     }
   }
 
