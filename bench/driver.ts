@@ -63,8 +63,10 @@ export interface Driver {
   close(): void;
 }
 
-/** Operations in flight over all connections of the binary driver; a power of two. */
-const RING = 1 << 18;
+/** A power of two, several times what may be in flight: a straggler holds its place while others go on. */
+const RING = 1 << 17;
+/** The service takes 16,384 operations on one connection and refuses more; all of them may be on the same. */
+export const IN_FLIGHT_MAX = 16_000;
 const NO_KIND = 0xff;
 const HTTP_IN_FLIGHT_MAX = 20_000;
 
@@ -140,7 +142,7 @@ class BinaryDriver implements Driver {
   }
 
   hasRoom(): boolean {
-    return this.inFlight < RING / 2 && this.#kinds[this.#nextId & (RING - 1)] === NO_KIND;
+    return this.inFlight < IN_FLIGHT_MAX && this.#kinds[this.#nextId & (RING - 1)] === NO_KIND;
   }
 
   submit(connection: number, operation: Int32Array, length: number, kind: number, intendedUs: number): void {

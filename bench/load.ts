@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ACK_EXTRA, REQUEST } from '../engine/messages.js';
 import { nowUs, sleep, yieldToEvents } from './clock.js';
-import { ANY_CONNECTION, type Driver, drain, openDriver } from './driver.js';
+import { ANY_CONNECTION, type Driver, drain, IN_FLIGHT_MAX, openDriver } from './driver.js';
 import { formatSummary, machine, RunStats, type RunSummary } from './run-stats.js';
 import { parseMix, Workload, type WorkloadOptions } from './synthetic-workload.js';
 import {
@@ -64,7 +64,7 @@ export function loadCommand(): Command {
         .default(parseMix(MIX_DEFAULT), MIX_DEFAULT),
     )
     .option('--ops-per-frame <count>', 'with the binary protocol', wholeNumber(1, 1600), 64)
-    .option('--window <count>', 'operations in flight with --rate max', wholeNumber(1, 100_000), 4_096)
+    .option('--window <count>', 'operations in flight with --rate max', wholeNumber(1, IN_FLIGHT_MAX), 4_096)
     .option('--seed <number>', 'of users, channels and kinds', wholeNumber(0, 2 ** 31 - 1), 1)
     .addHelpText(
       'after',

@@ -1,0 +1,65 @@
+/** The real service as a child process, as an operator would start it, and a look into its metrics. */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { startModule } from './child.js';
+import { HttpSocket } from './http-socket.js';
+
+export interface Service {
+  child: ChildProcess;
+  url: URL;
+  /** From the start of the process to the answer to the first request. */
+  startMs: number;
+}
+
+/** Starts it on a free port of 127.0.0.1. @param args  of `tidemark serve` */
+export async function startService(args: string[]): Promise<Service> {
+  const main = fileURLToPath(new URL('../gateway/main.js', import.meta.url));
+  const start = performance.now();
+  // As scripts/tidemark does: huge pages for the shared memory.
+  const env = { ...process.env, GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
+  const { child, line } = await startModule(
+    main,
+    ['serve', '--port', '0', ...args],
+    /"msg":"ready"/,
+    env,
+    120_000,
+  );
+  const url = new URL((JSON.parse(line) as { url: string }).url);
+  const { status } = await httpGet(url, '/v1/users/1/badge');
+  const startMs = performance.now() - start;
+  if (status !== 200) throw new Error(`the first request to ${url.origin} was answered with ${status}`);
+  return { child, url, startMs };
+}
+
+/** Ends it at once: what it holds is not needed any more. */
+export async function killChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+}
+
+export async function httpGet(url: URL, path: string): Promise<{ status: number; body: string }> {
+  const socket = await HttpSocket.open(url);
+  try {
+    return await new Promise((resolve, reject) => {
+      socket.onClose = () => reject(new Error(`${url.origin} closed the connection`));
+      socket.request('GET', path, '', (status, body) => resolve({ status, body: body.toString() }));
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+/** Sums over all labels of the metrics whose names begin with `tidemark_shard_` or `process_`. */
+export async function readMetrics(url: URL): Promise<Map<string, number>> {
+  const { body } = await httpGet(url, '/metrics');
+  const sums = new Map<string, number>();
+  for (const line of body.split('\n')) {
+    const [, name, value] =
+      /^((?:tidemark_shard|tidemark_persister|process|nodejs_gc)_\w+)(?:\{[^}]*\})? (\S+)$/.exec(line) ?? [];
+    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
+  }
+  return sums;
+}
