@@ -20,7 +20,8 @@ export class Auth {
   /** Whether the `authorization` header has one of the tokens. How long it takes tells only the token's length. */
   admits(header: string): boolean {
     if (this.#tokens.length === 0) return true;
-    if (header.length < PREFIX.length || header.slice(0, PREFIX.length).toLowerCase() !== 'bearer ') return false;
+    if (header.length < PREFIX.length || header.slice(0, PREFIX.length).toLowerCase() !== 'bearer ')
+      return false;
     const given = Buffer.from(header.slice(PREFIX.length).trim());
     let admitted = false;
     for (const token of this.#tokens) {
@@ -38,8 +39,12 @@ export function readTokens(file: string): string[] {
   } catch (error) {
     throw new Error(`cannot be read: ${(error as Error).message}`);
   }
-  const tokens = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
-  if (tokens.length === 0) throw new Error('has no token: put one on a line of its own, e.g. from openssl rand -hex 32');
+  const tokens = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  if (tokens.length === 0)
+    throw new Error('has no token: put one on a line of its own, e.g. from openssl rand -hex 32');
   const short = tokens.find((token) => token.length < TOKEN_CHARACTERS_MIN);
   if (short !== undefined) {
     throw new Error(`has a token of ${short.length} characters; ${TOKEN_CHARACTERS_MIN} are the least`);

@@ -34,7 +34,8 @@ function quantity(what: string, units: Record<string, number>, min: number, max:
   });
 }
 
-const whole = (min: number, max: number) => quantity(`a whole number from ${min} to ${max}`, { '': 1 }, min, max);
+const whole = (min: number, max: number) =>
+  quantity(`a whole number from ${min} to ${max}`, { '': 1 }, min, max);
 const count = (min: number, max: number) =>
   quantity(`a count from ${min} to ${max}, like 5000, 250k or 1m`, COUNT_UNITS, min, max);
 const bytes = (min: number, max: number) =>
@@ -55,7 +56,8 @@ const durability = z.string().transform((text, context) => {
 });
 
 const store = z.string().refine((text) => text === 'memory:' || /^lmdb:./.test(text), {
-  error: 'is not lmdb:DIRECTORY or memory: (which forgets everything at the end; cassandra is not available in this version)',
+  error:
+    'is not lmdb:DIRECTORY or memory: (which forgets everything at the end; cassandra is not available in this version)',
 });
 
 interface Option<T extends z.ZodType<unknown, string | undefined> = z.ZodType<unknown, string | undefined>> {
@@ -77,35 +79,109 @@ function option<T extends z.ZodType<unknown, string | undefined>>(
 
 /** Every option of `serve`. `flushDelay` is `--flush-delay` and `TIDEMARK_FLUSH_DELAY`. */
 export const OPTIONS = {
-  host: option(z.string().min(1, 'is empty'), 'HOST', 'address to listen at; one that is not loopback needs --auth-token-file', '127.0.0.1'),
+  host: option(
+    z.string().min(1, 'is empty'),
+    'HOST',
+    'address to listen at; one that is not loopback needs --auth-token-file',
+    '127.0.0.1',
+  ),
   port: option(whole(0, 65_535), 'PORT', 'port to listen at, 0 = any free one', '4040'),
   data: option(z.string().min(1, 'is empty'), 'DIR', 'directory of all that is kept', './data'),
   shards: option(whole(1, PARTITIONS_MAX).optional(), 'N', 'shard threads (default: processors less one)'),
   partitions: option(whole(1, PARTITIONS_MAX), 'N', 'partitions, a power of two; shards share them', '32'),
-  capacity: option(count(1, RECORDS_PER_PARTITION_MAX * PARTITIONS_MAX), 'RECORDS', 'read states kept in memory, like 250k or 8m', '1m'),
+  capacity: option(
+    count(1, RECORDS_PER_PARTITION_MAX * PARTITIONS_MAX),
+    'RECORDS',
+    'read states kept in memory, like 250k or 8m',
+    '1m',
+  ),
   store: option(store.optional(), 'URL', 'lmdb:DIR or memory: (default: lmdb:DATA/store)'),
-  flushDelay: option(duration(0, 3_600_000), 'TIME', 'from the first change of a user to its write to the store, like 500ms', '30s'),
-  durability: option(durability, 'LEVEL', 'what an answer promises if the process is killed: none = changes of the flush delay may be lost', 'none'),
-  ackOrder: option(choice(['forward', 'last-write']), 'ORDER', 'forward: the mark never goes back but by manual acks; last-write: every ack sets it', 'forward'),
-  authTokenFile: option(z.string().optional(), 'FILE', 'bearer tokens, one a line; without it nobody is asked for one'),
+  flushDelay: option(
+    duration(0, 3_600_000),
+    'TIME',
+    'from the first change of a user to its write to the store, like 500ms',
+    '30s',
+  ),
+  durability: option(
+    durability,
+    'LEVEL',
+    'what an answer promises if the process is killed: none = changes of the flush delay may be lost',
+    'none',
+  ),
+  ackOrder: option(
+    choice(['forward', 'last-write']),
+    'ORDER',
+    'forward: the mark never goes back but by manual acks; last-write: every ack sets it',
+    'forward',
+  ),
+  authTokenFile: option(
+    z.string().optional(),
+    'FILE',
+    'bearer tokens, one a line; without it nobody is asked for one',
+  ),
   tlsCert: option(z.string().optional(), 'FILE', 'certificate chain, PEM; with --tls-key'),
   tlsKey: option(z.string().optional(), 'FILE', 'private key, PEM; with --tls-cert'),
-  engine: option(choice(['slab', 'heap']), 'ENGINE', 'slab: typed arrays in shared memory; heap: objects, to compare with', 'slab'),
+  engine: option(
+    choice(['slab', 'heap']),
+    'ENGINE',
+    'slab: typed arrays in shared memory; heap: objects, to compare with',
+    'slab',
+  ),
   logLevel: option(choice(LOG_LEVELS), 'LEVEL', LOG_LEVELS.join(', '), 'info'),
-  loadTimeout: option(duration(10, 600_000), 'TIME', 'a load from the store that takes longer is answered store_unavailable', '2s'),
-  roomTimeout: option(duration(10, 600_000), 'TIME', 'a request that waits longer for room in memory is answered busy', '1s'),
-  stopTimeout: option(duration(0, 600_000), 'TIME', 'at a stop, how long to wait for requests in flight', '10s'),
-  idleTimeout: option(duration(12_000, 960_000), 'TIME', 'a WebSocket that is silent for so long, also to pings, is closed', '120s'),
+  loadTimeout: option(
+    duration(10, 600_000),
+    'TIME',
+    'a load from the store that takes longer is answered store_unavailable',
+    '2s',
+  ),
+  roomTimeout: option(
+    duration(10, 600_000),
+    'TIME',
+    'a request that waits longer for room in memory is answered busy',
+    '1s',
+  ),
+  stopTimeout: option(
+    duration(0, 600_000),
+    'TIME',
+    'at a stop, how long to wait for requests in flight',
+    '10s',
+  ),
+  idleTimeout: option(
+    duration(12_000, 960_000),
+    'TIME',
+    'a WebSocket that is silent for so long, also to pings, is closed',
+    '120s',
+  ),
   maxConnections: option(count(1, SLOTS_MAX), 'N', 'WebSocket connections', '20k'),
   maxPending: option(count(1, SLOTS_MAX - 1), 'N', 'HTTP and JSON requests that wait for shards', '32k'),
-  maxInFlight: option(count(1, 10_000_000), 'N', 'unanswered operations of one WebSocket; more are answered busy', '16384'),
-  maxParked: option(count(1, 10_000_000), 'N', 'operations of one shard that wait for the store or room; more are answered busy', '16384'),
+  maxInFlight: option(
+    count(1, 10_000_000),
+    'N',
+    'unanswered operations of one WebSocket; more are answered busy',
+    '16384',
+  ),
+  maxParked: option(
+    count(1, 10_000_000),
+    'N',
+    'operations of one shard that wait for the store or room; more are answered busy',
+    '16384',
+  ),
   maxBody: option(bytes(1024, 2 ** 28), 'BYTES', 'HTTP request body', '1mib'),
   maxFrame: option(bytes(1024, 2 ** 28), 'BYTES', 'WebSocket frame from a client', '1mib'),
   maxSubscriptions: option(count(1, 10_000_000), 'N', 'users that one WebSocket is subscribed to', '10k'),
   maxWatched: option(count(1, 100_000_000), 'N', 'users that are subscribed to, all together', '1m'),
-  maxBackpressure: option(bytes(65_536, 2 ** 30), 'BYTES', 'what may wait for a slow WebSocket before it is closed with 1013', '16mib'),
-  maxListMemory: option(bytes(2 ** 20, 2 ** 36), 'BYTES', 'long lists being sent, all together; beyond, lists are answered busy', '256mib'),
+  maxBackpressure: option(
+    bytes(65_536, 2 ** 30),
+    'BYTES',
+    'what may wait for a slow WebSocket before it is closed with 1013',
+    '16mib',
+  ),
+  maxListMemory: option(
+    bytes(2 ** 20, 2 ** 36),
+    'BYTES',
+    'long lists being sent, all together; beyond, lists are answered busy',
+    '256mib',
+  ),
 } as const;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -164,7 +240,8 @@ export function readConfig(
   for (const [name, { type, default: default_ }] of Object.entries(OPTIONS) as [OptionName, Option][]) {
     const variable = variableOf(name);
     const text = given[name] ?? environment[variable] ?? default_;
-    named[name] = `${given[name] === undefined && environment[variable] !== undefined ? variable : flagOf(name)}=${text}`;
+    named[name] =
+      `${given[name] === undefined && environment[variable] !== undefined ? variable : flagOf(name)}=${text}`;
     const result = type.safeParse(text);
     if (result.success) values[name] = result.data;
     else problems.push(`${named[name]} ${result.error.issues.map(({ message }) => message).join(', ')}.`);
@@ -173,7 +250,9 @@ export function readConfig(
   const partitions = config.partitions;
   if (partitions !== undefined && (partitions & (partitions - 1)) !== 0) {
     const below = 2 ** Math.floor(Math.log2(partitions));
-    problems.push(`${named.partitions} is no power of two. Use ${below}${below < PARTITIONS_MAX ? ` or ${below * 2}` : ''}.`);
+    problems.push(
+      `${named.partitions} is no power of two. Use ${below}${below < PARTITIONS_MAX ? ` or ${below * 2}` : ''}.`,
+    );
   } else if (partitions !== undefined) {
     checkSizes(config, named, problems);
   }
@@ -187,17 +266,27 @@ export function readConfig(
   return complete;
 }
 
-function checkSizes({ shards, partitions, capacity }: Config, named: Record<string, string>, problems: string[]): void {
+function checkSizes(
+  { shards, partitions, capacity }: Config,
+  named: Record<string, string>,
+  problems: string[],
+): void {
   if (shards !== undefined && shards > partitions) {
     const enough = 2 ** Math.ceil(Math.log2(shards));
-    problems.push(`${named.shards} is more than the ${partitions} partitions. Use at most ${partitions}, or start with --partitions ${enough} (a cold start).`);
+    problems.push(
+      `${named.shards} is more than the ${partitions} partitions. Use at most ${partitions}, or start with --partitions ${enough} (a cold start).`,
+    );
   }
   if (capacity !== undefined && capacity < partitions) {
-    problems.push(`${named.capacity} is less than one record for each of the ${partitions} partitions. Use at least ${partitions}.`);
+    problems.push(
+      `${named.capacity} is less than one record for each of the ${partitions} partitions. Use at least ${partitions}.`,
+    );
   }
   const most = partitions * RECORDS_PER_PARTITION_MAX;
   if (capacity > most) {
-    problems.push(`${named.capacity} is more than the ${most} records of ${partitions} partitions. Use more --partitions (a cold start).`);
+    problems.push(
+      `${named.capacity} is more than the ${most} records of ${partitions} partitions. Use more --partitions (a cold start).`,
+    );
   }
 }
 
@@ -212,7 +301,9 @@ function checkAccess(config: Config, named: Record<string, string>, problems: st
       problems.push(`${named.authTokenFile} ${(error as Error).message}.`);
     }
   } else if (host !== undefined && !isLoopback(host)) {
-    problems.push(`${named.host} is not loopback, and there is no token: anyone could read and write. Give --auth-token-file, or listen at 127.0.0.1.`);
+    problems.push(
+      `${named.host} is not loopback, and there is no token: anyone could read and write. Give --auth-token-file, or listen at 127.0.0.1.`,
+    );
   }
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     const [one, other] = tlsCert === undefined ? [named.tlsKey, '--tls-cert'] : [named.tlsCert, '--tls-key'];

@@ -13,7 +13,7 @@ export const CLOSE_GOING_AWAY = 1001;
 export const CLOSE_UNSUPPORTED = 1003;
 export const CLOSE_INVALID = 1007;
 export const CLOSE_TOO_LARGE = 1009;
-export const CLOSE_TOO_SLOW = 1013;
+const CLOSE_TOO_SLOW = 1013;
 
 /** What a WebSocket carries with it. */
 export interface SocketData {
@@ -150,7 +150,8 @@ export class JsonConnection extends Connection {
     const bytesMax = head.length * 3 + body.length + tail.length;
     if (bytesMax > BUFFER_BYTES) {
       this.#send();
-      if (this.keepsUp()) this.socket.send(Buffer.concat([Buffer.from(head), body, Buffer.from(tail)]), false);
+      if (this.keepsUp())
+        this.socket.send(Buffer.concat([Buffer.from(head), body, Buffer.from(tail)]), false);
       return;
     }
     if (this.#length + bytesMax > BUFFER_BYTES) {

@@ -78,7 +78,8 @@ export class Draft {
   typeText(text: string | undefined): this {
     if (text === undefined) return this;
     const type = parseWhole(text, TYPE_MAX);
-    if (type < 0) this.problems.push({ path: 'type', message: `must be a whole number from 0 to ${TYPE_MAX}` });
+    if (type < 0)
+      this.problems.push({ path: 'type', message: `must be a whole number from 0 to ${TYPE_MAX}` });
     else this.words[REQUEST.HEAD]! |= type << TYPE_SHIFT;
     return this;
   }
@@ -88,7 +89,10 @@ export class Draft {
     if (value === undefined) return this;
     const version = typeof value === 'string' ? parseWhole(value, Number.MAX_SAFE_INTEGER) : value;
     if (typeof version !== 'number' || !Number.isSafeInteger(version) || version < 0) {
-      this.problems.push({ path: 'since', message: `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}` });
+      this.problems.push({
+        path: 'since',
+        message: `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`,
+      });
     } else if (version <= VERSION_MAX) {
       // No user has a version beyond that: it is unknown, and the whole list the answer.
       this.words[REQUEST.HEAD]! |= REQUEST_SINCE;
@@ -103,7 +107,8 @@ export class Draft {
     if (readId(body.message_id, 'message_id', problems)) this.#putId(REQUEST.ARGUMENT_LO);
     let flags = 0;
     if (body.manual !== undefined) {
-      if (typeof body.manual !== 'boolean') problems.push({ path: 'manual', message: 'must be true or false' });
+      if (typeof body.manual !== 'boolean')
+        problems.push({ path: 'manual', message: 'must be true or false' });
       else if (body.manual) flags |= REQUEST_MANUAL;
     }
     let count = 0;
@@ -118,7 +123,8 @@ export class Draft {
     }
     if (body.last_viewed !== undefined) {
       flags |= REQUEST_HAS_VIEWED;
-      meta |= (readWhole(body.last_viewed, 0, LAST_VIEWED_MAX, 'last_viewed', problems) + 1) << META_VIEWED_SHIFT;
+      meta |=
+        (readWhole(body.last_viewed, 0, LAST_VIEWED_MAX, 'last_viewed', problems) + 1) << META_VIEWED_SHIFT;
     }
     words[REQUEST.HEAD]! |= flags;
     if ((flags & REQUEST_HAS_EXTRA) !== 0) {
@@ -144,7 +150,10 @@ export class Draft {
     const { words, problems } = this;
     const items = body.read_states;
     if (!Array.isArray(items) || items.length < 1 || items.length > BULK_ITEMS_MAX) {
-      problems.push({ path: 'read_states', message: `must be an array of 1 to ${BULK_ITEMS_MAX} read states` });
+      problems.push({
+        path: 'read_states',
+        message: `must be an array of 1 to ${BULK_ITEMS_MAX} read states`,
+      });
       return this;
     }
     words[REQUEST.CHANNEL_LO] = items.length;

@@ -62,15 +62,43 @@ export function invalid(problems: readonly Problem[]): ApiError {
   return new ApiError(400, 'invalid_request', where + more, problems);
 }
 
-export const UNAUTHORIZED = new ApiError(401, 'unauthorized', 'a bearer token that this server knows is needed');
+export const UNAUTHORIZED = new ApiError(
+  401,
+  'unauthorized',
+  'a bearer token that this server knows is needed',
+);
 export const NOT_FOUND = new ApiError(404, 'not_found', 'there is nothing at this path');
-export const UNKNOWN_READ_STATE = new ApiError(404, 'unknown_read_state', 'the user has no read state of this channel and type');
-export const METHOD_NOT_ALLOWED = new ApiError(405, 'method_not_allowed', 'this path does not take this method');
-export const UNSUPPORTED_MEDIA_TYPE = new ApiError(415, 'unsupported_media_type', 'the body must be application/json');
-export const BUSY = new ApiError(503, 'busy', 'too much is going on at this moment; nothing was done, try again');
-export const STOPPING = new ApiError(503, 'busy', 'the server is stopping; nothing was done, try again elsewhere');
-export const STORE_UNAVAILABLE = new ApiError(503, 'store_unavailable', 'the read state is not in memory and the store does not answer; nothing was done, try again');
-export const INTERNAL = new ApiError(500, 'internal', 'the server failed; this is a bug');
+const UNKNOWN_READ_STATE = new ApiError(
+  404,
+  'unknown_read_state',
+  'the user has no read state of this channel and type',
+);
+export const METHOD_NOT_ALLOWED = new ApiError(
+  405,
+  'method_not_allowed',
+  'this path does not take this method',
+);
+export const UNSUPPORTED_MEDIA_TYPE = new ApiError(
+  415,
+  'unsupported_media_type',
+  'the body must be application/json',
+);
+export const BUSY = new ApiError(
+  503,
+  'busy',
+  'too much is going on at this moment; nothing was done, try again',
+);
+export const STOPPING = new ApiError(
+  503,
+  'busy',
+  'the server is stopping; nothing was done, try again elsewhere',
+);
+const STORE_UNAVAILABLE = new ApiError(
+  503,
+  'store_unavailable',
+  'the read state is not in memory and the store does not answer; nothing was done, try again',
+);
+const INTERNAL = new ApiError(500, 'internal', 'the server failed; this is a bug');
 
 export function tooLarge(what: string, bytesMax: number): ApiError {
   return new ApiError(413, 'too_large', `the ${what} is larger than ${bytesMax} bytes`);

@@ -36,7 +36,13 @@ export class FanOut implements Call {
   readonly #users: Int32Array;
   readonly #onSubmitted: () => void;
   readonly #onDone: (result: FanOutResult) => void;
-  readonly #result: FanOutResult = { applied: 0, suppressed: 0, duplicates: 0, failed: [], failedStatus: STATUS_OK };
+  readonly #result: FanOutResult = {
+    applied: 0,
+    suppressed: 0,
+    duplicates: 0,
+    failed: [],
+    failedStatus: STATUS_OK,
+  };
   readonly #count: number;
   #next = 0;
   #inFlight = 0;

@@ -4,12 +4,7 @@
  * I1  What waits is bounded: by the slots of waiting HTTP and JSON requests, and by the operations in flight of
  *     each connection. Beyond, the answer is busy, and nothing was done.
  */
-import {
-  ANSWERED,
-  REPLY,
-  REPLY_MORE,
-  ROUTE_EVENT,
-} from '../engine/messages.js';
+import { ANSWERED, REPLY, REPLY_MORE, ROUTE_EVENT } from '../engine/messages.js';
 import type { Workers } from '../workers/workers.js';
 import { ByteBudget } from './byte-builder.js';
 import type { Limits } from './config.js';
@@ -98,11 +93,21 @@ export class Front {
   mention(draft: Draft, users: Int32Array, caller: Caller, onSubmitted: () => void = nothing): void {
     const always = (): boolean => true;
     const done = (result: FanOutResult): void => answerMention(caller, users, result);
-    this.#fanOut(caller, onSubmitted, new FanOut(this.submitter, draft.words, users, always, onSubmitted, done));
+    this.#fanOut(
+      caller,
+      onSubmitted,
+      new FanOut(this.submitter, draft.words, users, always, onSubmitted, done),
+    );
   }
 
   /** Subscribes a connection to users: to all of them, or to none that it was not subscribed to before. */
-  subscribe(connection: Connection, draft: Draft, users: Int32Array, caller: Caller, onSubmitted: () => void = nothing): void {
+  subscribe(
+    connection: Connection,
+    draft: Draft,
+    users: Int32Array,
+    caller: Caller,
+    onSubmitted: () => void = nothing,
+  ): void {
     const added: number[] = [];
     for (let i = 0; i < users.length; i += 2) {
       if (this.subscriptions.add(connection, users[i]!, users[i + 1]!)) added.push(i);

@@ -34,7 +34,7 @@ const READ_STATES = '/v1/users/:user/read-states';
 const NO_BODY: Body = {};
 
 /** A query parameter as it is written, or undefined. All that have a meaning are digits, so nothing is decoded. */
-export function queryOf(query: string, name: string): string | undefined {
+function queryOf(query: string, name: string): string | undefined {
   if (query === '') return undefined;
   for (const pair of query.split('&')) {
     if (pair === name) return '';
@@ -127,7 +127,8 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
         caller.error(refusal);
         return;
       }
-      const path = parameters === 2 ? [request.getParameter(0), request.getParameter(1)] : [request.getParameter(0)];
+      const path =
+        parameters === 2 ? [request.getParameter(0), request.getParameter(1)] : [request.getParameter(0)];
       const query = request.getQuery() ?? '';
       if (call.method !== 'post') {
         start(front, draft, call, path, query, NO_BODY, caller);
@@ -150,7 +151,10 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
     }
     metrics.render().then(
       (text) => caller.ok(Buffer.from(text), metrics.contentType),
-      (error: unknown) => setImmediate(() => { throw error; }),
+      (error: unknown) =>
+        setImmediate(() => {
+          throw error;
+        }),
     );
   });
 

@@ -42,5 +42,7 @@ export function writeEvent(bytes: Uint8Array, to: number, words: Int32Array, at:
 
 function causeOf(head: number): number {
   const cause = (head >>> 8) & 0xff;
-  return cause === CAUSE_ACK || cause === CAUSE_MENTION || cause === CAUSE_PINS || cause === CAUSE_DELETE ? cause : 0;
+  return cause === CAUSE_ACK || cause === CAUSE_MENTION || cause === CAUSE_PINS || cause === CAUSE_DELETE
+    ? cause
+    : 0;
 }

@@ -3,7 +3,7 @@
  *
  * A reader either writes its value and says true, or notes a problem that names the field and says false.
  */
-import { parseId, parsed, splitHigh, splitLow } from '../engine/ids.js';
+import { parsed, parseId, splitHigh, splitLow } from '../engine/ids.js';
 import { TYPE_MAX } from '../engine/messages.js';
 import type { Problem } from './errors.js';
 
@@ -14,8 +14,10 @@ export const LAST_VIEWED_MAX = 65_534;
 /** The last millisecond that a Date can hold. */
 export const PIN_MS_MAX = 8.64e15;
 
-const ID_RULE = 'must be a whole number from 1 to 9223372036854775807: a decimal string, or a JSON number up to 9007199254740991';
-const PIN_RULE = 'must be an ISO 8601 timestamp with a time zone, or whole milliseconds since 1970, from 1 to 8640000000000000';
+const ID_RULE =
+  'must be a whole number from 1 to 9223372036854775807: a decimal string, or a JSON number up to 9007199254740991';
+const PIN_RULE =
+  'must be an ISO 8601 timestamp with a time zone, or whole milliseconds since 1970, from 1 to 8640000000000000';
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -35,7 +37,13 @@ export function readId(value: unknown, path: string, problems: Problem[]): boole
 }
 
 /** A whole number from `min` to `max`, or -1 and a problem. */
-export function readWhole(value: unknown, min: number, max: number, path: string, problems: Problem[]): number {
+export function readWhole(
+  value: unknown,
+  min: number,
+  max: number,
+  path: string,
+  problems: Problem[],
+): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
   const rule = `must be a whole number from ${min} to ${max}`;
   problems.push({ path, message: value === undefined ? `is missing; it ${rule}` : rule });

@@ -42,7 +42,8 @@ async function main(argv: readonly string[]): Promise<void> {
   program.addCommand(serveCommand());
   const asked = argv[2];
   for (const [name, load] of Object.entries(TOOLS)) {
-    if (asked === name || asked === undefined || asked.startsWith('-') || asked === 'help') program.addCommand(await load());
+    if (asked === name || asked === undefined || asked.startsWith('-') || asked === 'help')
+      program.addCommand(await load());
   }
   for (const command of [program, ...program.commands]) command.exitOverride();
   await program.parseAsync(argv);

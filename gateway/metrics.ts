@@ -1,5 +1,5 @@
 /** `/metrics`: the counters of the front and of the worker threads in Prometheus' text format. */
-import { collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import { OP_MAX } from '../engine/messages.js';
 import { PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
 import type { Workers } from '../workers/workers.js';
@@ -60,41 +60,83 @@ export class Metrics {
     this.#counter('tidemark_http_requests_total', 'HTTP requests answered.', ['operation', 'status'], (set) =>
       counters.eachStatus((op, status, count) => set({ operation: OP_NAMES[op]!, status }, count)),
     );
-    this.#latencies('tidemark_http_request_duration_seconds', 'From the headers of an HTTP request to its answer.', counters.http);
-    this.#latencies('tidemark_ws_json_request_duration_seconds', 'From a JSON request to its answer.', counters.json);
-    this.#counter('tidemark_http_aborted_total', 'HTTP requests whose client left before the answer.', [], (set) => set({}, counters.httpAborted));
-    this.#gauge('tidemark_requests_waiting', 'HTTP and JSON requests that wait for shards.', [], (set) => set({}, front.waitingCount));
-    this.#gauge('tidemark_list_bytes', 'Memory of long lists being sent.', [], (set) => set({}, front.budget.usedBytes));
+    this.#latencies(
+      'tidemark_http_request_duration_seconds',
+      'From the headers of an HTTP request to its answer.',
+      counters.http,
+    );
+    this.#latencies(
+      'tidemark_ws_json_request_duration_seconds',
+      'From a JSON request to its answer.',
+      counters.json,
+    );
+    this.#counter(
+      'tidemark_http_aborted_total',
+      'HTTP requests whose client left before the answer.',
+      [],
+      (set) => set({}, counters.httpAborted),
+    );
+    this.#gauge('tidemark_requests_waiting', 'HTTP and JSON requests that wait for shards.', [], (set) =>
+      set({}, front.waitingCount),
+    );
+    this.#gauge('tidemark_list_bytes', 'Memory of long lists being sent.', [], (set) =>
+      set({}, front.budget.usedBytes),
+    );
     this.#gauge('tidemark_ws_connections', 'Open WebSockets.', ['protocol'], (set) => {
       let binary = 0;
       for (const connection of front.connections) if (connection.protocol === 'binary') binary++;
       set({ protocol: 'binary' }, binary);
       set({ protocol: 'json' }, front.connections.count - binary);
     });
-    this.#counter('tidemark_ws_connections_opened_total', 'WebSockets opened.', [], (set) => set({}, counters.connectionsOpened));
-    this.#counter('tidemark_ws_upgrades_refused_total', 'WebSockets refused.', [], (set) => set({}, counters.upgradesRefused));
-    this.#counter('tidemark_ws_slow_closes_total', 'WebSockets closed as they did not read.', [], (set) => set({}, front.outbox.slowCloses));
+    this.#counter('tidemark_ws_connections_opened_total', 'WebSockets opened.', [], (set) =>
+      set({}, counters.connectionsOpened),
+    );
+    this.#counter('tidemark_ws_upgrades_refused_total', 'WebSockets refused.', [], (set) =>
+      set({}, counters.upgradesRefused),
+    );
+    this.#counter('tidemark_ws_slow_closes_total', 'WebSockets closed as they did not read.', [], (set) =>
+      set({}, front.outbox.slowCloses),
+    );
     this.#counter('tidemark_ws_frames_received_total', 'Frames of clients.', ['protocol'], (set) => {
       set({ protocol: 'binary' }, counters.binaryFrames);
       set({ protocol: 'json' }, counters.jsonFrames);
     });
-    this.#counter('tidemark_ws_binary_operations_total', 'Operations in binary frames.', ['operation'], (set) =>
-      counters.binaryOperations.forEach((count, op) => set({ operation: OP_NAMES[op]! }, count)),
+    this.#counter(
+      'tidemark_ws_binary_operations_total',
+      'Operations in binary frames.',
+      ['operation'],
+      (set) =>
+        counters.binaryOperations.forEach((count, op) => {
+          set({ operation: OP_NAMES[op]! }, count);
+        }),
     );
-    this.#counter('tidemark_ws_binary_rejected_total', 'Binary operations that the front refused.', ['reason'], (set) => {
-      set({ reason: 'invalid' }, counters.binaryInvalid);
-      set({ reason: 'busy' }, counters.binaryBusy);
-    });
-    this.#counter('tidemark_ws_json_errors_total', 'JSON requests answered with an error.', [], (set) => set({}, counters.jsonErrors));
-    this.#gauge('tidemark_subscriptions', 'Pairs of connection and user.', [], (set) => set({}, subscriptions.count));
-    this.#counter('tidemark_events_delivered_total', 'Events sent to subscribers.', [], (set) => set({}, subscriptions.eventsDelivered));
+    this.#counter(
+      'tidemark_ws_binary_rejected_total',
+      'Binary operations that the front refused.',
+      ['reason'],
+      (set) => {
+        set({ reason: 'invalid' }, counters.binaryInvalid);
+        set({ reason: 'busy' }, counters.binaryBusy);
+      },
+    );
+    this.#counter('tidemark_ws_json_errors_total', 'JSON requests answered with an error.', [], (set) =>
+      set({}, counters.jsonErrors),
+    );
+    this.#gauge('tidemark_subscriptions', 'Pairs of connection and user.', [], (set) =>
+      set({}, subscriptions.count),
+    );
+    this.#counter('tidemark_events_delivered_total', 'Events sent to subscribers.', [], (set) =>
+      set({}, subscriptions.eventsDelivered),
+    );
   }
 
   #ofShards(workers: Workers): void {
     const each =
       (offset: number, factor = 1): Read =>
       (set) =>
-        workers.shardStats.forEach((stats, shard) => set({ shard }, stats[offset]! * factor));
+        workers.shardStats.forEach((stats, shard) => {
+          set({ shard }, stats[offset]! * factor);
+        });
     const counter = (name: string, help: string, offset: number, factor = 1): void =>
       this.#counter(`tidemark_shard_${name}`, help, ['shard'], each(offset, factor));
     const gauge = (name: string, help: string, offset: number, factor = 1): void =>
@@ -103,7 +145,8 @@ export class Metrics {
 
     this.#counter('tidemark_shard_operations_total', 'Operations run.', ['shard', 'operation'], (set) => {
       workers.shardStats.forEach((stats, shard) => {
-        for (let op = 1; op <= OP_MAX; op++) set({ shard, operation: OP_NAMES[op]! }, stats[S.OPERATIONS + op]!);
+        for (let op = 1; op <= OP_MAX; op++)
+          set({ shard, operation: OP_NAMES[op]! }, stats[S.OPERATIONS + op]!);
       });
     });
     counter('hits_total', 'Operations answered without the store.', S.HITS);

@@ -3,12 +3,7 @@
  * The shards rely on it; nothing else looks at an operation's fields.
  */
 import { isId, joinWords } from '../engine/ids.js';
-import {
-  META_FLAGS_MASK,
-  META_FLAGS_SHIFT,
-  META_VIEWED_MASK,
-  META_VIEWED_SHIFT,
-} from '../engine/layout.js';
+import { META_FLAGS_MASK, META_FLAGS_SHIFT, META_VIEWED_MASK, META_VIEWED_SHIFT } from '../engine/layout.js';
 import {
   ACK_EXTRA,
   BULK_ITEM,
@@ -57,7 +52,8 @@ const META_VIEWED = META_VIEWED_MASK << META_VIEWED_SHIFT;
 export function operationWords(words: Int32Array, at: number): number {
   const head = words[at + REQUEST.HEAD]!;
   const op = head & 0xff;
-  if (op === OP_ACK) return (head & REQUEST_HAS_EXTRA) === 0 ? REQUEST.WORDS : REQUEST.WORDS + ACK_EXTRA.WORDS;
+  if (op === OP_ACK)
+    return (head & REQUEST_HAS_EXTRA) === 0 ? REQUEST.WORDS : REQUEST.WORDS + ACK_EXTRA.WORDS;
   if (op === OP_ACK_BULK) return REQUEST.WORDS + (words[at + REQUEST.CHANNEL_LO]! >>> 0) * BULK_ITEM.WORDS;
   return REQUEST.WORDS;
 }
@@ -71,12 +67,19 @@ export function invalidField(words: Int32Array, at: number): number {
   if (!isId(words[at + REQUEST.USER_LO]!, words[at + REQUEST.USER_HI]!)) return FIELD_USER;
   switch (op) {
     case OP_ACK:
-      if (!isId(words[at + REQUEST.ARGUMENT_LO]!, words[at + REQUEST.ARGUMENT_HI]!)) return invalidKey(words, at) || FIELD_MESSAGE;
-      return invalidKey(words, at) || ((head & REQUEST_HAS_EXTRA) === 0 ? 0 : invalidExtra(head, words, at + REQUEST.WORDS));
+      if (!isId(words[at + REQUEST.ARGUMENT_LO]!, words[at + REQUEST.ARGUMENT_HI]!))
+        return invalidKey(words, at) || FIELD_MESSAGE;
+      return (
+        invalidKey(words, at) ||
+        ((head & REQUEST_HAS_EXTRA) === 0 ? 0 : invalidExtra(head, words, at + REQUEST.WORDS))
+      );
     case OP_MENTION:
       return invalidKey(words, at) || (words[at + REQUEST.ARGUMENT_HI]! < 0 ? FIELD_MESSAGE : 0);
     case OP_PIN_ACK:
-      return invalidKey(words, at) || invalidPin(words[at + REQUEST.ARGUMENT_LO]!, words[at + REQUEST.ARGUMENT_HI]!);
+      return (
+        invalidKey(words, at) ||
+        invalidPin(words[at + REQUEST.ARGUMENT_LO]!, words[at + REQUEST.ARGUMENT_HI]!)
+      );
     case OP_GET:
     case OP_DELETE:
       return invalidKey(words, at);

@@ -40,10 +40,6 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     return fail('the server did not start', error);
   });
 
-  const { shards, partitions, capacity, store, engine } = config;
-  const url = `${config.tlsCert === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${server.port}`;
-  log.info({ url, pid: process.pid, shards, partitions, capacity, store, engine }, 'ready');
-
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) fail(`${signal} again: stopping at once`, undefined);
@@ -60,6 +56,10 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+
+  const { shards, partitions, capacity, store, engine } = config;
+  const url = `${config.tlsCert === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${server.port}`;
+  log.info({ url, pid: process.pid, shards, partitions, capacity, store, engine }, 'ready');
 }
 
 async function shutDown(server: Server, workers: Workers, config: Config): Promise<boolean> {

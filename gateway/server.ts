@@ -1,6 +1,7 @@
 /** The uWebSockets app: listens, and stops without leaving anyone unanswered. */
-import { readFileSync } from 'node:fs';
+
 import uWS, { type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
+import { readFileSync } from 'node:fs';
 import type { Workers } from '../workers/workers.js';
 import { Auth } from './auth.js';
 import type { Config } from './config.js';
@@ -13,7 +14,12 @@ import { addStream } from './ws-stream.js';
 
 /** The types lack this form. Without the flag two servers could share a port, each with half of the connections. */
 interface ExclusiveApp {
-  listen(host: string, port: number, options: number, listening: (socket: us_listen_socket | false) => void): void;
+  listen(
+    host: string,
+    port: number,
+    options: number,
+    listening: (socket: us_listen_socket | false) => void,
+  ): void;
 }
 const LISTEN_EXCLUSIVE = 1;
 
@@ -23,7 +29,8 @@ const STOP_POLL_MS = 5;
 export class Server {
   readonly front: Front;
   readonly port: number;
-  readonly #listenSocket: us_listen_socket;
+  /** Null when closed: closing it twice would crash the process. */
+  #listenSocket: us_listen_socket | null;
 
   private constructor(front: Front, listenSocket: us_listen_socket) {
     this.front = front;
@@ -43,7 +50,9 @@ export class Server {
       (app as unknown as ExclusiveApp).listen(config.host, config.port, LISTEN_EXCLUSIVE, resolve);
     });
     if (listenSocket === false) {
-      throw new Error(`--port=${config.port} at ${config.host} cannot be listened at: in use, or not allowed. Choose another --port, or stop what has it.`);
+      throw new Error(
+        `--port=${config.port} at ${config.host} cannot be listened at: in use, or not allowed. Choose another --port, or stop what has it.`,
+      );
     }
     return new Server(front, listenSocket);
   }
@@ -55,7 +64,8 @@ export class Server {
   async stop(timeoutMs: number): Promise<boolean> {
     const { front } = this;
     front.stopping = true;
-    uWS.us_listen_socket_close(this.#listenSocket);
+    if (this.#listenSocket !== null) uWS.us_listen_socket_close(this.#listenSocket);
+    this.#listenSocket = null;
     const deadline = performance.now() + timeoutMs;
     while (front.waitingCount + front.inFlightCount > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));
@@ -73,6 +83,8 @@ function createApp({ tlsCert, tlsKey }: Config): TemplatedApp {
   try {
     return uWS.SSLApp({ cert_file_name: tlsCert, key_file_name: tlsKey });
   } catch {
-    throw new Error(`--tls-cert=${tlsCert} and --tls-key=${tlsKey} are no certificate chain and its key, both in PEM.`);
+    throw new Error(
+      `--tls-cert=${tlsCert} and --tls-key=${tlsKey} are no certificate chain and its key, both in PEM.`,
+    );
   }
 }

@@ -7,8 +7,7 @@
  *     comes after everything that the connection asked for before. Only the last unsubscribe goes there.
  * I3  Both go through the same ring, so the shard's last word is the table's.
  */
-import { OP_UNSUBSCRIBE, REQUEST } from '../engine/messages.js';
-import { EVENT } from '../engine/messages.js';
+import { EVENT, OP_UNSUBSCRIBE, REQUEST } from '../engine/messages.js';
 import type { Connection } from './connections.js';
 import { EVENT_JSON_BYTES_MAX, writeEvent } from './json-event.js';
 import type { Submitter } from './submitter.js';
@@ -120,7 +119,8 @@ export class Subscriptions {
     const watch = this.#find(words[at + EVENT.USER_LO]!, words[at + EVENT.USER_HI]!);
     if (watch === null) return;
     let json: Uint8Array | null = null;
-    const makeJson = (): Uint8Array => (json ??= this.#json.subarray(0, writeEvent(this.#json, 0, words, at)));
+    const makeJson = (): Uint8Array =>
+      (json ??= this.#json.subarray(0, writeEvent(this.#json, 0, words, at)));
     const { connections } = watch;
     // From the end: a connection that is closed for being slow leaves, and the last one takes its place.
     for (let i = connections.length - 1; i >= 0; i--) {

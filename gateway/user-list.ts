@@ -4,7 +4,7 @@ import { parsed } from '../engine/ids.js';
 import type { Problem } from './errors.js';
 import { readId } from './json-fields.js';
 
-export const USERS_MAX = 10_000;
+const USERS_MAX = 10_000;
 /** An answer that lists thousands of wrong ids helps nobody. */
 const PROBLEMS_MAX = 10;
 

@@ -18,15 +18,10 @@ import {
   STATUS_INVALID,
   STATUS_OK,
 } from '../engine/messages.js';
-import {
-  type BinaryConnection,
-  CLOSE_INVALID,
-  CLOSE_TOO_LARGE,
-  CLOSE_UNSUPPORTED,
-} from './connections.js';
+import { type BinaryConnection, CLOSE_INVALID, CLOSE_TOO_LARGE, CLOSE_UNSUPPORTED } from './connections.js';
 import type { Front } from './front.js';
-import { invalidField, operationWords } from './operation-words.js';
 import { type Call, statusOf } from './operation-call.js';
+import { invalidField, operationWords } from './operation-words.js';
 
 const TYPE_AND_OP = 0xff;
 const STATUS_SHIFT = 8;

@@ -103,7 +103,8 @@ export class JsonProtocol {
     } catch {
       frame = undefined;
     }
-    if (Array.isArray(frame) && frame.length > 0) for (const request of frame) this.#accept(connection, request);
+    if (Array.isArray(frame) && frame.length > 0)
+      for (const request of frame) this.#accept(connection, request);
     else this.#accept(connection, frame);
     outbox.flush();
   }
@@ -120,7 +121,8 @@ export class JsonProtocol {
     connection.stalled = false;
     if (connection.socket === null) connection.queue.length = 0;
     let next = 0;
-    while (next < connection.queue.length && !connection.stalled) this.#run(connection, connection.queue[next++]);
+    while (next < connection.queue.length && !connection.stalled)
+      this.#run(connection, connection.queue[next++]);
     connection.queue.splice(0, next);
   }
 
@@ -225,6 +227,7 @@ export class JsonProtocol {
 function idOf(request: unknown): string | null {
   if (!isObject(request)) return null;
   const { id } = request;
-  if (typeof id === 'number' || (typeof id === 'string' && id.length <= ID_CHARACTERS_MAX)) return JSON.stringify(id);
+  if (typeof id === 'number' || (typeof id === 'string' && id.length <= ID_CHARACTERS_MAX))
+    return JSON.stringify(id);
   return null;
 }

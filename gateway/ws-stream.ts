@@ -15,14 +15,20 @@ import { BinaryProtocol } from './ws-binary.js';
 import { JsonProtocol } from './ws-json.js';
 
 const PATH = '/v1/stream';
-export const PROTOCOL_BINARY = 'tidemark.v1.bin';
-export const PROTOCOL_JSON = 'tidemark.v1.json';
+const PROTOCOL_BINARY = 'tidemark.v1.bin';
+const PROTOCOL_JSON = 'tidemark.v1.json';
 
 const NO_PROTOCOL = invalid([
   { path: 'sec-websocket-protocol', message: `must offer ${PROTOCOL_BINARY} or ${PROTOCOL_JSON}` },
 ]);
-const NO_UPGRADE = invalid([{ path: 'upgrade', message: 'must be websocket: this path speaks no plain HTTP' }]);
-const FOREIGN_ORIGIN = new ApiError(401, 'unauthorized', 'pages of another origin need a server with a bearer token');
+const NO_UPGRADE = invalid([
+  { path: 'upgrade', message: 'must be websocket: this path speaks no plain HTTP' },
+]);
+const FOREIGN_ORIGIN = new ApiError(
+  401,
+  'unauthorized',
+  'pages of another origin need a server with a bearer token',
+);
 
 /** uWebSockets cuts the connection (1006) of a frame beyond its own limit; up to that we can still say 1009. */
 const FRAME_SLACK = 4;
@@ -68,12 +74,16 @@ function upgrade(
   request: HttpRequest,
   context: us_socket_context_t,
 ): void {
-  const offered = request.getHeader('sec-websocket-protocol').split(',').map((name) => name.trim());
+  const offered = request
+    .getHeader('sec-websocket-protocol')
+    .split(',')
+    .map((name) => name.trim());
   const protocol = offered.find((name) => name === PROTOCOL_BINARY || name === PROTOCOL_JSON);
   const refusal = refuse(front, auth, request, protocol);
   let connection: Connection | null = null;
   if (refusal === null) {
-    connection = protocol === PROTOCOL_BINARY ? new BinaryConnection(front.outbox) : new JsonConnection(front.outbox);
+    connection =
+      protocol === PROTOCOL_BINARY ? new BinaryConnection(front.outbox) : new JsonConnection(front.outbox);
     connection.route = front.connections.take(connection);
   }
   if (connection === null || connection.route === 0) {
@@ -90,13 +100,19 @@ function upgrade(
   );
 }
 
-function refuse(front: Front, auth: Auth, request: HttpRequest, protocol: string | undefined): ApiError | null {
+function refuse(
+  front: Front,
+  auth: Auth,
+  request: HttpRequest,
+  protocol: string | undefined,
+): ApiError | null {
   if (!auth.admits(request.getHeader('authorization'))) return UNAUTHORIZED;
   // Without a token any web page could reach a server on its visitor's own machine: browsers ask no leave for
   // WebSockets of other origins, but say where the page came from.
   if (!auth.required) {
     const origin = request.getHeader('origin');
-    if (origin !== '' && origin.replace(/^[a-z]+:\/\//, '') !== request.getHeader('host')) return FOREIGN_ORIGIN;
+    if (origin !== '' && origin.replace(/^[a-z]+:\/\//, '') !== request.getHeader('host'))
+      return FOREIGN_ORIGIN;
   }
   if (front.stopping) return STOPPING;
   return protocol === undefined ? NO_PROTOCOL : null;

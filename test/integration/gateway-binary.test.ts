@@ -17,6 +17,7 @@ import {
   OP_ACK,
   OP_ACK_BULK,
   OP_BADGE,
+  OP_DELETE_USER,
   OP_EVENT,
   OP_GET,
   OP_LIST,
@@ -25,7 +26,6 @@ import {
   OP_SUBSCRIBE,
   OP_UNSUBSCRIBE,
   OP_USER_DELETED,
-  OP_DELETE_USER,
   REPLY,
   REPLY_ENTRY,
   REPLY_MORE,
@@ -111,8 +111,13 @@ function replies(client: Client): Reply[] {
       entries.push(all.slice(from, from + ENTRY.WORDS));
     }
     out.push({
-      op, status: (head >>> 8) & 0xff, more: (head & REPLY_MORE) !== 0, id: all[at + REPLY.REQUEST_ID]!, count,
-      version: all[at + REPLY.VERSION]!, entries,
+      op,
+      status: (head >>> 8) & 0xff,
+      more: (head & REPLY_MORE) !== 0,
+      id: all[at + REPLY.REQUEST_ID]!,
+      count,
+      version: all[at + REPLY.VERSION]!,
+      entries,
     });
     at += REPLY.WORDS + entryCount * ENTRY.WORDS;
   }
@@ -141,11 +146,26 @@ describe('binary frames', () => {
         { op: OP_ACK, id: 2, user, channel: 7, argument: 100, flags: REQUEST_WITH_ENTRY },
         { op: OP_MENTION, id: 3, user, channel: 7, argument: 99 },
         { op: OP_MENTION, id: 4, user, channel: 7, argument: 101 },
-        { op: OP_ACK, id: 5, user, channel: 8, argument: 1, flags: REQUEST_HAS_VIEWED | REQUEST_WITH_ENTRY, more: [0, 3651 << 11] },
+        {
+          op: OP_ACK,
+          id: 5,
+          user,
+          channel: 8,
+          argument: 1,
+          flags: REQUEST_HAS_VIEWED | REQUEST_WITH_ENTRY,
+          more: [0, 3651 << 11],
+        },
         { op: OP_BADGE, id: 6, user },
         { op: OP_LIST, id: 7, user },
         { op: OP_GET, id: 8, user, channel: 7, flags: REQUEST_WITH_ENTRY },
-        { op: OP_ACK_BULK, id: 9, user, channel: 2, more: [9, 0, 5, 0, 0, 10, 0, 6, 0, 1], flags: REQUEST_WITH_ENTRY },
+        {
+          op: OP_ACK_BULK,
+          id: 9,
+          user,
+          channel: 2,
+          more: [9, 0, 5, 0, 0, 10, 0, 6, 0, 1],
+          flags: REQUEST_WITH_ENTRY,
+        },
       ),
       9,
     );
@@ -181,12 +201,24 @@ describe('binary frames', () => {
       [{ op: OP_ACK_BULK, user, channel: 1, more: [1, 0, 0, 0, 0] }, FIELD_MESSAGE],
       [{ op: OP_ACK_BULK, user, channel: 1, more: [1, 0, 1, 0, 6] }, FIELD_TYPE],
     ];
-    const operations = wrong.flatMap(([operation], i) => [{ ...operation, id: i }, { op: OP_PING, id: 1000 + i }]);
-    const answers = await ask(client, frame(...operations, { op: OP_LIST, user, id: 5000 }), operations.length + 1);
+    const operations = wrong.flatMap(([operation], i) => [
+      { ...operation, id: i },
+      { op: OP_PING, id: 1000 + i },
+    ]);
+    const answers = await ask(
+      client,
+      frame(...operations, { op: OP_LIST, user, id: 5000 }),
+      operations.length + 1,
+    );
     wrong.forEach(([, field], i) => {
-      expect(answers.find((answer) => answer.id === i), `operation ${i}`).toMatchObject({ status: STATUS_INVALID, count: field });
+      expect(
+        answers.find((answer) => answer.id === i),
+        `operation ${i}`,
+      ).toMatchObject({ status: STATUS_INVALID, count: field });
     });
-    expect(answers.filter((answer) => answer.op === OP_PING && answer.status === STATUS_OK)).toHaveLength(wrong.length);
+    expect(answers.filter((answer) => answer.op === OP_PING && answer.status === STATUS_OK)).toHaveLength(
+      wrong.length,
+    );
     expect(answers.find((answer) => answer.id === 5000)!.count).toBe(0);
     client.socket.close();
   });
@@ -195,7 +227,11 @@ describe('binary frames', () => {
     ['an unknown operation', Buffer.from(Int32Array.of(99, 5, 0, 0, 0, 0, 0, 0).buffer), FIELD_OP],
     ['no operation', Buffer.alloc(REQUEST.WORDS * 4), FIELD_OP],
     ['half an operation', frame({ op: OP_GET, id: 5, user: 1, channel: 1 }).subarray(0, 20), FIELD_LENGTH],
-    ['an ack without its extra words', frame({ op: OP_ACK, id: 5, user: 1, channel: 1, argument: 1, flags: REQUEST_HAS_VIEWED }), FIELD_LENGTH],
+    [
+      'an ack without its extra words',
+      frame({ op: OP_ACK, id: 5, user: 1, channel: 1, argument: 1, flags: REQUEST_HAS_VIEWED }),
+      FIELD_LENGTH,
+    ],
     ['more items than there are', frame({ op: OP_ACK_BULK, id: 5, user: 1, channel: -1 }), FIELD_LENGTH],
     ['three bytes too many', Buffer.concat([frame({ op: OP_PING, id: 5 }), Buffer.alloc(3)]), FIELD_LENGTH],
   ])('%s is answered and ends the connection', async (_, data, field) => {
@@ -243,7 +279,9 @@ describe('limits of a binary connection', () => {
     gateway.port.roomFor = 3;
     const operations = Array.from({ length: 5 }, (_, id) => ({ op: OP_MENTION, id, user, channel: 7 }));
     const answers = await ask(client, frame(...operations), 5);
-    expect(answers.filter((answer) => answer.status === STATUS_BUSY).map((answer) => answer.id)).toEqual([3, 4]);
+    expect(answers.filter((answer) => answer.status === STATUS_BUSY).map((answer) => answer.id)).toEqual([
+      3, 4,
+    ]);
     expect(gateway.server.front.inFlightCount).toBe(0);
     client.socket.close();
   });

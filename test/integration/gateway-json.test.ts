@@ -22,10 +22,17 @@ describe('JSON requests', () => {
   it('do every operation', async () => {
     const client = await open();
     const user_id = newUser();
-    const one = async (request: object): Promise<unknown> => (await client.ask({ id: 1, user_id, ...request }))[0]!.ok;
+    const one = async (request: object): Promise<unknown> =>
+      (await client.ask({ id: 1, user_id, ...request }))[0]!.ok;
     const entry = {
-      id: '7', read_state_type: 3, last_message_id: M1, mention_count: 2, last_pin_timestamp: null, flags: 0,
-      last_viewed: null, version: 1,
+      id: '7',
+      read_state_type: 3,
+      last_message_id: M1,
+      mention_count: 2,
+      last_pin_timestamp: null,
+      flags: 0,
+      last_viewed: null,
+      version: 1,
     };
     const key = { channel_id: '7', read_state_type: 3 };
     expect(await one({ op: 'ack', ...key, message_id: M1, mention_count: 2 })).toEqual(entry);
@@ -33,20 +40,34 @@ describe('JSON requests', () => {
     expect(await one({ op: 'list' })).toEqual({ entries: [entry], partial: false, version: 1 });
     expect(await one({ op: 'list', since: 1 })).toEqual({ entries: [], partial: true, version: 1 });
     expect(await one({ op: 'badge' })).toEqual({ mention_count: 2, unread_mention_channels: 1 });
-    expect(await one({ op: 'pin_ack', ...key, last_pin_timestamp: 1000 })).toMatchObject({ last_pin_timestamp: '1970-01-01T00:00:01.000Z' });
-    expect(await one({ op: 'ack_bulk', read_states: [{ channel_id: 8, message_id: 1 }] })).toMatchObject({ entries: [{ id: '8' }] });
-    expect(await one({ op: 'mention', channel_id: '8', user_ids: [user_id] })).toEqual({ applied: 1, suppressed: 0, duplicates: 0, failed: [] });
+    expect(await one({ op: 'pin_ack', ...key, last_pin_timestamp: 1000 })).toMatchObject({
+      last_pin_timestamp: '1970-01-01T00:00:01.000Z',
+    });
+    expect(await one({ op: 'ack_bulk', read_states: [{ channel_id: 8, message_id: 1 }] })).toMatchObject({
+      entries: [{ id: '8' }],
+    });
+    expect(await one({ op: 'mention', channel_id: '8', user_ids: [user_id] })).toEqual({
+      applied: 1,
+      suppressed: 0,
+      duplicates: 0,
+      failed: [],
+    });
     expect(await one({ op: 'delete', ...key })).toEqual({});
     expect(await one({ op: 'delete_user' })).toEqual({});
     expect(await one({ op: 'ping' })).toEqual({});
-    expect((await client.ask({ id: 'a"é', op: 'get', user_id, ...key }))[0]).toMatchObject({ id: 'a"é', error: { code: 'unknown_read_state' } });
+    expect((await client.ask({ id: 'a"é', op: 'get', user_id, ...key }))[0]).toMatchObject({
+      id: 'a"é',
+      error: { code: 'unknown_read_state' },
+    });
     client.socket.close();
   });
 
   it('come one or many to a frame, and each is answered by its id', async () => {
     const client = await open();
     const users = Array.from({ length: 50 }, newUser);
-    const answers = await client.ask(...users.map((user_id, id) => ({ id, op: 'ack', user_id, channel_id: id + 1, message_id: '5' })));
+    const answers = await client.ask(
+      ...users.map((user_id, id) => ({ id, op: 'ack', user_id, channel_id: id + 1, message_id: '5' })),
+    );
     for (const answer of answers) expect(answer.ok).toMatchObject({ id: String((answer.id as number) + 1) });
     expect(new Set(answers.map(({ id }) => id)).size).toBe(50);
     client.socket.close();
@@ -60,12 +81,20 @@ describe('JSON requests', () => {
     ['no id', '{"op":"ping"}', null, 'id'],
     ['an unknown op', '{"id":4,"op":"constructor"}', 4, 'op'],
     ['wrong fields', '{"id":4,"op":"get","user_id":1,"channel_id":0}', 4, 'channel_id'],
-    ['too many subscriptions', '{"id":4,"op":"subscribe","user_ids":[1,2,3,4,5,6,7,8,9,10,11]}', 4, 'user_ids'],
+    [
+      'too many subscriptions',
+      '{"id":4,"op":"subscribe","user_ids":[1,2,3,4,5,6,7,8,9,10,11]}',
+      4,
+      'user_ids',
+    ],
   ])('%s is an error of that request', async (_, text, id, path) => {
     const client = await open();
     client.socket.send(text);
     await until(() => client.received.length > 0, 'the answer came');
-    expect(JSON.parse(client.received[0]!.toString())).toMatchObject({ id, error: { code: 'invalid_request', errors: [{ path }] } });
+    expect(JSON.parse(client.received[0]!.toString())).toMatchObject({
+      id,
+      error: { code: 'invalid_request', errors: [{ path }] },
+    });
     expect(await client.ask({ id: 5, op: 'ping' })).toEqual([{ id: 5, ok: {} }]);
     client.socket.close();
   });
@@ -83,12 +112,16 @@ describe('JSON requests', () => {
     const client = await open();
     const user_id = newUser();
     gateway.port.hold();
-    client.socket.send(JSON.stringify(Array.from({ length: 110 }, (_, id) => ({ id, op: 'badge', user_id }))));
+    client.socket.send(
+      JSON.stringify(Array.from({ length: 110 }, (_, id) => ({ id, op: 'badge', user_id }))),
+    );
     await until(() => gateway.port.heldCount === 100 && client.received.length === 10, '10 are refused');
     gateway.port.release();
     await until(() => client.received.length === 110, 'all are answered');
     gateway.port.ringFull = true;
-    expect(await client.ask({ id: 1, op: 'badge', user_id })).toMatchObject([{ id: 1, error: { code: 'busy' } }]);
+    expect(await client.ask({ id: 1, op: 'badge', user_id })).toMatchObject([
+      { id: 1, error: { code: 'busy' } },
+    ]);
     client.socket.close();
   });
 
@@ -116,7 +149,9 @@ describe('JSON subscriptions', () => {
   it('bring each change in order of version, to all who asked', async () => {
     const [a, b] = [await open(), await open()];
     const user_id = newUser();
-    expect(await a.ask({ id: 1, op: 'subscribe', user_ids: [user_id, newUser()] })).toEqual([{ id: 1, ok: {} }]);
+    expect(await a.ask({ id: 1, op: 'subscribe', user_ids: [user_id, newUser()] })).toEqual([
+      { id: 1, ok: {} },
+    ]);
     await b.ask({ id: 1, op: 'subscribe', user_ids: [user_id, user_id] });
     expect(gateway.server.front.subscriptions.count).toBe(3);
     const key = { user_id, channel_id: '7' };
@@ -133,8 +168,12 @@ describe('JSON subscriptions', () => {
     await until(() => a.events.length === 6 && b.events.length === 6, 'all events came');
     expect(b.events).toEqual(a.events);
     expect(a.events.map(({ event, cause, manual }) => [event, cause, manual])).toEqual([
-      ['read_state', 'ack', undefined], ['read_state', 'mention', undefined], ['read_state', 'ack', true],
-      ['read_state', 'pins', undefined], ['read_state', 'delete', undefined], ['user_deleted', undefined, undefined],
+      ['read_state', 'ack', undefined],
+      ['read_state', 'mention', undefined],
+      ['read_state', 'ack', true],
+      ['read_state', 'pins', undefined],
+      ['read_state', 'delete', undefined],
+      ['user_deleted', undefined, undefined],
     ]);
     expect(a.events[1]).toMatchObject({ user_id, entry: { id: '7', mention_count: 1, version: 2 } });
     expect(await b.ask({ id: 1, op: 'unsubscribe', user_ids: [user_id] })).toEqual([{ id: 1, ok: {} }]);
@@ -152,7 +191,9 @@ describe('JSON subscriptions', () => {
     const [kept, other] = [newUser(), newUser()];
     await client.ask({ id: 1, op: 'subscribe', user_ids: [kept] });
     gateway.port.status = STATUS_BUSY;
-    expect(await client.ask({ id: 1, op: 'subscribe', user_ids: [kept, other] })).toMatchObject([{ error: { code: 'busy' } }]);
+    expect(await client.ask({ id: 1, op: 'subscribe', user_ids: [kept, other] })).toMatchObject([
+      { error: { code: 'busy' } },
+    ]);
     gateway.port.status = null;
     expect(gateway.server.front.subscriptions.count).toBe(1);
     await client.ask({ id: 2, op: 'ack', user_id: kept, channel_id: 1, message_id: 1 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Auth, readTokens } from '../../gateway/auth.js';
-import { ConfigError, type OptionName, readConfig } from '../../gateway/config.js';
+import { type ConfigError, type OptionName, readConfig } from '../../gateway/config.js';
 import { requireNative } from '../../gateway/native.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'tidemark-config-'));
@@ -16,7 +16,10 @@ function fileOf(name: string, text: string): string {
   return file;
 }
 
-function problemsOf(given: Partial<Record<OptionName, string>>, environment: Record<string, string> = {}): string {
+function problemsOf(
+  given: Partial<Record<OptionName, string>>,
+  environment: Record<string, string> = {},
+): string {
   try {
     readConfig(given, environment);
     return '';
@@ -29,8 +32,16 @@ describe('configuration', () => {
   it('has the documented defaults', () => {
     const config = readConfig({}, {});
     expect(config).toMatchObject({
-      host: '127.0.0.1', port: 4040, partitions: 32, capacity: 1_000_000, store: 'lmdb:./data/store', flushDelay: 30_000,
-      ackOrder: 'forward', engine: 'slab', logLevel: 'info', tokens: [],
+      host: '127.0.0.1',
+      port: 4040,
+      partitions: 32,
+      capacity: 1_000_000,
+      store: 'lmdb:./data/store',
+      flushDelay: 30_000,
+      ackOrder: 'forward',
+      engine: 'slab',
+      logLevel: 'info',
+      tokens: [],
     });
     expect(config.shards).toBeGreaterThanOrEqual(1);
     expect(config.shards).toBeLessThanOrEqual(32);
@@ -39,15 +50,26 @@ describe('configuration', () => {
   it('reads suffixes, and the environment where the command line says nothing', () => {
     const environment = { TIDEMARK_FLUSH_DELAY: '500ms', TIDEMARK_CAPACITY: '250k', TIDEMARK_PORT: '1' };
     expect(readConfig({ port: '2', maxFrame: '64kib' }, environment)).toMatchObject({
-      port: 2, flushDelay: 500, capacity: 250_000, maxFrame: 65_536,
+      port: 2,
+      flushDelay: 500,
+      capacity: 250_000,
+      maxFrame: 65_536,
     });
-    expect(readConfig({ capacity: '1.5m', flushDelay: '2m' }, {})).toMatchObject({ capacity: 1_500_000, flushDelay: 120_000 });
+    expect(readConfig({ capacity: '1.5m', flushDelay: '2m' }, {})).toMatchObject({
+      capacity: 1_500_000,
+      flushDelay: 120_000,
+    });
   });
 
   it('reports all problems at once, each with the name, the value and a remedy', () => {
-    const problems = problemsOf({ shards: '12', partitions: '8', host: '0.0.0.0', durability: 'disk' }, { TIDEMARK_CAPACITY: 'lots' });
+    const problems = problemsOf(
+      { shards: '12', partitions: '8', host: '0.0.0.0', durability: 'disk' },
+      { TIDEMARK_CAPACITY: 'lots' },
+    );
     expect(problems.split('\n')).toHaveLength(4);
-    expect(problems).toContain('--shards=12 is more than the 8 partitions. Use at most 8, or start with --partitions 16 (a cold start).');
+    expect(problems).toContain(
+      '--shards=12 is more than the 8 partitions. Use at most 8, or start with --partitions 16 (a cold start).',
+    );
     expect(problems).toContain('--host=0.0.0.0 is not loopback');
     expect(problems).toContain('--durability=disk is not available in this version');
     expect(problems).toContain('TIDEMARK_CAPACITY=lots is not a count');
@@ -56,7 +78,10 @@ describe('configuration', () => {
   it.each<[Partial<Record<OptionName, string>>, string]>([
     [{ partitions: '6' }, '--partitions=6 is no power of two. Use 4 or 8.'],
     [{ capacity: '31' }, '--capacity=31 is less than one record for each of the 32 partitions'],
-    [{ partitions: '1', capacity: '17m' }, '--capacity=17m is more than the 16777216 records of 1 partitions'],
+    [
+      { partitions: '1', capacity: '17m' },
+      '--capacity=17m is more than the 16777216 records of 1 partitions',
+    ],
     [{ port: '65536' }, '--port=65536 is not a whole number from 0 to 65535'],
     [{ flushDelay: '30' }, '--flush-delay=30 is not a time'],
     [{ flushDelay: '2h' }, '--flush-delay=2h is not a time'],
@@ -83,14 +108,25 @@ describe('tokens', () => {
   it('are the lines of the file, and too short ones are refused', () => {
     expect(readTokens(fileOf('two', `${TOKEN}\n\n ${TOKEN}2 \n`))).toEqual([TOKEN, `${TOKEN}2`]);
     expect(() => readTokens(fileOf('empty', '\n'))).toThrow('has no token');
-    expect(() => readTokens(fileOf('short', 'secret\n'))).toThrow('a token of 6 characters; 16 are the least');
+    expect(() => readTokens(fileOf('short', 'secret\n'))).toThrow(
+      'a token of 6 characters; 16 are the least',
+    );
   });
 
   it('are compared whole', () => {
     const auth = new Auth([TOKEN, 'another-token-of-this-server']);
     expect(auth.admits(`Bearer ${TOKEN}`)).toBe(true);
     expect(auth.admits('bearer another-token-of-this-server')).toBe(true);
-    for (const header of ['', 'Bearer ', 'Bearer', TOKEN, `Basic ${TOKEN}`, `Bearer ${TOKEN}x`, `Bearer ${TOKEN.slice(1)}`, `Bearer ${TOKEN.slice(0, -1)}g`]) {
+    for (const header of [
+      '',
+      'Bearer ',
+      'Bearer',
+      TOKEN,
+      `Basic ${TOKEN}`,
+      `Bearer ${TOKEN}x`,
+      `Bearer ${TOKEN.slice(1)}`,
+      `Bearer ${TOKEN.slice(0, -1)}g`,
+    ]) {
       expect(auth.admits(header), header).toBe(false);
     }
     expect(new Auth([]).admits('')).toBe(true);
@@ -100,6 +136,8 @@ describe('tokens', () => {
 describe('uWebSockets', () => {
   it('must be native', () => {
     expect(() => requireNative(Array.prototype.map, 'v20')).not.toThrow();
-    expect(() => requireNative(() => 1, 'v24.1.0')).toThrow(/no native build for Node v24\.1\.0 .* npm install uWebSockets\.js@/);
+    expect(() => requireNative(() => 1, 'v24.1.0')).toThrow(
+      /no native build for Node v24\.1\.0 .* npm install uWebSockets\.js@/,
+    );
   });
 });

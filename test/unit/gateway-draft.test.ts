@@ -25,8 +25,22 @@ function problemsOf(read: (problems: Problem[]) => unknown): string[] {
 
 describe('ids in JSON', () => {
   const wrong: unknown[] = [
-    ...['', '0', '-1', '+1', '01', ' 1', '1 ', '1.0', '1e3', '0x1', '９', '9223372036854775808', '99999999999999999999'],
-    ...[0, -1, 1.5, 2 ** 53, 9007199254740993, 1e300, Number.NaN, null, undefined, true, [], ['1'], {}],
+    ...[
+      '',
+      '0',
+      '-1',
+      '+1',
+      '01',
+      ' 1',
+      '1 ',
+      '1.0',
+      '1e3',
+      '0x1',
+      '９',
+      '9223372036854775808',
+      '99999999999999999999',
+    ],
+    ...[0, -1, 1.5, 2 ** 53, 2 ** 63, 1e300, Number.NaN, null, undefined, true, [], ['1'], {}],
   ];
   it.each(wrong)('%j is refused and named', (value) => {
     expect(problemsOf((problems) => readId(value, 'message_id', problems))).toEqual(['message_id']);
@@ -38,7 +52,10 @@ describe('ids in JSON', () => {
 
   it('are refused as JSON text that JSON.parse would round', () => {
     for (const text of ['9007199254740992', '9007199254740993', '9223372036854775807', '1e19']) {
-      expect(problemsOf((problems) => readId(JSON.parse(text), 'id', problems)), text).toEqual(['id']);
+      expect(
+        problemsOf((problems) => readId(JSON.parse(text), 'id', problems)),
+        text,
+      ).toEqual(['id']);
     }
   });
 
@@ -72,27 +89,58 @@ describe('timestamps', () => {
   });
 
   it.each([
-    ...['', 'now', '2025-01-01', '2025-01-01T00:00:00', '2025-02-30T00:00:00Z', '2025-13-01T00:00:00Z', '1735689600000'],
+    ...[
+      '',
+      'now',
+      '2025-01-01',
+      '2025-01-01T00:00:00',
+      '2025-02-30T00:00:00Z',
+      '2025-13-01T00:00:00Z',
+      '1735689600000',
+    ],
     ...['1970-01-01T00:00:00.000Z', '1969-12-31T23:59:59.999Z', 0, -1, 1.5, 8.64e15 + 1, null, undefined, {}],
   ])('%j is refused', (value) => {
-    expect(problemsOf((problems) => readTimestamp(value, 'last_pin_timestamp', problems))).toEqual(['last_pin_timestamp']);
+    expect(problemsOf((problems) => readTimestamp(value, 'last_pin_timestamp', problems))).toEqual([
+      'last_pin_timestamp',
+    ]);
   });
 });
 
 describe('acks', () => {
   const paths = (body: Record<string, unknown>): string[] =>
-    new Draft().begin(OP_ACK).user('1').channel('2').ack(body).problems.map(({ path }) => path);
+    new Draft()
+      .begin(OP_ACK)
+      .user('1')
+      .channel('2')
+      .ack(body)
+      .problems.map(({ path }) => path);
 
   it('take what is in range and name everything that is not', () => {
-    expect(paths({ message_id: '1', manual: true, mention_count: 0x7fffffff, flags: 255, last_viewed: 65_534, what: 1 })).toEqual([]);
+    expect(
+      paths({
+        message_id: '1',
+        manual: true,
+        mention_count: 0x7fffffff,
+        flags: 255,
+        last_viewed: 65_534,
+        what: 1,
+      }),
+    ).toEqual([]);
     expect(paths({ manual: 1, mention_count: 2 ** 31, flags: 256, last_viewed: 65_535 })).toEqual([
-      'message_id', 'manual', 'mention_count', 'flags', 'last_viewed',
+      'message_id',
+      'manual',
+      'mention_count',
+      'flags',
+      'last_viewed',
     ]);
-    expect(paths({ message_id: '1', manual: null, mention_count: -1, flags: '1', last_viewed: 1.5 })).toHaveLength(4);
+    expect(
+      paths({ message_id: '1', manual: null, mention_count: -1, flags: '1', last_viewed: 1.5 }),
+    ).toHaveLength(4);
   });
 
   it('are words that the binary protocol takes as well', () => {
-    const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arbitrary, { nil: undefined });
+    const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+      fc.option(arbitrary, { nil: undefined });
     const body = fc.record({
       message_id: fc.bigInt(1n, ID_MAX).map(String),
       manual: optional(fc.boolean()),
@@ -115,14 +163,18 @@ describe('other operations', () => {
   const codes = (draft: Draft): string[] => draft.problems.map(({ path }) => path);
 
   it('bulk acks name the item', () => {
-    const bulk = (read_states: unknown): string[] => codes(new Draft().begin(OP_ACK_BULK).user('1').bulk({ read_states }));
+    const bulk = (read_states: unknown): string[] =>
+      codes(new Draft().begin(OP_ACK_BULK).user('1').bulk({ read_states }));
     const good = { channel_id: '1', message_id: '2' };
     expect(bulk([good])).toEqual([]);
     expect(bulk(new Array(100).fill(good))).toEqual([]);
     expect(bulk(new Array(101).fill(good))).toEqual(['read_states']);
     for (const none of [[], undefined, null, {}, 'x']) expect(bulk(none)).toEqual(['read_states']);
     expect(bulk([good, 1, { ...good, read_state_type: 6 }, { channel_id: '0' }])).toEqual([
-      'read_states.1', 'read_states.2.read_state_type', 'read_states.3.channel_id', 'read_states.3.message_id',
+      'read_states.1',
+      'read_states.2.read_state_type',
+      'read_states.3.channel_id',
+      'read_states.3.message_id',
     ]);
   });
 
@@ -140,7 +192,8 @@ describe('other operations', () => {
   it('types of the query are digits', () => {
     const type = (text: string): string[] => codes(new Draft().begin(OP_PIN_ACK).typeText(text));
     expect(type('5')).toEqual([]);
-    for (const wrong of ['', '6', '-1', '05', '0x1', 'a', '1.0']) expect(type(wrong), wrong).toEqual(['type']);
+    for (const wrong of ['', '6', '-1', '05', '0x1', 'a', '1.0'])
+      expect(type(wrong), wrong).toEqual(['type']);
   });
 
   it('forget the problems and flags of the one before', () => {
@@ -153,7 +206,10 @@ describe('other operations', () => {
 
 describe('sets of users', () => {
   it('have each user once, in the order of first appearance', () => {
-    const ids = fc.array(fc.oneof(fc.bigInt(1n, 20n), fc.bigInt(1n, ID_MAX)), { minLength: 1, maxLength: 300 });
+    const ids = fc.array(fc.oneof(fc.bigInt(1n, 20n), fc.bigInt(1n, ID_MAX)), {
+      minLength: 1,
+      maxLength: 300,
+    });
     fc.assert(
       fc.property(ids, (values) => {
         const mixed = values.map((value, i) => (i % 2 === 0 && value < 100n ? Number(value) : String(value)));
@@ -175,7 +231,10 @@ describe('sets of users', () => {
     expect(problemsOf((problems) => readUsers([...many, '10001'], problems))).toEqual(['user_ids']);
     expect(problemsOf((problems) => readUsers([], problems))).toEqual(['user_ids']);
     expect(problemsOf((problems) => readUsers('1', problems))).toEqual(['user_ids']);
-    expect(problemsOf((problems) => readUsers(['1', 'x', '2', 0], problems))).toEqual(['user_ids.1', 'user_ids.3']);
+    expect(problemsOf((problems) => readUsers(['1', 'x', '2', 0], problems))).toEqual([
+      'user_ids.1',
+      'user_ids.3',
+    ]);
     expect(problemsOf((problems) => readUsers(new Array(10_000).fill('x'), problems))).toHaveLength(10);
   });
 });

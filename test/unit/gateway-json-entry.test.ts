@@ -88,7 +88,9 @@ describe('entries as JSON', () => {
           words[ENTRY.PIN_LO] = splitLow(ms);
           words[ENTRY.PIN_HI] = splitHigh(ms);
           const text = Buffer.from(bytes.subarray(0, writeEntry(bytes, 0, words, 0))).toString();
-          expect((JSON.parse(text) as { last_pin_timestamp: string }).last_pin_timestamp).toBe(new Date(ms).toISOString());
+          expect((JSON.parse(text) as { last_pin_timestamp: string }).last_pin_timestamp).toBe(
+            new Date(ms).toISOString(),
+          );
         }
       }
     }
@@ -96,28 +98,39 @@ describe('entries as JSON', () => {
 });
 
 describe('events as JSON', () => {
-  const causes = [[CAUSE_ACK, 'ack'], [CAUSE_MENTION, 'mention'], [CAUSE_PINS, 'pins'], [CAUSE_DELETE, 'delete']] as const;
+  const causes = [
+    [CAUSE_ACK, 'ack'],
+    [CAUSE_MENTION, 'mention'],
+    [CAUSE_PINS, 'pins'],
+    [CAUSE_DELETE, 'delete'],
+  ] as const;
 
   it('name the user, the cause and the entry', () => {
     const bytes = new Uint8Array(EVENT_JSON_BYTES_MAX);
     fc.assert(
-      fc.property(entry, id, fc.constantFrom(...causes), fc.boolean(), (sample, user, [cause, name], manual) => {
-        const words = new Int32Array(EVENT_WORDS_MAX);
-        const isManual = manual && cause === CAUSE_ACK;
-        words[EVENT.HEAD] = OP_EVENT | (cause << 8) | (isManual ? REQUEST_MANUAL : 0);
-        words[EVENT.VERSION] = sample.version;
-        putId(words, EVENT.USER_LO, user);
-        toWords(sample, words, EVENT.WORDS);
-        const text = Buffer.from(bytes.subarray(0, writeEvent(bytes, 0, words, 0))).toString();
-        const expected = {
-          event: 'read_state',
-          user_id: String(user),
-          cause: name,
-          ...(isManual ? { manual: true } : {}),
-          entry: toObject(sample),
-        };
-        expect(text).toBe(JSON.stringify(expected));
-      }),
+      fc.property(
+        entry,
+        id,
+        fc.constantFrom(...causes),
+        fc.boolean(),
+        (sample, user, [cause, name], manual) => {
+          const words = new Int32Array(EVENT_WORDS_MAX);
+          const isManual = manual && cause === CAUSE_ACK;
+          words[EVENT.HEAD] = OP_EVENT | (cause << 8) | (isManual ? REQUEST_MANUAL : 0);
+          words[EVENT.VERSION] = sample.version;
+          putId(words, EVENT.USER_LO, user);
+          toWords(sample, words, EVENT.WORDS);
+          const text = Buffer.from(bytes.subarray(0, writeEvent(bytes, 0, words, 0))).toString();
+          const expected = {
+            event: 'read_state',
+            user_id: String(user),
+            cause: name,
+            ...(isManual ? { manual: true } : {}),
+            entry: toObject(sample),
+          };
+          expect(text).toBe(JSON.stringify(expected));
+        },
+      ),
     );
   });
 

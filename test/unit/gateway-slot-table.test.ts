@@ -1,36 +1,40 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ROUTE_TO_CALL, ROUTE_TO_CONNECTION, SlotTable, SLOTS_MAX } from '../../gateway/slot-table.js';
+import { ROUTE_TO_CALL, ROUTE_TO_CONNECTION, SLOTS_MAX, SlotTable } from '../../gateway/slot-table.js';
 
 describe('slots', () => {
   it('find their holder by route, and nobody by the route of an earlier one', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 4 }), fc.array(fc.boolean(), { maxLength: 200 }), (max, steps) => {
-        const table = new SlotTable<object>(ROUTE_TO_CALL, max);
-        const held = new Map<number, object>();
-        const gone: number[] = [];
-        for (const take of steps) {
-          if (take) {
-            const item = {};
-            const route = table.take(item);
-            expect(route === 0).toBe(held.size === max);
-            if (route !== 0) {
-              expect(route).toBeLessThan(0);
-              expect(held.has(route)).toBe(false);
-              held.set(route, item);
+      fc.property(
+        fc.integer({ min: 1, max: 4 }),
+        fc.array(fc.boolean(), { maxLength: 200 }),
+        (max, steps) => {
+          const table = new SlotTable<object>(ROUTE_TO_CALL, max);
+          const held = new Map<number, object>();
+          const gone: number[] = [];
+          for (const take of steps) {
+            if (take) {
+              const item = {};
+              const route = table.take(item);
+              expect(route === 0).toBe(held.size === max);
+              if (route !== 0) {
+                expect(route).toBeLessThan(0);
+                expect(held.has(route)).toBe(false);
+                held.set(route, item);
+              }
+            } else if (held.size > 0) {
+              const route = held.keys().next().value!;
+              table.release(route);
+              held.delete(route);
+              gone.push(route);
             }
-          } else if (held.size > 0) {
-            const route = held.keys().next().value!;
-            table.release(route);
-            held.delete(route);
-            gone.push(route);
+            for (const [route, item] of held) expect(table.get(route)).toBe(item);
+            for (const route of gone) expect(table.get(route)).toBeNull();
+            expect(table.count).toBe(held.size);
+            expect([...table]).toHaveLength(held.size);
           }
-          for (const [route, item] of held) expect(table.get(route)).toBe(item);
-          for (const route of gone) expect(table.get(route)).toBeNull();
-          expect(table.count).toBe(held.size);
-          expect([...table]).toHaveLength(held.size);
-        }
-      }),
+        },
+      ),
     );
   });
 
