@@ -3,15 +3,9 @@
  * with the model. What takes time in reality (loads, lists, flushes) is done a piece at a time between other things.
  */
 import { expect } from 'vitest';
-import { hashUser } from '../../engine/hash.js';
-import { assert, META_DELETED } from '../../engine/layout.js';
+import { assert } from '../../engine/layout.js';
 import {
   ENTRY,
-  FLUSH,
-  FLUSH_ROW,
-  FLUSH_WIPE,
-  FLUSHED,
-  KIND_FLUSHED,
   LIST_PART_ENTRIES,
   OP_ACK_BULK,
   OP_BADGE,
@@ -25,7 +19,6 @@ import {
   REPLY_WORDS_MAX,
   REQUEST_WITH_ENTRY,
   ROW,
-  STORE_WORDS_MAX,
 } from '../../engine/messages.js';
 import {
   type Cursor,
@@ -41,37 +34,17 @@ import {
   type PartitionOptions,
   type UserSlot,
 } from '../../engine/partition.js';
-import { FakeStore, flushClock, type Snapshot } from './fake-store.js';
+import { FakeStore, type Snapshot } from './fake-store.js';
+import { expectEntry, FlushTraffic, hashOf } from './flush-traffic.js';
 import {
   decodeEntry,
   encode,
-  joinId,
   keyOf,
   type ModelEntry,
   type Operation,
   PartitionModel,
 } from './partition-model.js';
-
-/** Seeded randomness (mulberry32). */
-export class Random {
-  #state: number;
-  constructor(seed: number) {
-    this.#state = seed | 0;
-  }
-  /** 0 to `below` - 1. */
-  next(below: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  }
-  chance(percent: number): boolean {
-    return this.next(100) < percent;
-  }
-  pick<T>(from: readonly T[]): T {
-    return from[this.next(from.length)]!;
-  }
-}
+import type { Random } from './random.js';
 
 /** Users that are held, and why. */
 interface Load {
@@ -101,34 +74,18 @@ const BUSY_ATTEMPTS = 4;
 const HOLD_LOAD = 1;
 const HOLD_LISTING = 2;
 
-function hashOf(id: bigint): [number, number, number] {
-  const lo = Number(id & 0xffffffffn) | 0;
-  const hi = Number(id >> 32n);
-  return [hashUser(lo, hi), lo, hi];
-}
-
 export class PartitionHarness {
   readonly model: PartitionModel;
   readonly store = new FakeStore();
-  readonly counts = {
-    answered: 0,
-    busy: 0,
-    loads: 0,
-    failedLoads: 0,
-    groups: 0,
-    failedGroups: 0,
-    evicted: 0,
-  };
+  readonly flushes: FlushTraffic;
+  readonly counts = { answered: 0, busy: 0, loads: 0, failedLoads: 0, evicted: 0 };
   partition: Partition;
   #tick: number;
-  #clock = 0;
   #requestId = 0;
-  readonly #memory: SharedArrayBuffer | null;
+  #memory: SharedArrayBuffer | null;
   readonly #loads = new Map<UserSlot, Load>();
   readonly #listings = new Map<UserSlot, Listing>();
-  readonly #flushes: Int32Array[] = [];
   readonly #out = new Int32Array(REPLY_WORDS_MAX + 8);
-  readonly #flushOut = new Int32Array(STORE_WORDS_MAX + 8);
 
   constructor(
     readonly engine: Engine,
@@ -139,6 +96,7 @@ export class PartitionHarness {
     this.#memory = bytes === 0 ? null : new SharedArrayBuffer(bytes);
     this.partition = engine.attach(options, this.#memory);
     this.model = new PartitionModel(options.lastWrite, options.watchedMax);
+    this.flushes = new FlushTraffic(this.store, this.model, random);
     this.#tick = (random.next(1 << 16) << 16) | 0; // also where ticks wrap
     this.partition.setTick(this.#tick);
   }
@@ -190,7 +148,7 @@ export class PartitionHarness {
     let room = this.partition.makeRoom(records, forMention);
     if (!room && this.random.chance(70)) {
       this.flush(1000, true);
-      while (this.#flushes.length > 0) this.answerFlush(0);
+      while (this.answerFlush(0));
       room = this.partition.makeRoom(records, forMention);
     }
     this.counts.evicted += this.partition.evictedUserCount - before;
@@ -224,7 +182,7 @@ export class PartitionHarness {
     const shown = isBulk ? expected.entries : expected.entry !== null && asked ? [expected.entry] : [];
     expect((head & REPLY_ENTRY) !== 0).toBe(shown.length > 0);
     shown.forEach((entry, i) => {
-      this.#expectEntry(out, outAt + REPLY.WORDS + i * ENTRY.WORDS, entry);
+      expectEntry(out, outAt + REPLY.WORDS + i * ENTRY.WORDS, entry);
     });
     if (expected.changed) this.#compareChanges(operation, expected.changedKeys);
   }
@@ -241,17 +199,11 @@ export class PartitionHarness {
       const key = keyOf(channel, type);
       got.push(key);
       const entry = user.entries.get(key);
-      if (entry !== undefined) this.#expectEntry(words, 0, entry);
+      if (entry !== undefined) expectEntry(words, 0, entry);
       else expect(words.slice(ENTRY.MESSAGE_LO, ENTRY.META).every((word) => word === 0)).toBe(true);
       expect(version).toBe(entry?.version ?? user.deletedVersion);
     }
     expect(got, 'the records that changed, in the order of their versions').toEqual(keys);
-  }
-
-  #expectEntry(words: Int32Array, at: number, entry: ModelEntry): void {
-    const got = decodeEntry(words, at);
-    const isSame = (Object.keys(got) as (keyof typeof got)[]).every((field) => got[field] === entry[field]);
-    if (!isSame) expect(got).toEqual(entry); // shows where they differ
   }
 
   #startLoad(operation: Operation, all: boolean): void {
@@ -380,7 +332,7 @@ export class PartitionHarness {
       const count = cursor.write(words, 0, 1 + random.next(3));
       expect(count).toBeGreaterThan(0);
       expected.splice(0, count).forEach((entry, i) => {
-        this.#expectEntry(words, i * ENTRY.WORDS, entry);
+        expectEntry(words, i * ENTRY.WORDS, entry);
       });
       expect(cursor.remaining).toBe(expected.length);
       if (expected.length > 0) return true;
@@ -397,71 +349,12 @@ export class PartitionHarness {
     this.partition.setTick(this.#tick);
   }
 
-  /** Sends what is due; returns groups sent. */
-  flush(steps: number, force: boolean): number {
-    const { partition } = this;
-    const out = this.#flushOut;
-    const at = this.random.next(8);
-    let groups = 0;
-    // A call may give nothing and still have looked at a part of what is due.
-    for (let empty = 0; empty < 3; ) {
-      const length = partition.flushNext(out, at, steps, force);
-      if (length === 0) {
-        empty++;
-        continue;
-      }
-      groups++;
-      this.counts.groups++;
-      this.#checkGroup(out.slice(at, at + length));
-    }
-    return groups;
+  flush(steps: number, force: boolean): void {
+    this.flushes.send(this.partition, steps, force);
   }
 
-  /** What is sent is what holds at this moment. */
-  #checkGroup(group: Int32Array): void {
-    const clock = flushClock(group);
-    expect(clock).toBeGreaterThan(this.#clock);
-    this.#clock = clock;
-    const id = joinId(group[FLUSH.USER_LO]!, group[FLUSH.USER_HI]!);
-    const user = this.model.user(id);
-    const count = group[FLUSH.COUNT]!;
-    expect(group.length).toBe(FLUSH.WORDS + count * FLUSH_ROW.WORDS);
-    expect(group[FLUSH.USER_SLOT]).toBe(this.partition.findUser(...hashOf(id)));
-    expect(group[FLUSH.VERSION]).toBe(user.version);
-    expect(group[FLUSH.DELETED_VERSION]).toBe(user.deletedVersion);
-    expect(count > 0 || (group[FLUSH.KIND]! & FLUSH_WIPE) !== 0, 'a group has something to write').toBe(true);
-    for (let i = 0; i < count; i++) {
-      const at = FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.ROW + ROW.ENTRY;
-      const isDeleted = (group[at + ENTRY.META]! & META_DELETED) !== 0;
-      const words = group.slice(at, at + ENTRY.WORDS);
-      words[ENTRY.META]! &= ~META_DELETED;
-      const got = decodeEntry(words, 0);
-      const entry = user.entries.get(keyOf(got.channel, got.type));
-      expect(isDeleted).toBe(entry === undefined);
-      if (entry !== undefined) this.#expectEntry(words, 0, entry);
-    }
-    this.#flushes.push(group);
-  }
-
-  /** One group on its way is answered: any of them, a store may be concurrent. A failed one may be stored all the same. */
   answerFlush(failPercent: number): boolean {
-    const { random } = this;
-    if (this.#flushes.length === 0) return false;
-    const index = random.chance(70) ? 0 : random.next(this.#flushes.length);
-    const group = this.#flushes.splice(index, 1)[0]!;
-    const ok = !random.chance(failPercent);
-    if (ok || random.chance(30)) this.store.apply(group);
-    if (!ok) this.counts.failedGroups++;
-    const count = group[FLUSH.COUNT]!;
-    const words = new Int32Array(FLUSHED.WORDS + count);
-    words[FLUSHED.KIND] = KIND_FLUSHED | (group[FLUSH.KIND]! & FLUSH_WIPE);
-    words[FLUSHED.USER_SLOT] = group[FLUSH.USER_SLOT]!;
-    words[FLUSHED.COUNT] = count;
-    for (let i = 0; i < count; i++) {
-      words[FLUSHED.WORDS + i] = group[FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.SLOT]!;
-    }
-    this.partition.flushed(words, 0, ok, (this.#tick + 1 + random.next(5)) | 0);
-    return true;
+    return this.flushes.answer(this.partition, this.#tick, failPercent);
   }
 
   /** Another owner attaches the same memory. */
@@ -476,8 +369,17 @@ export class PartitionHarness {
     const slot = this.partition.findUser(...hashOf(id));
     if (slot === 0) return;
     const isSaved = this.partition.hurry(slot);
-    expect(isSaved).toBe(isSaved && !this.#flushes.some((group) => group[FLUSH.USER_SLOT] === slot));
+    expect(isSaved).toBe(isSaved && !this.flushes.isUnderWay(slot));
     if (isSaved) this.#expectStored(id);
+  }
+
+  /** A cold start: only what the store holds is left. After `drain`. */
+  restart(): void {
+    if (this.#memory !== null) this.#memory = new SharedArrayBuffer(this.#memory.byteLength);
+    this.partition = this.engine.attach(this.options, this.#memory);
+    this.partition.setTick(this.#tick);
+    this.model.restart();
+    this.flushes.restart();
   }
 
   evict(records: number, forMention: boolean): void {
@@ -547,6 +449,6 @@ export class PartitionHarness {
       deletedVersion: user.deletedVersion,
     });
     expect([...rows.keys()].sort()).toEqual([...user.entries.keys()].sort());
-    for (const [key, entry] of user.entries) this.#expectEntry(rows.get(key)!, ROW.ENTRY, entry);
+    for (const [key, entry] of user.entries) expectEntry(rows.get(key)!, ROW.ENTRY, entry);
   }
 }

@@ -151,6 +151,13 @@ export class PartitionModel {
     readonly watchedMax: number,
   ) {}
 
+  /** Forgets what no store keeps. */
+  restart(): void {
+    this.watched.clear();
+    this.#mentions.length = 0;
+    this.#mentionCounts.clear();
+  }
+
   user(id: bigint): ModelUser {
     let user = this.users.get(id);
     if (user === undefined) {

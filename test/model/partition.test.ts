@@ -25,8 +25,9 @@ import {
   REQUEST_WITH_ENTRY,
 } from '../../engine/messages.js';
 import { slab } from '../../engine/slab.js';
-import { PartitionHarness, Random } from './partition-harness.js';
+import { PartitionHarness } from './partition-harness.js';
 import { joinId, type Operation } from './partition-model.js';
+import { Random } from './random.js';
 
 const OPERATIONS = Number(process.env.TIDEMARK_MODEL_OPERATIONS ?? 120_000);
 const SEED = Number(process.env.TIDEMARK_SEED ?? Date.now() % 1_000_000_000);
@@ -162,7 +163,10 @@ describe.each([heap, slab])('$name partition', (engine) => {
         try {
           if (step(harness, random)) operations++;
           harness.check(USERS);
-          if (random.next(1000) === 0) harness.drain(USERS);
+          if (random.next(500) === 0) {
+            harness.drain(USERS);
+            if (random.chance(50)) harness.restart();
+          }
         } catch (error) {
           console.error(
             `TIDEMARK_SEED=${SEED}: operation ${operations} of the ${engine.name} engine`,
@@ -172,6 +176,8 @@ describe.each([heap, slab])('$name partition', (engine) => {
         }
       }
       harness.drain(USERS);
+      totals.groups += harness.flushes.groups;
+      totals.failedGroups += harness.flushes.failedGroups;
       for (const [name, count] of Object.entries(harness.counts))
         totals[name as keyof typeof totals] += count;
     }
