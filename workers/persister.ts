@@ -44,7 +44,7 @@ export interface PersisterShard {
   readonly loads: SharedArrayBuffer;
   /** FLUSH messages; the shard is the producer. */
   readonly flushes: SharedArrayBuffer;
-  /** LOADED and FLUSHED messages; the shard is the consumer. At least ANSWERS_WORDS_MIN words. */
+  /** LOADED and FLUSHED messages; the shard is the consumer. At least 8,192 words. */
   readonly answers: SharedArrayBuffer;
   /** The shard's; rung after each publish to `answers`. The shard waits by `Atomics.wait`. */
   readonly doorbell: SharedArrayBuffer;
@@ -86,7 +86,7 @@ export type PersisterReport =
   | { readonly warning: string };
 
 /** The smallest answers ring (a power of two): a message is at most half of it, and two should fit. */
-export const ANSWERS_WORDS_MIN = 8192;
+const ANSWERS_WORDS_MIN = 8192;
 assert(
   (STORE_WORDS_MAX + 1) * 4 <= ANSWERS_WORDS_MIN,
   `answers of ${STORE_WORDS_MAX} words and a ring of 8192`,
