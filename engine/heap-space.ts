@@ -2,7 +2,7 @@
 
 import { hashRecord } from './hash.js';
 import { DueQueue, HeapRecord, HeapUser, UserList } from './heap-objects.js';
-import { assert, META_TYPE_MASK } from './layout.js';
+import { assert, broken, META_TYPE_MASK } from './layout.js';
 import { ENTRY } from './messages.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
 
@@ -62,7 +62,7 @@ export abstract class HeapSpace {
   /** The user of a slot that the caller has been given. */
   protected userAt(slot: UserSlot): HeapUser {
     const user = this.users[slot] ?? null;
-    assert(user !== null, `no user has slot ${slot}`);
+    if (user === null) broken(`no user has slot ${slot}`);
     return user;
   }
 

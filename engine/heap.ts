@@ -22,7 +22,7 @@ const CANDIDATES_MAX = 64;
 /** Passive users keep this share of the records (1/16) before active ones go. */
 const PASSIVE_SHARE_SHIFT = 4;
 
-export class HeapPartition extends HeapOperations implements Partition {
+class HeapPartition extends HeapOperations implements Partition {
   #clock = 0;
 
   /**

@@ -11,7 +11,7 @@
  * I2  At most half of the buckets are used, so every probe ends.
  */
 import { mix } from './hash.js';
-import { assert, layout } from './layout.js';
+import { assert, broken, layout } from './layout.js';
 
 /** Mentions remembered. */
 export const MENTION_WINDOW = 8192;
@@ -94,6 +94,13 @@ export class MentionWindow {
     }
   }
 
+  /** Loads what `has` and `add` will look at, so that their cache misses overlap with others; the value means nothing. */
+  touch(keyLo: number): number {
+    const buckets = this.#buckets;
+    const oldest = this.#keys[this.#state[WINDOW.NEXT]! * 2]!;
+    return buckets[keyLo & BUCKET_MASK]! + buckets[oldest & BUCKET_MASK]!;
+  }
+
   /** Remembers a mention and, when the window is full, forgets the oldest. Both words are signed (`| 0`). */
   add(keyLo: number, keyHi: number): void {
     const state = this.#state;
@@ -127,7 +134,7 @@ export class MentionWindow {
     const buckets = this.#buckets;
     let hole = this.#keys[place * 2]! & BUCKET_MASK;
     while ((buckets[hole]! & PLACE_MASK) !== place + 1) {
-      assert(buckets[hole] !== 0, `mention ${place} is not in the index`);
+      if (buckets[hole] === 0) broken(`mention ${place} is not in the index`);
       hole = (hole + 1) & BUCKET_MASK;
     }
     for (let bucket = (hole + 1) & BUCKET_MASK; ; bucket = (bucket + 1) & BUCKET_MASK) {

@@ -13,7 +13,7 @@
  * I4  A message is at most half the capacity, so that a pad before it and the message itself always fit in an
  *     empty ring.
  */
-import { assert, layout } from './layout.js';
+import { assert, broken, layout } from './layout.js';
 
 /** The two positions are 128 bytes apart: processors fetch cache lines of 64 bytes in pairs. */
 export const RING = layout({ TAIL: 32, HEAD: 32, DATA: 1 });
@@ -57,7 +57,7 @@ export class RingWriter {
    */
   reserve(length: number): number {
     const capacity = this.capacity;
-    assert((length + 1) * 2 <= capacity, `message of ${length} words in a ring of ${capacity} words`);
+    if ((length + 1) * 2 > capacity) broken(`message of ${length} words in a ring of ${capacity} words`);
     const index = this.#tail & (capacity - 1);
     const pad = index + 1 + length > capacity ? capacity - index : 0;
     const needed = pad + 1 + length;

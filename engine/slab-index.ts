@@ -13,7 +13,7 @@
  * I3  Deletion shifts back, there are no tombstones in the tables.
  */
 import { hashRecord, hashUser, mix } from './hash.js';
-import { META_TYPE_MASK, RECORD, USER } from './layout.js';
+import { broken, META_TYPE_MASK, RECORD, USER } from './layout.js';
 import type { RecordSlot, UserSlot } from './partition.js';
 import type { SlabMemory } from './slab-memory.js';
 
@@ -73,7 +73,7 @@ function bucketOf(buckets: Int32Array, hash: number, slotMask: number, slot: num
   const word = (hash & ~slotMask) | slot;
   for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
     if (buckets[bucket] === word) return bucket;
-    if (buckets[bucket] === 0) throw new Error(`assertion failed: slot ${slot} is not in its index`);
+    if (buckets[bucket] === 0) broken(`slot ${slot} is not in its index`);
   }
 }
 

@@ -132,8 +132,9 @@ export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): 
     dirtyAppend(memory, user, tick, false);
     return;
   }
+  const headDue = users[head * USER.WORDS + USER.DIRTY_DUE]!;
   users[at + USER.STATE] = users[at + USER.STATE]! | USER_QUEUED;
-  users[at + USER.DIRTY_DUE] = tick;
+  users[at + USER.DIRTY_DUE] = ((headDue - tick) | 0) < 0 ? headDue : tick; // the head may be overdue (I3)
   users[at + USER.DIRTY_PREVIOUS] = 0;
   users[at + USER.DIRTY_NEXT] = head;
   users[head * USER.WORDS + USER.DIRTY_PREVIOUS] = user;

@@ -151,8 +151,21 @@ export function pinRecord(memory: SlabMemory, record: RecordSlot, fresh: boolean
   return true;
 }
 
+/** Sets `mentionKey` to that of the request at `words[at]`. */
+export function setKeyOfMention(words: Int32Array, at: number): void {
+  setMentionKey(
+    words[at + REQUEST.USER_LO]!,
+    words[at + REQUEST.USER_HI]!,
+    words[at + REQUEST.CHANNEL_LO]!,
+    words[at + REQUEST.CHANNEL_HI]!,
+    (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK,
+    words[at + REQUEST.ARGUMENT_LO]!,
+    words[at + REQUEST.ARGUMENT_HI]!,
+  );
+}
+
 /**
- * Counts one mention. `record` 0 or a tombstone: the entry does not exist yet.
+ * What one mention would do. `record` 0 or a tombstone: the entry does not exist yet.
  * @returns STATUS_OK (counted), STATUS_SUPPRESSED or STATUS_DUPLICATE (nothing changed)
  */
 export function mentionStatus(memory: SlabMemory, record: RecordSlot, words: Int32Array, at: number): number {
@@ -167,15 +180,7 @@ export function mentionStatus(memory: SlabMemory, record: RecordSlot, words: Int
     if ((markLo | markHi) !== 0 && compareIds(markLo, markHi, messageLo, messageHi) >= 0) return STATUS_SUPPRESSED;
     if (records[recordAt + RECORD.FINGERPRINT] === fingerprint(messageLo, messageHi)) return STATUS_DUPLICATE;
   }
-  setMentionKey(
-    words[at + REQUEST.USER_LO]!,
-    words[at + REQUEST.USER_HI]!,
-    words[at + REQUEST.CHANNEL_LO]!,
-    words[at + REQUEST.CHANNEL_HI]!,
-    (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK,
-    messageLo,
-    messageHi,
-  );
+  setKeyOfMention(words, at);
   return memory.mentions.has(mentionKey.lo, mentionKey.hi) ? STATUS_DUPLICATE : STATUS_OK;
 }
 

@@ -8,6 +8,7 @@
 import { hashRecord, hashUser } from './hash.js';
 import {
   assert,
+  broken,
   META_TYPE_MASK,
   RECORD,
   USER,
@@ -16,6 +17,7 @@ import {
   USER_LIVE,
   USER_WATCHED,
 } from './layout.js';
+import { mentionKey } from './mention-window.js';
 import {
   BULK_ITEM,
   ENTRY,
@@ -75,6 +77,7 @@ import {
   replyHead,
   replyWithRecord,
   reviveRecord,
+  setKeyOfMention,
 } from './slab-operations.js';
 import { createRecord, isDeleted, readRow, writeEntry } from './slab-records.js';
 import { makeRoom, sweep } from './slab-space.js';
@@ -224,6 +227,12 @@ export class SlabPartition implements Partition {
     this.changedUser = user;
   }
 
+  #forgetChange(record: RecordSlot): void {
+    const found = this.changed.indexOf(record);
+    if (found === -1 || found >= this.changedCount) return;
+    this.changed.copyWithin(found, found + 1, this.changedCount--);
+  }
+
   /** Lists and badges are for a cursor; only the deletion of a user is done here. */
   #executeOnUser(hash: number, head: number, words: Int32Array, at: number, out: Int32Array, outAt: number): Outcome {
     const memory = this.memory;
@@ -238,7 +247,7 @@ export class SlabPartition implements Partition {
     }
     // A user who was admitted and not loaded yet: its version is not known, and must not begin again.
     if ((memory.users[user * USER.WORDS + USER.STATE]! & USER_KNOWN) === 0) return OUTCOME_NEEDS_ROWS;
-    if (op !== OP_DELETE_USER) throw new Error(`assertion failed: operation ${op} reached a partition`);
+    if (op !== OP_DELETE_USER) broken(`operation ${op} reached a partition`);
     this.changedCount = 0;
     let slot = user;
     let flags = 0;
@@ -281,6 +290,7 @@ export class SlabPartition implements Partition {
       const messageLo = words[item + BULK_ITEM.MESSAGE_LO]!;
       const messageHi = words[item + BULK_ITEM.MESSAGE_HI]!;
       if (ackRecord(memory, record, absent, messageLo, messageHi, head & 0xff, words, 0, this.#tick)) {
+        this.#forgetChange(record); // named twice: one change, with the later version
         this.#noteChange(user, record);
       }
       writeEntry(memory, record, out, outAt + REPLY.WORDS + i * ENTRY.WORDS);
@@ -429,7 +439,7 @@ let touched = 0;
  * each other, so the processor has many cache misses under way at once instead of one after the other.
  */
 function touch(partitions: readonly Partition[], hashes: Int32Array, words: Int32Array, ats: Int32Array, count: number): void {
-  assert(count <= TOUCH_MAX, `touch of ${count} operations, at most ${TOUCH_MAX}`);
+  if (count > TOUCH_MAX) broken(`touch of ${count} operations, at most ${TOUCH_MAX}`);
   let sum = 0;
   for (let i = 0; i < count; i++) {
     const at = ats[i]!;
@@ -454,7 +464,12 @@ function touch(partitions: readonly Partition[], hashes: Int32Array, words: Int3
     sum += records[slot * RECORD.WORDS]! + records[slot * RECORD.WORDS + RECORD.VERSION]!;
   }
   for (let i = 0; i < count; i++) {
-    const { records, users } = (partitions[i] as SlabPartition).memory;
+    const { records, users, mentions } = (partitions[i] as SlabPartition).memory;
+    const at = ats[i]!;
+    if ((words[at + REQUEST.HEAD]! & 0xff) === OP_MENTION) {
+      setKeyOfMention(words, at);
+      sum += mentions.touch(mentionKey.lo);
+    }
     sum += users[records[batchSlots[i]! * RECORD.WORDS + RECORD.USER_SLOT]! * USER.WORDS]!;
   }
   touched ^= sum;

@@ -4,7 +4,7 @@
  *
  * A hold is a number from 1; it is also its queue's number in the parking. Plain arrays: no object for a hold.
  */
-import { assert } from '../engine/layout.js';
+import { assert, broken } from '../engine/layout.js';
 import type { UserSlot } from '../engine/partition.js';
 
 /** What the first operation of the queue waits for. */
@@ -109,7 +109,7 @@ export class HoldQueue {
   }
 
   push(hold: number): void {
-    assert(this.count < this.#items.length, `more than ${this.#items.length} holds in a queue`);
+    if (this.count === this.#items.length) broken(`more than ${this.#items.length} holds in a queue`);
     this.#items[(this.#head + this.count++) % this.#items.length] = hold;
   }
 

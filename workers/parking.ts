@@ -6,7 +6,7 @@
  *
  * I1  Each block is free, or in one operation; each operation is in one queue.
  */
-import { assert, layout } from '../engine/layout.js';
+import { broken, layout } from '../engine/layout.js';
 
 const BLOCK = layout({
   NEXT_OPERATION: 1, // first block of the next operation of the queue, 0 ends
@@ -73,7 +73,7 @@ export class Parking {
   peek(queue: number, out: Int32Array): number {
     const blocks = this.#blocks;
     let block = this.#heads[queue]!;
-    assert(block !== 0, `queue ${queue} is empty`);
+    if (block === 0) broken(`queue ${queue} is empty`);
     const length = blocks[block * BLOCK.WORDS + BLOCK.LENGTH]!;
     for (let done = 0; done < length; done += PAYLOAD_WORDS) {
       const base = block * BLOCK.WORDS;
@@ -88,7 +88,7 @@ export class Parking {
   shift(queue: number): void {
     const blocks = this.#blocks;
     let block = this.#heads[queue]!;
-    assert(block !== 0, `queue ${queue} is empty`);
+    if (block === 0) broken(`queue ${queue} is empty`);
     this.#heads[queue] = blocks[block * BLOCK.WORDS + BLOCK.NEXT_OPERATION]!;
     while (block !== 0) {
       const next = blocks[block * BLOCK.WORDS + BLOCK.NEXT_BLOCK]!;

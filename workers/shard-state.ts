@@ -6,7 +6,7 @@
  */
 import { Doorbell } from '../engine/doorbell.js';
 import { heap } from '../engine/heap.js';
-import { assert } from '../engine/layout.js';
+import { assert, broken } from '../engine/layout.js';
 import {
   ANSWERED,
   BULK_ITEMS_MAX,
@@ -125,7 +125,7 @@ export class ShardState {
 
   partition(index: number): Partition {
     const partition = this.partitions[index];
-    assert(partition !== null && partition !== undefined, `partition ${index} is not of this shard`);
+    if (partition === null || partition === undefined) broken(`partition ${index} is not of this shard`);
     return partition;
   }
 
