@@ -230,6 +230,13 @@ describe.each([
     expect((await loadUser(store, 7n)).userRow).toEqual({ version: 9, deletedVersion: 10 });
   });
 
+  it('compares versions as unsigned words', async () => {
+    const high = 2 ** 32 - 2;
+    await write(store, group(7n, [], { version: high | 0, deletedVersion: 1 }));
+    await write(store, group(7n, [], { version: 5, deletedVersion: high | 0 }));
+    expect((await loadUser(store, 7n)).userRow).toEqual({ version: high, deletedVersion: high });
+  });
+
   it('applies calls of write in the order in which they were made', async () => {
     const calls = Array.from({ length: 50 }, (_, i) =>
       store.write([group(7n, [row(1n, 0, BigInt(i + 1))], { version: i + 1 })]),

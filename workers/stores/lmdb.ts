@@ -213,8 +213,8 @@ export class LmdbStore implements Store {
     if (value === undefined) return { version: 0, deletedVersion: 0 };
     const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
     return {
-      version: view.getInt32(STORED_USER.VERSION * 4, true),
-      deletedVersion: view.getInt32(STORED_USER.DELETED_VERSION * 4, true),
+      version: view.getUint32(STORED_USER.VERSION * 4, true),
+      deletedVersion: view.getUint32(STORED_USER.DELETED_VERSION * 4, true),
     };
   }
 
@@ -314,8 +314,8 @@ export class LmdbStore implements Store {
         row = this.#userRow(group.userLo, group.userHi);
       }
       row = {
-        version: Math.max(row.version, group.version),
-        deletedVersion: Math.max(row.deletedVersion, group.deletedVersion),
+        version: Math.max(row.version, group.version >>> 0),
+        deletedVersion: Math.max(row.deletedVersion, group.deletedVersion >>> 0),
       };
       userRows[index * STORED_USER.WORDS + STORED_USER.VERSION] = row.version;
       userRows[index * STORED_USER.WORDS + STORED_USER.DELETED_VERSION] = row.deletedVersion;

@@ -144,8 +144,8 @@ export class MemoryStore implements Store {
       rows: new Map<string, Int32Array>(),
     };
     this.#users.set(id, user);
-    user.version = Math.max(user.version, version);
-    user.deletedVersion = Math.max(user.deletedVersion, deletedVersion);
+    user.version = Math.max(user.version, version >>> 0);
+    user.deletedVersion = Math.max(user.deletedVersion, deletedVersion >>> 0);
     if (wipe) user.rows.clear();
     for (let at = 0; at < count * ROW.WORDS; at += ROW.WORDS) {
       const row = rows.slice(at, at + ROW.WORDS);
