@@ -92,7 +92,7 @@ export abstract class HeapSpace {
   }
 
   protected removeUser(user: HeapUser): void {
-    assert(user.recordCount === 0 && user.queue === null, `user ${user.slot} is freed with something left`);
+    if (user.recordCount > 0 || user.queue !== null) broken(`user ${user.slot} is freed with something left`);
     user.list.remove(user);
     const first = this.usersByHash.get(user.hash)!;
     if (first !== user) {
@@ -162,7 +162,7 @@ export abstract class HeapSpace {
 
   markComplete(slot: UserSlot): void {
     const user = this.userAt(slot);
-    assert(user.known, `user ${slot} is complete before its version is known`);
+    if (!user.known) broken(`user ${slot} is complete before its version is known`);
     user.complete = true;
   }
 

@@ -13,7 +13,7 @@ import { HeapCursor } from './heap-cursor.js';
 import type { HeapUser } from './heap-objects.js';
 import { HeapOperations } from './heap-operations.js';
 import { splitHigh, splitLow } from './ids.js';
-import { assert } from './layout.js';
+import { broken } from './layout.js';
 import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
 import { type Cursor, type Engine, NO_DUE, type Partition, type UserSlot } from './partition.js';
 
@@ -155,10 +155,9 @@ class HeapPartition extends HeapOperations implements Partition {
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
     const slot = words[at + FLUSHED.USER_SLOT]!;
     const user = this.users[slot] ?? null;
-    assert(
-      user !== null && user.groupsInFlight > 0,
-      `answer to a flush of user ${slot}, who has none on its way`,
-    );
+    if (user === null || user.groupsInFlight === 0) {
+      broken(`answer to a flush of user ${slot}, who has none on its way`);
+    }
     user.groupsInFlight--;
     if ((words[at + FLUSHED.KIND]! & FLUSH_WIPE) !== 0) {
       user.wiping = false;
@@ -178,10 +177,9 @@ class HeapPartition extends HeapOperations implements Partition {
 
   #rowFlushed(user: HeapUser, slot: number, ok: boolean): void {
     const record = this.records[slot] ?? null;
-    assert(
-      record?.user === user && record.inFlight,
-      `answer to a flush of record ${slot}, which is not on its way`,
-    );
+    if (record?.user !== user || !record.inFlight) {
+      broken(`answer to a flush of record ${slot}, which is not on its way`);
+    }
     record.inFlight = false;
     if (!ok && !record.dirty) {
       record.dirty = true;
