@@ -1,21 +1,26 @@
-/** Starts compiled modules as child processes that end with this one, and waits for what they say first. */
+/** Starts child processes that end with this one, and waits for what they say first. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** Starts `dist/bench/NAME.js`; resolves when a line of its output matches, with that line. */
-export function startModule(
-  file: string,
-  args: string[],
+/** Starts `node FILE ARGS`, see `startChild`. */
+export function startModule(file: string, args: string[], ready: RegExp): ReturnType<typeof startChild> {
+  return startChild([process.execPath, file, ...args], ready);
+}
+
+/** Starts a command; resolves when a line of its output matches, with that line. */
+export function startChild(
+  command: string[],
   ready: RegExp,
   env: NodeJS.ProcessEnv = process.env,
   timeoutMs = 60_000,
 ): Promise<{ child: ChildProcess; line: string }> {
-  const child = spawn(process.execPath, [file, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  const [file, ...args] = command as [string, ...string[]];
+  const child = spawn(file, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
   return new Promise((resolve, reject) => {
     let seen = '';
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
-      reject(new Error(`${file} was not ready within ${timeoutMs} ms: ${seen.slice(-2000)}`));
+      reject(new Error(`${command.join(' ')} was not ready within ${timeoutMs} ms: ${seen.slice(-2000)}`));
     }, timeoutMs);
     const onData = (chunk: Buffer): void => {
       if (seen.length > 1 << 16) seen = seen.slice(-4096);
@@ -29,9 +34,14 @@ export function startModule(
     };
     child.stdout.on('data', onData);
     child.stderr.on('data', onData);
+    child.once('error', reject);
     child.once('exit', (code, signal) => {
       clearTimeout(timer);
-      reject(new Error(`${file} ended with ${signal ?? code} before it was ready: ${seen.slice(-2000)}`));
+      reject(
+        new Error(
+          `${command.join(' ')} ended with ${signal ?? code} before it was ready: ${seen.slice(-2000)}`,
+        ),
+      );
     });
   });
 }

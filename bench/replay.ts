@@ -26,13 +26,13 @@ import { nowUs, sleep, yieldToEvents } from './clock.js';
 import { type Driver, drain, openDriver } from './driver.js';
 import { ExpectedState } from './expected-state.js';
 import { rawWebSocket } from './raw-web-socket.js';
-import { MODEL_DEFAULTS, type ModelOptions, type Operation, ReaderModel } from './reader-model.js';
+import { type ModelOptions, type Operation, ReaderModel } from './reader-model.js';
 import { formatCount, formatSummary, KINDS, machine, RunStats, type RunSummary } from './run-stats.js';
 import {
   addTargetOptions,
   connectionCount,
   decimal,
-  durationMs,
+  durationOption,
   rateOrMax,
   readToken,
   type TargetOptions,
@@ -79,6 +79,14 @@ const LISTS_AT_ONCE = 256;
 const OPS_PER_FRAME = 64;
 const [ACK, MENTION, LIST] = [KINDS.indexOf('ack'), KINDS.indexOf('mention'), KINDS.indexOf('list')];
 
+const HELP = `
+FILE: gateway dispatches. {"t":"MESSAGE_CREATE","d":{"id","channel_id","author":{"id"},"mentions":[{"id"}],"timestamp_ms"}}
+becomes an ack by its author and a mention of each user named; {"t":"MESSAGE_ACK","d":{"user_id","channel_id",
+"message_id","mention_count"?,"manual"?,"timestamp_ms"?}} is an ack as it stands; others are passed over. A user who
+shows up first, or again after --idle, lists. Readers who have a channel in view ack when it has been quiet for
+--burst (a fifth earlier or later), or at once when they are named; --no-readers when the file has all acks.
+Durations: 500ms, 3s, 10m, 1h. Exits with 1 on errors, and when a user's list is not as simulated.`;
+
 export function replayCommand(): Command {
   const command = addTargetOptions(
     new Command('replay')
@@ -94,19 +102,11 @@ export function replayCommand(): Command {
     .option('--user-offset <number>', 'add this to every user id', wholeNumber(0, 1e15), 0)
     .option('--no-readers', 'do not model the acks of readers')
     .option('--reader-share <share>', 'share of a channel’s viewers who ack what they see', decimal(0, 1), 1)
-    .option('--burst <duration>', 'quiet time before a reader acks', durationMs, MODEL_DEFAULTS.burstMs)
-    .option(
-      '--view <duration>',
-      'how long a channel stays in view after writing',
-      durationMs,
-      MODEL_DEFAULTS.viewMs,
-    )
-    .option('--idle <duration>', 'pause after which a user connects again', durationMs, MODEL_DEFAULTS.idleMs)
-    .option('--seed <number>', 'of the model', wholeNumber(0, 2 ** 31 - 1), MODEL_DEFAULTS.seed)
-    .addHelpText(
-      'after',
-      '\nDurations: 500ms, 3s, 10m, 1h (defaults are shown in ms). Exits with 1 on errors or differences.',
-    );
+    .addOption(durationOption('--burst', 'quiet time before a reader acks', '3s'))
+    .addOption(durationOption('--view', 'how long a channel stays in view after writing', '10m'))
+    .addOption(durationOption('--idle', 'pause after which a user connects again', '30m'))
+    .option('--seed <number>', 'of the model', wholeNumber(0, 2 ** 31 - 1), 1)
+    .addHelpText('after', HELP);
   return command.action(async (file: string, options: ReplayOptions) => {
     const say = (text: string): void => void process.stdout.write(`${text}\n`);
     try {

@@ -1,8 +1,9 @@
 /** The real service as a child process, as an operator would start it, and a look into its metrics. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startModule } from './child.js';
+import { startChild } from './child.js';
 import { HttpSocket } from './http-socket.js';
 
 export interface Service {
@@ -13,20 +14,15 @@ export interface Service {
 }
 
 /** Starts it on a free port of 127.0.0.1. @param args  of `tidemark serve` */
-export async function startService(args: string[]): Promise<Service> {
-  const main = fileURLToPath(new URL('../gateway/main.js', import.meta.url));
+export async function startService(args: string[], token?: string): Promise<Service> {
+  // The launcher asks for huge pages; the node that it starts is the one that runs this.
+  const launcher = fileURLToPath(new URL('../../scripts/tidemark', import.meta.url));
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
   const start = performance.now();
-  // As scripts/tidemark does: huge pages for the shared memory.
-  const env = { ...process.env, GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
-  const { child, line } = await startModule(
-    main,
-    ['serve', '--port', '0', ...args],
-    /"msg":"ready"/,
-    env,
-    120_000,
-  );
+  const command = [launcher, 'serve', '--port', '0', ...args];
+  const { child, line } = await startChild(command, /"msg":"ready"/, env, 120_000);
   const url = new URL((JSON.parse(line) as { url: string }).url);
-  const { status } = await httpGet(url, '/v1/users/1/badge');
+  const { status } = await httpGet(url, '/v1/users/1/badge', token);
   const startMs = performance.now() - start;
   if (status !== 200) throw new Error(`the first request to ${url.origin} was answered with ${status}`);
   return { child, url, startMs };
@@ -40,8 +36,8 @@ export async function killChild(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-export async function httpGet(url: URL, path: string): Promise<{ status: number; body: string }> {
-  const socket = await HttpSocket.open(url);
+async function httpGet(url: URL, path: string, token?: string): Promise<{ status: number; body: string }> {
+  const socket = await HttpSocket.open(url, token);
   try {
     return await new Promise((resolve, reject) => {
       socket.onClose = () => reject(new Error(`${url.origin} closed the connection`));

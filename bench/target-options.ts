@@ -67,6 +67,11 @@ export function rateOrMax(text: string): number {
 
 const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
+/** An option that is a duration, shown with its unit. @param given  the default, as it would be typed */
+export function durationOption(flag: string, help: string, given: string): Option {
+  return new Option(`${flag} <duration>`, help).argParser(durationMs).default(durationMs(given), given);
+}
+
 /** `500ms`, `30s`, `10m`, `1h`, in milliseconds. */
 export function durationMs(text: string): number {
   const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);

@@ -36,7 +36,7 @@ export interface TransportEvents {
 }
 
 /** `http://host:4040` or `ws://host:4040/v1/stream` as the address of the stream. */
-export function streamUrl(url: string): string {
+function streamUrl(url: string): string {
   const address = new URL(url);
   if (!/^(https?|wss?):$/.test(address.protocol))
     throw new TidemarkError('invalid_request', `url is ${url}, and not http, https, ws or wss`, {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ExpectedState } from '../../bench/expected-state.js';
 import { MODEL_DEFAULTS, type ModelOptions, type Operation, ReaderModel } from '../../bench/reader-model.js';
+import { replayCommand } from '../../bench/replay.js';
 import { type Dispatch, parseDispatch } from '../../bench/trace.js';
 
 function message(
@@ -170,4 +171,9 @@ describe('the expected state', () => {
       'user 1 channel 2: is missing',
     ]);
   });
+});
+
+test('the defaults of the command are those of the model', () => {
+  const { burst, view, idle, readerShare, readers, seed } = replayCommand().opts();
+  expect({ burstMs: burst, viewMs: view, idleMs: idle, readerShare, readers, seed }).toEqual(MODEL_DEFAULTS);
 });
