@@ -1,0 +1,157 @@
+/**
+ * One side of the engine benchmark in a process of its own: a heap that nobody else fills, compiled code that has seen
+ * no other engine. Fills itself, then runs a round when it is told to, and sleeps in between.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { heap } from '../engine/heap.js';
+import { slab } from '../engine/slab.js';
+import { observeGc } from '../workers/gc-observer.js';
+import { emptyStore, PartitionsSide } from './engine-partitions.js';
+import { prefill, type Side } from './engine-side.js';
+import { Block, OperationStream } from './engine-stream.js';
+import { LruNestedSide, LruStringSide } from './peers-lru-cache.js';
+
+export const SIDES = ['slab', 'heap', 'lru-string', 'lru-nested'] as const;
+export type SideName = (typeof SIDES)[number];
+
+export interface ChildSettings {
+  readonly side: SideName;
+  /** That are loaded at first. */
+  readonly users: number;
+  readonly channelsPerUser: number;
+  /** Of which the operations choose; more than `users`. */
+  readonly universeUsers: number;
+  readonly partitions: number;
+  /** Records that fit in, over those that are loaded. */
+  readonly slack: number;
+  readonly flushDelayMs: number;
+  readonly seed: number;
+}
+
+export interface ChildReady {
+  readonly prefillMs: number;
+  readonly records: number;
+  readonly rssGrowthBytes: number;
+  /** Shared memory that was allocated, touched or not. */
+  readonly sharedBytes: number;
+}
+
+export interface RoundOrder {
+  readonly seconds: number;
+  readonly batched: boolean;
+}
+
+export interface RoundResult {
+  readonly operations: number;
+  /** Of the side alone, without the making of operations. */
+  readonly workMs: number;
+  readonly hits: number;
+  readonly misses: number;
+  readonly flushedRows: number;
+  readonly records: number;
+  readonly gcCount: number;
+  readonly gcSumMs: number;
+  readonly gcMaxMs: number;
+  readonly rssBytes: number;
+}
+
+/** As in the service (workers/supervisor.ts). */
+const RECORDS_A_USER = 16;
+
+function createSide(settings: ChildSettings): Side {
+  const records = settings.users * settings.channelsPerUser;
+  if (settings.side === 'lru-string') return new LruStringSide(records);
+  if (settings.side === 'lru-nested') return new LruNestedSide(records, settings.universeUsers);
+  const recordsMax = Math.ceil((records / settings.partitions) * settings.slack);
+  return new PartitionsSide({
+    engine: settings.side === 'slab' ? slab : heap,
+    partitions: settings.partitions,
+    recordsMax,
+    usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
+    flushDelayMs: settings.flushDelayMs,
+    store: emptyStore,
+  });
+}
+
+function rssAfterGc(): number {
+  globalThis.gc?.();
+  return process.memoryUsage.rss();
+}
+
+class Child {
+  readonly #side: Side;
+  readonly #stream: OperationStream;
+  readonly #block = new Block();
+  #gcCount = 0;
+  #gcSumMs = 0;
+  #gcMaxMs = 0;
+  readonly ready: ChildReady;
+
+  constructor(settings: ChildSettings) {
+    observeGc((pauseMs) => {
+      this.#gcCount++;
+      this.#gcSumMs += pauseMs;
+      this.#gcMaxMs = Math.max(this.#gcMaxMs, pauseMs);
+    });
+    const universe = { users: settings.universeUsers, channelsPerUser: settings.channelsPerUser };
+    this.#stream = new OperationStream(universe, settings.seed);
+    const rssBefore = rssAfterGc();
+    const start = performance.now();
+    const side = createSide(settings);
+    this.#side = side;
+    prefill(side, universe, settings.users, settings.flushDelayMs);
+    const prefillMs = performance.now() - start;
+    this.ready = {
+      prefillMs,
+      records: side.recordCount,
+      rssGrowthBytes: rssAfterGc() - rssBefore,
+      sharedBytes: side instanceof PartitionsSide ? side.sharedBytes : 0,
+    };
+  }
+
+  async round({ seconds, batched }: RoundOrder): Promise<RoundResult> {
+    await this.#seeCollections();
+    this.#gcCount = 0;
+    this.#gcSumMs = 0;
+    this.#gcMaxMs = 0;
+    const block = this.#block;
+    const side = this.#side;
+    const before = { ...side.counts };
+    let [operations, workMs] = [0, 0];
+    while (workMs < seconds * 1000) {
+      this.#stream.fill(block);
+      if (side.wantsTexts) block.makeTexts();
+      const start = performance.now();
+      side.run(block, batched);
+      workMs += performance.now() - start;
+      operations += block.count;
+    }
+    await this.#seeCollections();
+    return {
+      operations,
+      workMs,
+      hits: side.counts.hits - before.hits,
+      misses: side.counts.misses - before.misses,
+      flushedRows: side.counts.flushedRows - before.flushedRows,
+      records: side.recordCount,
+      gcCount: this.#gcCount,
+      gcSumMs: this.#gcSumMs,
+      gcMaxMs: this.#gcMaxMs,
+      rssBytes: process.memoryUsage.rss(),
+    };
+  }
+
+  /** The collector's entries arrive on the event loop. */
+  #seeCollections(): Promise<void> {
+    return delay(20);
+  }
+}
+
+if (process.send !== undefined) {
+  const child = new Child(JSON.parse(process.argv[2]!) as ChildSettings);
+  process.on('message', async (order: RoundOrder) => {
+    process.send!(await child.round(order));
+  });
+  process.on('disconnect', () => process.exit(0));
+  process.send(child.ready);
+}

@@ -1,0 +1,101 @@
+/** What the engine benchmark makes of its raw figures. */
+
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+export function spreadOf(values: readonly number[]): Spread {
+  if (values.length === 0) throw new Error('the spread of no values');
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return { median, min: sorted[0]!, max: sorted[sorted.length - 1]! };
+}
+
+/** Of two sides that ran in turn: how many times as much the first did, round by round. */
+export function ratioOf(rates: readonly number[], peerRates: readonly number[]): Spread {
+  if (rates.length !== peerRates.length)
+    throw new Error(`${rates.length} rounds against ${peerRates.length}`);
+  return spreadOf(rates.map((rate, round) => rate / peerRates[round]!));
+}
+
+/** What a shard's counters said at one moment. */
+export interface GcSample {
+  readonly gcCount: number;
+  readonly gcSumMs: number;
+  /** The longest since the thread started. */
+  readonly gcMaxMs: number;
+}
+
+export interface PauseBounds {
+  readonly count: number;
+  readonly sumMs: number;
+  /** The longest pause was at least and at most this. */
+  readonly leastMs: number;
+  readonly mostMs: number;
+}
+
+/**
+ * The longest pause between the first and the last sample. It is exact when it was the longest of the thread's life;
+ * otherwise it is no longer than that one, nor than all pauses between two samples together.
+ */
+export function longestPause(samples: readonly GcSample[]): PauseBounds {
+  const [first, last] = [samples[0]!, samples[samples.length - 1]!];
+  let leastMs = 0;
+  let mostMs = 0;
+  for (let i = 1; i < samples.length; i++) {
+    const count = samples[i]!.gcCount - samples[i - 1]!.gcCount;
+    const sumMs = samples[i]!.gcSumMs - samples[i - 1]!.gcSumMs;
+    if (count === 0) continue;
+    leastMs = Math.max(leastMs, sumMs / count);
+    mostMs = Math.max(mostMs, sumMs);
+  }
+  if (last.gcMaxMs > first.gcMaxMs) leastMs = last.gcMaxMs;
+  return {
+    count: last.gcCount - first.gcCount,
+    sumMs: last.gcSumMs - first.gcSumMs,
+    leastMs,
+    mostMs: Math.max(leastMs, Math.min(mostMs, last.gcMaxMs)),
+  };
+}
+
+export interface HeapSample {
+  readonly operations: number;
+  readonly heapBytes: number;
+}
+
+export interface HeapGrowth {
+  readonly operations: number;
+  /** Of the smallest heap in the second half over the smallest in the first: the teeth of the saw do not count. */
+  readonly bytes: number;
+  readonly bytesPer10M: number;
+}
+
+export function heapGrowth(samples: readonly HeapSample[]): HeapGrowth {
+  if (samples.length < 4) throw new Error(`heap growth from ${samples.length} samples: run longer`);
+  const half = samples.length >> 1;
+  const low = (from: number, to: number): HeapSample =>
+    samples.slice(from, to).reduce((a, b) => (b.heapBytes < a.heapBytes ? b : a));
+  const [early, late] = [low(0, half), low(half, samples.length)];
+  const operations = samples[samples.length - 1]!.operations - samples[0]!.operations;
+  const bytes = late.heapBytes - early.heapBytes;
+  return { operations, bytes, bytesPer10M: (bytes / (late.operations - early.operations)) * 1e7 };
+}
+
+/** One line of the table. `value` is judged against `floor` unless either is null. */
+export interface Row {
+  readonly name: string;
+  readonly value: number | null;
+  readonly shown: string;
+  readonly spread: string;
+  readonly floor: number | null;
+  readonly atLeast: boolean;
+  readonly floorShown: string;
+}
+
+export function verdictOf({ value, floor, atLeast }: Row): 'held' | 'MISSED' | '' {
+  if (value === null || floor === null) return '';
+  return (atLeast ? value >= floor : value <= floor) ? 'held' : 'MISSED';
+}
