@@ -1,4 +1,14 @@
-/** The client library of Tidemark, `tidemark/client`. */
+/**
+ * The client library of Tidemark, `tidemark/client`.
+ *
+ *     import { TidemarkClient } from 'tidemark/client';
+ *     const client = new TidemarkClient({ url: 'http://127.0.0.1:4040', token });
+ *     await client.mention(channelId, [userId], { messageId });
+ *     const entry = await client.ack(userId, channelId, messageId); // { lastMessageId, mentionCount: 0, … }
+ *     for await (const event of await client.subscribe([userId])) console.log(event);
+ *
+ * Ids are decimal strings. On Node 20 it needs the package `ws`, on Node 22 and newer nothing.
+ */
 export {
   type Badge,
   type ClientOptions,

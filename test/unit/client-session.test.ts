@@ -306,3 +306,22 @@ test('a mention of many users is one operation for each', async () => {
   );
   expect(ops.flatMap((frame) => [...frame]).filter((head) => (head & 0xff) === OP_ACK)).toHaveLength(1);
 });
+
+test.skipIf(typeof globalThis.WebSocket !== 'function')(
+  'the WebSocket of the platform does, with a token',
+  async () => {
+    server.token = 'secret';
+    const client = new TidemarkClient({ url: server.url, token: 'secret' });
+    clients.push(client);
+    expect((await client.ack('7', '1', '5')).lastMessageId).toBe('5');
+  },
+);
+
+test.skipIf(typeof globalThis.WebSocket === 'function')(
+  'without one of the platform, ws is loaded',
+  async () => {
+    const client = new TidemarkClient({ url: server.url });
+    clients.push(client);
+    await client.ping();
+  },
+);
