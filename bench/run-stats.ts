@@ -1,6 +1,6 @@
 /** Counts and latencies of a run by kind of operation, as a table and as JSON. */
 
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import type { Histogram } from 'hdr-histogram-js';
 import { build } from 'hdr-histogram-js';
 import { LatencyCounts } from './latency-counts.js';
@@ -111,7 +111,13 @@ export function latencyMs(histogram: Histogram): LatencySummary {
 /** What the figures of a run depend on. */
 export function machine(): Record<string, unknown> {
   const processors = cpus();
-  return { cpu: processors[0]?.model ?? 'unknown', cores: processors.length, node: process.version };
+  return {
+    cpu: processors[0]?.model ?? 'unknown',
+    cores: processors.length,
+    node: process.version,
+    // What others did on the machine before the run ended: figures with much of it are rough.
+    loadAverage: loadavg()[1],
+  };
 }
 
 export function formatCount(value: number): string {
