@@ -149,9 +149,9 @@ class Child {
 
 if (process.send !== undefined) {
   const child = new Child(JSON.parse(process.argv[2]!) as ChildSettings);
-  process.on('message', async (order: RoundOrder) => {
-    process.send!(await child.round(order));
-  });
+  // Nobody is there to be told that the parent is gone.
+  const tell = (message: object): void => void process.send!(message, () => {});
+  process.on('message', async (order: RoundOrder) => tell(await child.round(order)));
   process.on('disconnect', () => process.exit(0));
-  process.send(child.ready);
+  tell(child.ready);
 }
