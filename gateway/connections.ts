@@ -158,7 +158,8 @@ export class JsonConnection extends Connection {
       this.#send();
       if (this.socket === null) return;
     }
-    const buffer = (this.#buffer ??= this.outbox.takeBuffer(this));
+    this.#buffer ??= this.outbox.takeBuffer(this);
+    const buffer = this.#buffer;
     let to = this.#length;
     to += buffer.write(head, to);
     buffer.set(body, to);

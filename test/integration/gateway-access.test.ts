@@ -133,6 +133,25 @@ describe('a client that does not read', () => {
   );
 });
 
+describe('a client that leaves', () => {
+  it('in the middle of a subscription to many leaves nothing behind', async () => {
+    await withGateway({}, async ({ server, port, streamUrl }) => {
+      const client = await Client.open(streamUrl, 'tidemark.v1.json');
+      const user_ids = Array.from({ length: 1000 }, (_, i) => i + 1);
+      port.hold();
+      client.socket.send(JSON.stringify({ id: 1, op: 'subscribe', user_ids }));
+      await until(() => port.heldCount > 0, 'some are subscribed');
+      const sent = port.taken;
+      expect(sent).toBeLessThan(user_ids.length);
+      client.socket.terminate();
+      await until(() => port.taken === sent + user_ids.length, 'all are unsubscribed');
+      port.release();
+      await until(() => server.front.waitingCount === 0, 'the request ends');
+      expect(port.taken).toBe(sent + user_ids.length);
+    });
+  });
+});
+
 describe('a stop', () => {
   it('answers what is in flight, takes nothing new, and closes WebSockets with 1001', async () => {
     const gateway = await startGateway();

@@ -318,6 +318,15 @@ describe('limits of a binary connection', () => {
       Array.from({ length: 500 }, (_, i) => i + 1),
     );
     expect(gateway.server.front.inFlightCount).toBe(0);
+
+    // More than one buffer of answers at once.
+    client.received.length = 0;
+    gateway.port.hold();
+    client.socket.send(frame(...Array.from({ length: 9 }, (_, id) => ({ op: OP_LIST, id, user }))));
+    await until(() => gateway.port.heldCount === 9 * parts.length, 'nine lists wait');
+    gateway.port.release();
+    await until(() => replies(client).length === 9 * parts.length, 'nine lists came');
+    expect(replies(client).flatMap((part) => part.entries)).toHaveLength(9 * 500);
     client.socket.close();
   });
 });

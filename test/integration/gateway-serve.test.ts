@@ -1,5 +1,5 @@
 /** `tidemark serve` as a process: signals, exit codes, TLS, what it says. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
@@ -48,6 +48,26 @@ function start(...args: string[]): Run {
   }
   return run;
 }
+
+/** Of nobody but this test: self-signed for localhost, and valid for a hundred years. */
+const TEST_KEY = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgudYJuyIuVjDMK9t+
+Nq2ei7vdMi8CJLdkW2ZO6c7yxKihRANCAATcvLKbzFUOXV4wvRto+jDaXPXdLHot
+W/mYcj4qqPd0JPnXzhg3s87WtfVABGNeEJ72WYHYteMo2NSG7F8RhjLD
+-----END PRIVATE KEY-----
+`;
+const TEST_CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBfjCCASWgAwIBAgIUFoOnmUTmqsmZPfbLau+qeocDjg8wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMjIzNTAyMloYDzIxMjYxMDI5
+MjM1MDIyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAATcvLKbzFUOXV4wvRto+jDaXPXdLHotW/mYcj4qqPd0JPnXzhg3s87W
+tfVABGNeEJ72WYHYteMo2NSG7F8RhjLDo1MwUTAdBgNVHQ4EFgQU3ioqMMjCVWI3
+Wh35BNnNangkGpUwHwYDVR0jBBgwFoAU3ioqMMjCVWI3Wh35BNnNangkGpUwDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiArP93nGRSy+PDxYiq6oYPr
+SRVvpXYXeOmcPKX4s3xEfwIgeUm1Ts5rbqsdvSkhdxgWd9LOL/+Z23aCwzWMHJhB
+QNk=
+-----END CERTIFICATE-----
+`;
 
 const SMALL = ['--port', '0', '--shards', '1', '--partitions', '2', '--capacity', '10k'];
 
@@ -116,24 +136,8 @@ describe('tidemark serve', () => {
 
   it('speaks TLS with a certificate, and refuses what is none', async () => {
     const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-    execFileSync(
-      'openssl',
-      [
-        ...[
-          'req',
-          '-x509',
-          '-newkey',
-          'ec',
-          '-pkeyopt',
-          'ec_paramgen_curve:prime256v1',
-          '-nodes',
-          '-days',
-          '1',
-        ],
-        ...['-subj', '/CN=localhost', '-keyout', key, '-out', cert],
-      ],
-      { stdio: 'ignore' },
-    );
+    writeFileSync(key, TEST_KEY);
+    writeFileSync(cert, TEST_CERTIFICATE);
     const run = start('serve', ...SMALL, '--store', 'memory:', '--tls-key', key, '--tls-cert', cert);
     const url = await run.url();
     expect(url).toMatch(/^https:/);
