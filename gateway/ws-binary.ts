@@ -64,6 +64,8 @@ export class BinaryProtocol {
     const inFlightMax = stopping ? 0 : limits.maxInFlight;
     let at = 0;
     while (at < count) {
+      // Answers that it does not read can close the connection here; nothing more is done for it then.
+      if (connection.socket === null) return true;
       const op = words[at]! & TYPE_AND_OP;
       if (op === 0 || op > OP_MAX) return this.#malformed(connection, at, count, FIELD_OP);
       if (at + REQUEST.WORDS > count) return this.#malformed(connection, at, count, FIELD_LENGTH);
