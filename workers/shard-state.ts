@@ -48,6 +48,15 @@ const HOLDS_MAX = 16_384;
 /** Lists that are being written at once; others wait. Each keeps two words for each entry of its user. */
 export const CURSORS_MAX = 16;
 
+/** A power of two. One that shares its bucket with a waiting user waits behind it, needlessly. */
+const LOBBY_BUCKETS = 4096;
+/** The bits below choose the partition. */
+const LOBBY_SHIFT = 8;
+
+function lobbyBucket(userHash: number): number {
+  return (userHash >>> LOBBY_SHIFT) & (LOBBY_BUCKETS - 1);
+}
+
 /** The largest answer, the events of a bulk ack, and the pad that either may need. */
 const REPLY_ROOM_WORDS =
   ANSWERED.WORDS + REPLY_WORDS_MAX + 1 + BULK_ITEMS_MAX * (ANSWERED.WORDS + EVENT_WORDS_MAX + 1);
@@ -80,6 +89,8 @@ export class ShardState {
   readonly idleCursors: Cursor[][];
   readonly lobbySince: Int32Array;
   lobbyCount = 0;
+  /** Operations in the lobbies by bits of their users' hashes: 0 tells that a user has none there. */
+  readonly #lobbyUsers = new Int32Array(LOBBY_BUCKETS);
   /** The operation at hand, when it comes from the parking. */
   readonly scratch = new Int32Array(ROUTED.WORDS + REQUEST_WORDS_MAX);
   tick = 0;
@@ -135,6 +146,18 @@ export class ShardState {
 
   lobbyOf(partition: number): number {
     return this.holds.max + 1 + partition;
+  }
+
+  /** Notes that an operation of the user entered (1) or left (-1) a lobby. */
+  countInLobby(userHash: number, change: 1 | -1): void {
+    const bucket = lobbyBucket(userHash);
+    this.lobbyCount += change;
+    this.#lobbyUsers[bucket] = this.#lobbyUsers[bucket]! + change;
+  }
+
+  /** False: no operation of the user is in a lobby. True: one may be. */
+  mayBeInLobby(userHash: number): boolean {
+    return this.#lobbyUsers[lobbyBucket(userHash)] !== 0;
   }
 
   count(stat: number, by = 1): void {

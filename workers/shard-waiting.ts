@@ -3,6 +3,8 @@
  *
  * I1  A held user has exactly one hold; the hold's queue is empty only while `resume` or `fail` are at work.
  * I2  What waits goes on in the order in which it came, and each operation is answered once.
+ * I3  While an operation of a user is in the lobby, later ones of that user go there too, also when the user has
+ *     got a slot meanwhile: in a hold they would overtake it.
  */
 import {
   BULK_ITEM,
@@ -64,7 +66,7 @@ export function submit(shard: ShardState, words: Int32Array, at: number, length:
   const hash = words[at + ROUTED.USER_HASH]!;
   const index = shard.partitionOf(hash);
   const partition = shard.partition(index);
-  if (shard.lobbyCount > 0 && !shard.parking.isEmpty(shard.lobbyOf(index)) && residentUser(partition, words, at) === 0) {
+  if (shard.lobbyCount > 0 && mustQueueUp(shard, index, words, at)) {
     enterLobby(shard, index, words, at, length);
     return;
   }
@@ -80,6 +82,13 @@ export function submit(shard: ShardState, words: Int32Array, at: number, length:
   }
   if (outcome !== OUTCOME_CURSOR) shard.count(SHARD_STATS.MISSES);
   hold(shard, index, outcome, words, at, length);
+}
+
+/** Whether an operation has to wait in the lobby of its partition: behind others of its user (I3), or for a slot. */
+function mustQueueUp(shard: ShardState, index: number, words: Int32Array, at: number): boolean {
+  if (shard.parking.isEmpty(shard.lobbyOf(index))) return false;
+  if (shard.mayBeInLobby(words[at + ROUTED.USER_HASH]!)) return true;
+  return residentUser(shard.partition(index), words, at) === 0;
 }
 
 function refuseBusy(shard: ShardState, words: Int32Array, at: number): void {
@@ -308,7 +317,7 @@ function enterLobby(shard: ShardState, index: number, words: Int32Array, at: num
     refuseBusy(shard, words, at);
     return;
   }
-  shard.lobbyCount++;
+  shard.countInLobby(words[at + ROUTED.USER_HASH]!, 1);
   if (first) shard.lobbySince[index] = shard.tick;
 }
 
@@ -324,7 +333,7 @@ export function serveLobby(shard: ShardState, index: number): void {
     const late = ((shard.tick - shard.lobbySince[index]!) | 0) > patience;
     if (user === 0 && !late) return;
     parking.shift(lobby);
-    shard.lobbyCount--;
+    shard.countInLobby(scratch[ROUTED.USER_HASH]!, -1);
     if (user === 0) {
       refuseBusy(shard, scratch, 0);
       continue;
