@@ -12,12 +12,13 @@ import { heap } from '../engine/heap.js';
 import { slab } from '../engine/slab.js';
 import { checkSides } from './engine-check.js';
 import type { ChildReady, ChildSettings } from './engine-child.js';
-import { type Row, type Spread, verdictOf } from './engine-figures.js';
+import { COLLECTIONS_LEAST, type Row, verdictOf } from './engine-figures.js';
 import { BenchProcess, NODE_FLAGS } from './engine-processes.js';
 import type { ShardLoadResult, ShardLoadSettings } from './engine-shard-load.js';
 import { ACK_PERCENT, MENTION_PERCENT } from './engine-stream.js';
 import {
   bestPeer,
+  cpuRatio,
   measureThroughput,
   ratio,
   summarizeSide,
@@ -53,11 +54,11 @@ const FLOOR_PEER = 12;
 const FLOOR_BATCHED = 1.4;
 const FLOOR_RECORD_BYTES = 64;
 const FLOOR_PAUSE_MS = 2;
-/**
- * A shard's heap must not grow. What its thread allocates once a second, when it yields, is no growth, but garbage
- * that a run may end without collecting; an object for one operation in a hundred would be more than this.
- */
+/** The heap is seen once a second: what was allocated since the collection before counts as noise. */
 const HEAP_NOISE_BYTES_PER_10M = 1 << 20;
+
+/** One megabyte: the least that there is. */
+const SMALL_NURSERY = '--max-semi-space-size=1';
 
 const QUICK: Partial<Options> = { records: 128_000, rounds: 3, roundSeconds: 0.3, seconds: 4, partitions: 4 };
 
@@ -112,6 +113,7 @@ class Bench {
   readonly notes: string[] = [];
   readonly raw: Record<string, unknown> = {};
   readonly #options: Options;
+  readonly #cpuRatios: string[] = [];
 
   constructor(options: Options) {
     this.#options = options;
@@ -143,23 +145,29 @@ class Bench {
     this.raw.throughput = { settings, ...result };
     const peer = bestPeer(result);
     const other = peer === 'lru-string' ? 'lru-nested' : 'lru-string';
-    this.#ratioRow(`slab / lru-cache 11.5.3 (${peer.slice(4)})`, ratio(result, 'slab', peer), FLOOR_PEER);
-    this.#ratioRow(`slab / lru-cache 11.5.3 (${other.slice(4)})`, ratio(result, 'slab', other), null);
-    this.#ratioRow('slab / heap', ratio(result, 'slab', 'heap'), FLOOR_PEER);
-    this.#ratioRow('slab batched / one at a time', ratio(result, 'slab', 'single'), FLOOR_BATCHED);
+    this.#ratioRow(`slab / lru-cache 11.5.3 (${peer.slice(4)})`, result, peer, FLOOR_PEER);
+    this.#ratioRow(`slab / lru-cache 11.5.3 (${other.slice(4)})`, result, other, null);
+    this.#ratioRow('slab / heap', result, 'heap', FLOOR_PEER);
+    this.#ratioRow('slab batched / one at a time', result, 'single', FLOOR_BATCHED);
     this.notes.push(sidesTable(result));
+    this.notes.push(
+      `by processor time, the collector's threads included:\n  ${this.#cpuRatios.join('\n  ')}`,
+    );
   }
 
-  #ratioRow(name: string, spread: Spread, floor: number | null): void {
+  #ratioRow(name: string, result: Throughput, peer: Parameters<typeof ratio>[2], floor: number | null): void {
+    const { median, min, max } = ratio(result, 'slab', peer);
     this.rows.push({
       name,
-      value: spread.median,
-      shown: `${spread.median.toFixed(2)}x`,
-      spread: `${spread.min.toFixed(2)}..${spread.max.toFixed(2)}`,
+      value: median,
+      shown: `${median.toFixed(2)}x`,
+      spread: `${min.toFixed(2)}..${max.toFixed(2)}`,
       floor,
       atLeast: true,
       floorShown: floor === null ? '' : `>= ${floor}x`,
     });
+    const cpu = cpuRatio(result, 'slab', peer);
+    this.#cpuRatios.push(`${name}: ${cpu.median.toFixed(2)}x (${cpu.min.toFixed(2)}..${cpu.max.toFixed(2)})`);
   }
 
   async memory(): Promise<void> {
@@ -181,72 +189,90 @@ class Bench {
   }
 
   async shard(engine: 'slab' | 'heap'): Promise<void> {
-    const { records, seconds, partitions, seed, flushDelay, quick } = this.#options;
+    const { records, quick } = this.#options;
     const sizes = [quick ? Math.floor(records / 8) : Math.min(SMALL_SHARD_RECORDS, records), records];
     for (const size of sizes) {
-      const settings: ShardLoadSettings = {
-        engine,
-        records: size,
-        channelsPerUser: CHANNELS_PER_USER,
-        partitions,
-        seconds,
-        warmUpSeconds: Math.min(5, seconds / 4),
-        // Every dirty user is flushed at least once in the window.
-        flushDelayMs: Math.min(flushDelay * 1000, seconds * 500),
-        seed,
-      };
-      log(`${engine} shard of ${formatCount(size)} records, ${seconds} s`);
-      const child = new BenchProcess('engine-shard-load.js', settings);
-      const result = await child.answer<ShardLoadResult>();
-      this.raw[`shard-${engine}-${size}`] = { settings, ...result };
-      this.#shardRows(engine, settings, result);
+      const { settings, result } = await this.#shardLoad(engine, size, 0, []);
+      this.#pauseRow(settings, result);
     }
+    if (engine === 'slab') await this.#heapGrowth(sizes[0]!);
   }
 
-  #shardRows(engine: string, settings: ShardLoadSettings, result: ShardLoadResult): void {
-    const { pause, heap: growth } = result;
-    const isSlab = engine === 'slab';
-    const size = `${formatCount(settings.records)} records`;
+  /** With a nursery so small that the collector runs some times, since otherwise it does not run at all. */
+  async #heapGrowth(records: number): Promise<void> {
+    const least = this.#options.quick ? 0 : COLLECTIONS_LEAST;
+    const { result } = await this.#shardLoad('slab', records, least, [SMALL_NURSERY]);
+    const { bytesPer10M, collections, allocatedPerOperation } = result.heap;
     this.rows.push({
-      name: `longest GC pause, ${engine} shard, ${size}`,
+      name: `heap growth, slab shard, ${formatCount(records)} records`,
+      value: bytesPer10M,
+      shown: bytesPer10M === null ? 'not told' : `${(bytesPer10M / 1024).toFixed(0)} KiB`,
+      spread: `10 M operations, ${collections} collections`,
+      floor: HEAP_NOISE_BYTES_PER_10M,
+      atLeast: false,
+      floorShown: `none (<= ${HEAP_NOISE_BYTES_PER_10M / 1024} KiB)`,
+    });
+    this.notes.push(`slab shard: ${allocatedPerOperation.toFixed(2)} bytes allocated for an operation`);
+  }
+
+  async #shardLoad(
+    engine: 'slab' | 'heap',
+    records: number,
+    collectionsLeast: number,
+    flags: readonly string[],
+  ): Promise<{ settings: ShardLoadSettings; result: ShardLoadResult }> {
+    const { seconds, partitions, seed, flushDelay } = this.#options;
+    const settings: ShardLoadSettings = {
+      engine,
+      records,
+      channelsPerUser: CHANNELS_PER_USER,
+      partitions,
+      seconds,
+      warmUpSeconds: Math.min(5, seconds / 4),
+      // Every dirty user is flushed at least once in the window.
+      flushDelayMs: Math.min(flushDelay * 1000, seconds * 500),
+      seed,
+      collectionsLeast,
+    };
+    log(`${engine} shard of ${formatCount(records)} records, ${seconds} s ${flags.join(' ')}`);
+    const child = new BenchProcess('engine-shard-load.js', settings, flags);
+    const result = await child.answer<ShardLoadResult>();
+    this.raw[`shard-${engine}-${records}${flags.join('')}`] = { settings, flags, ...result };
+    const refused = result.refused === 0 ? '' : `; ${formatCount(result.refused)} REFUSED`;
+    this.notes.push(
+      `${engine} shard, ${formatCount(records)} records${flags.map((flag) => `, ${flag}`).join('')}: ` +
+        `${formatCount(result.operations)} acks in ${result.seconds.toFixed(0)} s, ` +
+        `${(result.operations / result.seconds / 1e6).toFixed(2)} M/s; ` +
+        `${formatCount(result.flushedRows)} rows flushed (delay ${settings.flushDelayMs / 1000} s); ` +
+        `${result.pause.count} collections, ${result.pause.sumMs.toFixed(1)} ms in all${refused}`,
+    );
+    return { settings, result };
+  }
+
+  #pauseRow({ engine, records }: ShardLoadSettings, { pause }: ShardLoadResult): void {
+    const floor = engine === 'slab' ? FLOOR_PAUSE_MS : null;
+    this.rows.push({
+      name: `longest GC pause, ${engine} shard, ${formatCount(records)} records`,
       value: pause.mostMs,
       shown: `${pause.mostMs.toFixed(2)} ms`,
       spread: `${pause.leastMs.toFixed(2)}..${pause.mostMs.toFixed(2)} of ${pause.count}`,
-      floor: isSlab ? FLOOR_PAUSE_MS : null,
+      floor,
       atLeast: false,
-      floorShown: isSlab ? `<= ${FLOOR_PAUSE_MS} ms` : '',
+      floorShown: floor === null ? '' : `<= ${floor} ms`,
     });
-    if (isSlab) {
-      const perTenMillion = growth.bytesPer10M;
-      this.rows.push({
-        name: `heap growth, ${engine} shard, ${size}`,
-        value: perTenMillion,
-        shown: `${formatCount(perTenMillion / 1024)} KiB`,
-        spread: 'in 10 M operations',
-        floor: HEAP_NOISE_BYTES_PER_10M,
-        atLeast: false,
-        floorShown: `none (<= ${HEAP_NOISE_BYTES_PER_10M / 1024} KiB)`,
-      });
-    }
-    const flushed = `${formatCount(result.flushedRows)} rows flushed (delay ${settings.flushDelayMs / 1000} s)`;
-    const refused = result.refused === 0 ? '' : `; ${formatCount(result.refused)} REFUSED`;
-    this.notes.push(
-      `${engine} shard, ${size}: ${formatCount(result.operations)} acks in ${result.seconds.toFixed(0)} s, ` +
-        `${(result.operations / result.seconds / 1e6).toFixed(2)} M/s; ${flushed}; ` +
-        `${pause.count} collections, ${pause.sumMs.toFixed(1)} ms in all${refused}`,
-    );
   }
 }
 
 function sidesTable(result: Throughput): string {
-  const rows = [['side', 'M ops/s', 'min..max', 'hits', 'longest GC pause', 'bytes a record']];
+  const rows = [['side', 'M ops/s', 'min..max', 'M ops/cpu s', 'hits', 'longest GC pause', 'bytes a record']];
   for (const [name, rounds] of Object.entries(result.rounds)) {
-    const { rate, hitShare, gcMaxMs } = summarizeSide(rounds);
+    const { rate, cpuRate, hitShare, gcMaxMs } = summarizeSide(rounds);
     const ready = result.ready[name];
     rows.push([
       name,
       (rate.median / 1e6).toFixed(3),
       `${(rate.min / 1e6).toFixed(3)}..${(rate.max / 1e6).toFixed(3)}`,
+      (cpuRate.median / 1e6).toFixed(3),
       `${(hitShare * 100).toFixed(1)}%`,
       `${gcMaxMs.toFixed(1)} ms`,
       ready === undefined ? '' : (ready.rssGrowthBytes / ready.records).toFixed(0),

@@ -45,6 +45,8 @@ export interface RoundResult {
   readonly operations: number;
   /** Of the side alone, without the making of operations. */
   readonly workMs: number;
+  /** Processor time of the same, with that of the collector's threads: what others took does not count. */
+  readonly cpuMs: number;
   readonly hits: number;
   readonly misses: number;
   readonly flushedRows: number;
@@ -117,19 +119,23 @@ class Child {
     const block = this.#block;
     const side = this.#side;
     const before = { ...side.counts };
-    let [operations, workMs] = [0, 0];
+    let [operations, workMs, cpuUs] = [0, 0, 0];
     while (workMs < seconds * 1000) {
       this.#stream.fill(block);
       if (side.wantsTexts) block.makeTexts();
+      const cpu = process.cpuUsage();
       const start = performance.now();
       side.run(block, batched);
       workMs += performance.now() - start;
+      const { user, system } = process.cpuUsage(cpu);
+      cpuUs += user + system;
       operations += block.count;
     }
     await this.#seeCollections();
     return {
       operations,
       workMs,
+      cpuMs: cpuUs / 1000,
       hits: side.counts.hits - before.hits,
       misses: side.counts.misses - before.misses,
       flushedRows: side.counts.flushedRows - before.flushedRows,

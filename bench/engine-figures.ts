@@ -64,24 +64,42 @@ export function longestPause(samples: readonly GcSample[]): PauseBounds {
 export interface HeapSample {
   readonly operations: number;
   readonly heapBytes: number;
+  readonly gcCount: number;
 }
 
 export interface HeapGrowth {
-  readonly operations: number;
-  /** Of the smallest heap in the second half over the smallest in the first: the teeth of the saw do not count. */
-  readonly bytes: number;
-  readonly bytesPer10M: number;
+  readonly collections: number;
+  /** What was allocated between two collections, for each operation. */
+  readonly allocatedPerOperation: number;
+  /** How far the heap after a collection has grown, in 10 M operations; null = too few collections to tell. */
+  readonly bytesPer10M: number | null;
 }
 
+/** Collections without which the teeth of the saw cannot be told from growth. */
+export const COLLECTIONS_LEAST = 4;
+
+/** What the heap does under the teeth of its saw: the least after a collection, late in the run against early. */
 export function heapGrowth(samples: readonly HeapSample[]): HeapGrowth {
-  if (samples.length < 4) throw new Error(`heap growth from ${samples.length} samples: run longer`);
-  const half = samples.length >> 1;
-  const low = (from: number, to: number): HeapSample =>
-    samples.slice(from, to).reduce((a, b) => (b.heapBytes < a.heapBytes ? b : a));
-  const [early, late] = [low(0, half), low(half, samples.length)];
-  const operations = samples[samples.length - 1]!.operations - samples[0]!.operations;
-  const bytes = late.heapBytes - early.heapBytes;
-  return { operations, bytes, bytesPer10M: (bytes / (late.operations - early.operations)) * 1e7 };
+  const lows: HeapSample[] = [];
+  let allocated = 0;
+  for (let i = 1; i < samples.length; i++) {
+    if (samples[i]!.gcCount > samples[i - 1]!.gcCount) lows.push(samples[i]!);
+    else allocated += samples[i]!.heapBytes - samples[i - 1]!.heapBytes;
+  }
+  const [first, last] = [samples[0]!, samples[samples.length - 1]!];
+  const allocatedPerOperation = allocated / Math.max(1, last.operations - first.operations);
+  const collections = last.gcCount - first.gcCount;
+  if (lows.length < COLLECTIONS_LEAST) return { collections, allocatedPerOperation, bytesPer10M: null };
+  const half = lows.length >> 1;
+  const least = (some: readonly HeapSample[]): HeapSample =>
+    some.reduce((a, b) => (b.heapBytes < a.heapBytes ? b : a));
+  const [early, late] = [least(lows.slice(0, half)), least(lows.slice(half))];
+  const operations = late.operations - early.operations;
+  return {
+    collections,
+    allocatedPerOperation,
+    bytesPer10M: ((late.heapBytes - early.heapBytes) / operations) * 1e7,
+  };
 }
 
 /** One line of the table. `value` is judged against `floor` unless either is null. */

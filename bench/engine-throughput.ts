@@ -71,6 +71,7 @@ export function rateOf({ operations, workMs }: RoundResult): number {
 
 export interface SideSummary {
   readonly rate: Spread;
+  readonly cpuRate: Spread;
   readonly hitShare: number;
   readonly gcMaxMs: number;
 }
@@ -80,6 +81,7 @@ export function summarizeSide(rounds: readonly RoundResult[]): SideSummary {
   const misses = rounds.reduce((sum, round) => sum + round.misses, 0);
   return {
     rate: spreadOf(rounds.map(rateOf)),
+    cpuRate: spreadOf(rounds.map(cpuRateOf)),
     hitShare: hits / (hits + misses),
     gcMaxMs: Math.max(...rounds.map(({ gcMaxMs }) => gcMaxMs)),
   };
@@ -89,6 +91,16 @@ export function summarizeSide(rounds: readonly RoundResult[]): SideSummary {
 export function bestPeer({ rounds }: Throughput): 'lru-string' | 'lru-nested' {
   const median = (name: TurnName): number => spreadOf(rounds[name].map(rateOf)).median;
   return median('lru-string') >= median('lru-nested') ? 'lru-string' : 'lru-nested';
+}
+
+/** Operations in a second of processor time. */
+function cpuRateOf({ operations, cpuMs }: RoundResult): number {
+  return (operations / cpuMs) * 1000;
+}
+
+/** By processor time: on a machine that others use, it says more. */
+export function cpuRatio({ rounds }: Throughput, name: TurnName, peer: TurnName): Spread {
+  return ratioOf(rounds[name].map(cpuRateOf), rounds[peer].map(cpuRateOf));
 }
 
 export function ratio({ rounds }: Throughput, name: TurnName, peer: TurnName): Spread {
