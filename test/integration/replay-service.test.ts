@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { rawWebSocket } from '../../bench/raw-web-socket.js';
 import { MODEL_DEFAULTS } from '../../bench/reader-model.js';
-import { replay } from '../../bench/replay.js';
-import { killChild, type Service, startService } from '../../bench/service-child.js';
+import { type ReplayOptions, replay } from '../../bench/replay.js';
+import { killChild, readMetrics, type Service, startService } from '../../bench/service-child.js';
 import { TidemarkClient, type TidemarkEvent } from '../../gateway/client/index.js';
 import { ROOT } from '../../scripts/repository.js';
 
@@ -41,6 +41,42 @@ afterAll(async () => {
 if (!existsSync(TRACE)) console.warn(`replay of real traffic is skipped: ${TRACE} is not there`);
 
 describe.skipIf(!existsSync(TRACE))('real traffic', () => {
+  test('in far too little memory it leaves the same, and nothing overtakes what came before', async () => {
+    const args = [
+      '--data',
+      join(folder, 'little'),
+      '--capacity',
+      '500',
+      '--flush-delay',
+      '200ms',
+      '--partitions',
+      '4',
+    ];
+    const little = await startService([...args, '--room-timeout', '20s', '--load-timeout', '20s']);
+    try {
+      const { burstMs: burst, viewMs: view, idleMs: idle, ...model } = MODEL_DEFAULTS;
+      const speed = Number.POSITIVE_INFINITY;
+      const options = {
+        ...model,
+        burst,
+        view,
+        idle,
+        url: little.url,
+        protocol: 'bin',
+        speed,
+        limit: 2000,
+        userOffset: 0,
+      };
+      const result = await replay(TRACE, options as ReplayOptions, () => {});
+      expect(result.run.errors).toEqual({});
+      // A mention that its reader's ack overtook would be suppressed, which the replay counts as a difference.
+      expect(result.differences).toEqual([]);
+      expect((await readMetrics(little.url)).get('tidemark_shard_evicted_users_total')).toBeGreaterThan(500);
+    } finally {
+      await killChild(little.child);
+    }
+  });
+
   test.each([
     ['bin', 10_000, 0],
     ['http', 2_000, 1_000_000],
