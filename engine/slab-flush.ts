@@ -233,6 +233,6 @@ export function flushed(
   const state = users[userAt + USER.STATE]!;
   const unsaved = users[userAt + USER.DIRTY_COUNT] !== 0 || (state & USER_WIPE) !== 0;
   if (!unsaved || (state & USER_QUEUED) !== 0) return;
-  // What changed while it was on its way has waited already; what failed waits until the store may take it again.
+  // What changed while it was on its way is due a delay from now; what failed, when the store may take it again.
   dirtyAppend(memory, user, ok ? (tick + memory.options.flushDelayTicks) | 0 : retryTick, !ok);
 }

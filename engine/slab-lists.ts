@@ -19,7 +19,7 @@ function oldestField(state: number): number {
   return (state & USER_ACTIVE) !== 0 ? HEADER.ACTIVE_OLDEST : HEADER.PASSIVE_OLDEST;
 }
 
-/** Puts a user that is in no LRU list to the newest end of the one its STATE names. */
+/** Puts a user that is in no LRU list to the newest end of the one its STATE names. @param tick  of its last move */
 export function lruInsert(memory: SlabMemory, user: UserSlot, tick: number): void {
   const { users, header } = memory;
   const at = user * USER.WORDS;

@@ -1,8 +1,8 @@
 /** Making room in a slab partition: which users are evicted, and how what they leave is freed. */
-import { META_FLUSHING, RECORD, USER, USER_LIVE, USER_QUEUED, USER_WIPE, USER_WIPING } from './layout.js';
+import { META_FLUSHING, RECORD, USER, USER_LIVE, USER_QUEUED, USER_RETRYING, USER_WIPE, USER_WIPING } from './layout.js';
 import type { UserSlot } from './partition.js';
 import { removeRecord } from './slab-index.js';
-import { detachUser, dirtyToFront } from './slab-lists.js';
+import { detachUser, dirtyToFront, lruInsert, lruRemove } from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
 
 /** Users looked at in one call: more would make the caller's batch wait. */
@@ -32,7 +32,11 @@ function evictFrom(memory: SlabMemory, oldest: UserSlot, records: number, tick: 
       header[HEADER.EVICTED_USERS] = header[HEADER.EVICTED_USERS]! + 1;
       sweep(memory, records + CANDIDATES_MAX);
       if (hasRoom(memory, records)) return 0;
-    } else if (users[at + USER.HOLD] === 0 && (users[at + USER.STATE]! & USER_QUEUED) !== 0) {
+    } else if (users[at + USER.HOLD] !== 0 || (users[at + USER.STATE]! & USER_RETRYING) !== 0) {
+      // Nobody knows when it can go: out of the way, or the users behind it would never be looked at.
+      lruRemove(memory, user);
+      lruInsert(memory, user, users[at + USER.TOUCHED]!);
+    } else if ((users[at + USER.STATE]! & USER_QUEUED) !== 0) {
       dirtyToFront(memory, user, tick);
     }
     user = newer;

@@ -11,18 +11,16 @@ import type { UserSlot } from '../engine/partition.js';
 export const HOLD_FREE = 0;
 /** An answer of the store. */
 export const HOLD_LOADING = 1;
-/** Room in the partition, or in the ring to the persister. */
-export const HOLD_ROOM = 2;
 /** Its turn. */
-export const HOLD_READY = 3;
+export const HOLD_READY = 2;
 /** A free cursor. */
-export const HOLD_CURSOR_WAIT = 4;
+export const HOLD_CURSOR_WAIT = 3;
 /** The end of its cursor's walk. */
-export const HOLD_CURSOR = 5;
+export const HOLD_CURSOR = 4;
 /** That all of the user is in the store, to be read from there: a user who does not fit into the partition. */
-export const HOLD_CLEANING = 6;
+export const HOLD_CLEANING = 5;
 /** The rest of such a user's rows. */
-export const HOLD_STREAMING = 7;
+export const HOLD_STREAMING = 6;
 
 /** A tag is `generation:12 hold:16`, so that an answer which comes too late is not taken for another's. */
 const HOLD_BITS = 16;

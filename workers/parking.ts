@@ -84,6 +84,20 @@ export class Parking {
     return length;
   }
 
+  /** Puts all of one queue before the first of another. @returns how many operations that were */
+  moveToFront(from: number, to: number): number {
+    const blocks = this.#blocks;
+    const first = this.#heads[from]!;
+    if (first === 0) return 0;
+    let count = 1;
+    for (let block = first; block !== this.#tails[from]; count++) block = blocks[block * BLOCK.WORDS + BLOCK.NEXT_OPERATION]!;
+    if (this.#heads[to] === 0) this.#tails[to] = this.#tails[from]!;
+    blocks[this.#tails[from]! * BLOCK.WORDS + BLOCK.NEXT_OPERATION] = this.#heads[to]!;
+    this.#heads[to] = first;
+    this.#heads[from] = 0;
+    return count;
+  }
+
   /** Drops the first message of a queue. */
   shift(queue: number): void {
     const blocks = this.#blocks;

@@ -148,8 +148,8 @@ export class ShardState {
     return this.holds.max + 1 + partition;
   }
 
-  /** Notes that an operation of the user entered (1) or left (-1) a lobby. */
-  countInLobby(userHash: number, change: 1 | -1): void {
+  /** Notes that operations of the user entered a lobby, or left one (negative). */
+  countInLobby(userHash: number, change: number): void {
     const bucket = lobbyBucket(userHash);
     this.lobbyCount += change;
     this.#lobbyUsers[bucket] = this.#lobbyUsers[bucket]! + change;

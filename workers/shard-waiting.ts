@@ -3,11 +3,13 @@
  *
  * I1  A held user has exactly one hold; the hold's queue is empty only while `resume` or `fail` are at work.
  * I2  What waits goes on in the order in which it came, and each operation is answered once.
- * I3  While an operation of a user is in the lobby, later ones of that user go there too, also when the user has
+ * I3  Who waits for room has no hold and can be evicted; it waits in the lobby of its partition, first come, first
+ *     served. While an operation of a user is in the lobby, later ones of that user go there too, also when the user has
  *     got a slot meanwhile: in a hold they would overtake it.
  */
 import {
   BULK_ITEM,
+  BULK_ITEMS_MAX,
   KIND_LOAD_ROWS,
   KIND_LOAD_USER,
   LOAD,
@@ -32,13 +34,12 @@ import {
   type UserSlot,
 } from '../engine/partition.js';
 import {
-  HOLD_CLEANING,
   HOLD_CURSOR_WAIT,
   HOLD_LOADING,
   HOLD_READY,
-  HOLD_ROOM,
   HOLD_STREAMING,
 } from './holds.js';
+import { TICK_MS } from './shard-options.js';
 import type { ShardState } from './shard-state.js';
 import { SHARD_STATS } from './stats.js';
 
@@ -46,6 +47,9 @@ import { SHARD_STATS } from './stats.js';
 const RESUME_OPERATIONS_MAX = 256;
 /** Records to make room for beside those that are needed now, so that the next miss finds some. */
 const ROOM_RECORDS = 16;
+
+/** The longest load, with its length word. */
+const LOAD_WORDS_MAX = 1 + LOAD.WORDS + BULK_ITEMS_MAX * LOAD_KEY.WORDS;
 
 function opOf(words: Int32Array, at: number): number {
   return words[at + ROUTED.WORDS + REQUEST.HEAD]! & 0xff;
@@ -126,13 +130,15 @@ function admit(shard: ShardState, partition: Partition, words: Int32Array, at: n
   return partition.admitUser(hash, lo, hi);
 }
 
-/** Room for the operation's records and its user, or what can be done for it now. */
+/** Room for what the operation may create; false if there is none now. A resident user needs no slot of its own. */
 function makeRoom(shard: ShardState, partition: Partition, words: Int32Array, at: number): boolean {
+  const op = opOf(words, at);
   const wanted = recordsWanted(words, at);
   const spare = Math.min(ROOM_RECORDS, partition.options.recordsMax >>> 4);
   shard.flushSoon = true;
-  if (partition.makeRoom(wanted + spare, opOf(words, at) === OP_MENTION)) return true;
-  return partition.freeRecordCount >= wanted && partition.userCount < partition.options.usersMax;
+  if (partition.makeRoom(wanted + spare, op === OP_MENTION)) return true;
+  const hasSlot = partition.userCount < partition.options.usersMax;
+  return partition.freeRecordCount >= wanted && (hasSlot || (op !== OP_DELETE_USER && residentUser(partition, words, at) !== 0));
 }
 
 /** Sees that what the hold's first operation (at `words[at]`) lacks comes about. */
@@ -157,11 +163,22 @@ function waitFor(shard: ShardState, hold: number, outcome: Outcome, words: Int32
   if (!sent) waitForRoom(shard, hold);
 }
 
-/** For room in the partition, or in the ring to the persister. */
+/**
+ * For room in the partition, or in the ring to the persister: what the hold has goes to the front of the lobby, and
+ * the hold ends. A user who kept its hold would keep its records, and a few such users could fill a partition and
+ * wait for each other.
+ */
 export function waitForRoom(shard: ShardState, hold: number): void {
-  shard.holds.kind[hold] = HOLD_ROOM;
-  shard.holds.deadline[hold] = shard.tickAfter(shard.options.roomTimeoutMs);
-  shard.waiting.push(hold);
+  const { holds, parking, scratch } = shard;
+  const index = holds.partition[hold]!;
+  const lobby = shard.lobbyOf(index);
+  parking.peek(hold, scratch);
+  if (parking.isEmpty(lobby)) shard.lobbySince[index] = shard.tick;
+  shard.countInLobby(scratch[ROUTED.USER_HASH]!, parking.moveToFront(hold, lobby));
+  const partition = shard.partition(index);
+  partition.setHold(holds.user[hold]!, 0);
+  partition.dropIfEmpty(holds.user[hold]!);
+  release(shard, hold);
 }
 
 /** @returns false if the ring to the persister is full */
@@ -245,8 +262,11 @@ export function resume(shard: ShardState, hold: number, rowsKnown: boolean): voi
     let outcome: Outcome = OUTCOME_NEEDS_SPACE;
     const later = count === RESUME_OPERATIONS_MAX || !shard.hasReplyRoom();
     if (!later) outcome = shard.execute(partition, scratch, 0, length, known);
-    if (!later && outcome === OUTCOME_NEEDS_SPACE && makeRoom(shard, partition, scratch, 0)) {
-      outcome = shard.execute(partition, scratch, 0, length, known);
+    if (!later && outcome === OUTCOME_NEEDS_SPACE) {
+      partition.setHold(user, hold); // not this user, who may be the coldest and clean
+      const found = makeRoom(shard, partition, scratch, 0);
+      partition.setHold(user, 0);
+      if (found) outcome = shard.execute(partition, scratch, 0, length, known);
     }
     if (outcome === OUTCOME_DONE) {
       parking.shift(hold);
@@ -321,82 +341,56 @@ function enterLobby(shard: ShardState, index: number, words: Int32Array, at: num
   if (first) shard.lobbySince[index] = shard.tick;
 }
 
-/** Lets those who wait for a user slot in, as far as there is room; those who waited too long are refused. */
+/** Lets those who wait for room go on, in their order, as far as there is some; who waited too long is refused. */
 export function serveLobby(shard: ShardState, index: number): void {
   const { parking, scratch } = shard;
   const partition = shard.partition(index);
   const lobby = shard.lobbyOf(index);
-  const patience = Math.ceil(shard.options.roomTimeoutMs / 100);
-  while (!parking.isEmpty(lobby) && shard.hasReplyRoom()) {
+  for (let left = RESUME_OPERATIONS_MAX; !parking.isEmpty(lobby); left--) {
+    if (left === 0) shard.roomMayBe = true; // the rest at the next turn
+    if (left === 0 || !shard.hasReplyRoom() || !shard.loads.hasRoom(LOAD_WORDS_MAX, LOAD_WORDS_MAX)) return;
     const length = parking.peek(lobby, scratch);
     const user = admit(shard, partition, scratch, 0);
-    const late = ((shard.tick - shard.lobbySince[index]!) | 0) > patience;
-    if (user === 0 && !late) return;
-    parking.shift(lobby);
-    shard.countInLobby(scratch[ROUTED.USER_HASH]!, -1);
-    if (user === 0) {
+    const outcome = user === 0 ? OUTCOME_NEEDS_SPACE : executeWithRoom(shard, partition, length);
+    if (outcome === OUTCOME_NEEDS_SPACE) {
+      if (shard.tick - shard.lobbySince[index]! <= Math.ceil(shard.options.roomTimeoutMs / TICK_MS)) return;
       refuseBusy(shard, scratch, 0);
-      continue;
     }
+    shard.countInLobby(scratch[ROUTED.USER_HASH]!, -1);
+    parking.shift(lobby);
+    if (outcome === OUTCOME_NEEDS_SPACE) continue;
     shard.lobbySince[index] = shard.tick;
-    enter(shard, index, user, length);
+    if (outcome === OUTCOME_HELD) {
+      if (!parking.push(partition.holdOf(user), scratch, 0, length)) refuseBusy(shard, scratch, 0);
+    } else if (outcome !== OUTCOME_DONE) {
+      hold(shard, index, outcome, scratch, 0, length);
+    }
   }
 }
 
-/** An operation from the lobby (in the scratch) whose user has a slot now. */
-function enter(shard: ShardState, index: number, user: UserSlot, length: number): void {
-  const { scratch } = shard;
-  const partition = shard.partition(index);
-  const outcome = shard.execute(partition, scratch, 0, length, false);
-  if (outcome === OUTCOME_DONE) return;
-  const holder = partition.holdOf(user);
-  if (outcome === OUTCOME_HELD) {
-    if (!shard.parking.push(holder, scratch, 0, length)) refuseBusy(shard, scratch, 0);
-    return;
-  }
-  hold(shard, index, outcome, scratch, 0, length);
+/** Runs the operation in the scratch, of a resident user; makes room for it if it must. */
+function executeWithRoom(shard: ShardState, partition: Partition, length: number): Outcome {
+  const outcome = shard.execute(partition, shard.scratch, 0, length, false);
+  if (outcome !== OUTCOME_NEEDS_SPACE || !makeRoom(shard, partition, shard.scratch, 0)) return outcome;
+  // The user itself may have been the coldest: then it is asked for again.
+  return shard.execute(partition, shard.scratch, 0, length, false);
 }
 
-/** Partitions that were found full in the pass at hand. */
-const full = new Set<number>();
-
-/** Looks at all holds that wait for room or for a clean user, once; of a full partition, only until one found it so. */
+/** Looks once at all holds that wait for their user to be clean. */
 export function serveWaiting(shard: ShardState): void {
   const { holds, waiting } = shard;
-  full.clear();
   for (let count = waiting.count; count > 0; count--) {
     const hold = waiting.shift();
-    const late = ((shard.tick - holds.deadline[hold]!) | 0) > 0;
-    if (holds.kind[hold] === HOLD_CLEANING) {
-      const partition = shard.partition(holds.partition[hold]!);
-      shard.flushSoon = true;
-      if (partition.hurry(holds.user[hold]!)) {
-        shard.parking.peek(hold, shard.scratch);
-        if (loadUser(shard, hold, shard.scratch, 0)) {
-          holds.kind[hold] = HOLD_STREAMING;
-          continue;
-        }
+    shard.flushSoon = true;
+    if (shard.partition(holds.partition[hold]!).hurry(holds.user[hold]!)) {
+      shard.parking.peek(hold, shard.scratch);
+      if (loadUser(shard, hold, shard.scratch, 0)) {
+        holds.kind[hold] = HOLD_STREAMING;
+        continue;
       }
-      if (late) fail(shard, hold, STATUS_STORE_UNAVAILABLE);
-      else waiting.push(hold);
-      continue;
     }
-    if (late) {
-      fail(shard, hold, STATUS_BUSY);
-      continue;
-    }
-    const index = holds.partition[hold]!;
-    if (full.has(index)) {
-      waiting.push(hold);
-      continue;
-    }
-    const before = waiting.count;
-    const deadline = holds.deadline[hold]!;
-    resume(shard, hold, false);
-    if (waiting.count > before) {
-      full.add(index);
-      holds.deadline[hold] = deadline; // still without room: the time it has waited counts on
-    }
+    if (((shard.tick - holds.deadline[hold]!) | 0) > 0) fail(shard, hold, STATUS_STORE_UNAVAILABLE);
+    else waiting.push(hold);
   }
 }
 
