@@ -104,8 +104,9 @@ export class Service {
   }
 
   /** A clean stop, and a start on the same directory. Connections are lost. */
-  async restart(): Promise<void> {
+  async restart(options: Options = {}): Promise<void> {
     await this.#stop();
+    Object.assign(this.options, options);
     await this.#start();
   }
 
