@@ -86,6 +86,18 @@ export function slabBytes(options: PartitionOptions): number {
   return regionsOf(options).end * 4;
 }
 
+/** Smaller than any page. */
+const PAGE_WORDS = 1024;
+
+/**
+ * Has the system back all of a partition's memory now, so that no operation waits for a page later (a huge page is
+ * 2 MB to clear: 0.1 to 0.2 ms). Changes nothing.
+ */
+export function touchPages(memory: SharedArrayBuffer): void {
+  const words = new Int32Array(memory);
+  for (let at = 0; at < words.length; at += PAGE_WORDS) words[at] = words[at]!;
+}
+
 export class SlabMemory {
   readonly header: Int32Array;
   readonly users: Int32Array;

@@ -5,6 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import { Doorbell } from '../engine/doorbell.js';
+import { touchPages } from '../engine/slab-memory.js';
 import { observeGc } from './gc-observer.js';
 import { Shard } from './shard.js';
 import { type ShardOptions, TICK_MS } from './shard-options.js';
@@ -22,6 +23,7 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
     stats[SHARD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[SHARD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
   const doorbell = new Doorbell(options.doorbell);
+  for (const { memory } of options.owned) if (memory !== null) touchPages(memory);
   const shard = new Shard(options, performance.now());
   options.frontPort.postMessage('ready');
   try {
