@@ -34,6 +34,8 @@ export class Holds {
   readonly deadline: Int32Array;
   /** The load met a full partition: not all of the user's rows are resident. */
   readonly overflowed: Uint8Array;
+  /** The rows that the first operation names have been loaded: what is not resident does not exist. */
+  readonly rowsKnown: Uint8Array;
   /** Sums of a badge that is read from the store. */
   readonly mentions: Float64Array;
   readonly mentioned: Float64Array;
@@ -49,6 +51,7 @@ export class Holds {
     this.user = new Int32Array(max + 1);
     this.deadline = new Int32Array(max + 1);
     this.overflowed = new Uint8Array(max + 1);
+    this.rowsKnown = new Uint8Array(max + 1);
     this.mentions = new Float64Array(max + 1);
     this.mentioned = new Float64Array(max + 1);
     this.#generation = new Uint16Array(max + 1);
@@ -69,6 +72,7 @@ export class Holds {
     this.partition[hold] = partition;
     this.user[hold] = user;
     this.overflowed[hold] = 0;
+    this.rowsKnown[hold] = 0;
     return hold;
   }
 

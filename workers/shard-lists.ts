@@ -47,7 +47,7 @@ export function serveReady(shard: ShardState): boolean {
       continue;
     }
     const kind = holds.kind[hold];
-    if (kind === HOLD_READY) resume(shard, hold, false);
+    if (kind === HOLD_READY) resume(shard, hold, holds.rowsKnown[hold] !== 0);
     else if (kind === HOLD_CURSOR_WAIT) openCursor(shard, hold);
     else if (kind === HOLD_CURSOR) stepCursor(shard, hold);
   }

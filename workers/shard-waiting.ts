@@ -152,6 +152,7 @@ function waitFor(shard: ShardState, hold: number, outcome: Outcome, words: Int32
   if (outcome === OUTCOME_NEEDS_SPACE) {
     if (makeRoom(shard, shard.partition(holds.partition[hold]!), words, at)) {
       holds.kind[hold] = HOLD_READY;
+      holds.rowsKnown[hold] = 0;
       shard.ready.push(hold);
     } else {
       waitForRoom(shard, hold);
@@ -279,6 +280,7 @@ export function resume(shard: ShardState, hold: number, rowsKnown: boolean): voi
     partition.setHold(user, hold);
     if (later) {
       holds.kind[hold] = HOLD_READY;
+      holds.rowsKnown[hold] = known ? 1 : 0; // or each slice of those who ask for an absent entry would load it again
       shard.ready.push(hold);
     } else {
       waitFor(shard, hold, outcome, scratch, 0);
@@ -307,6 +309,7 @@ export function fail(shard: ShardState, hold: number, status: number): void {
       partition.setHold(user, hold);
       holds.renew(hold);
       holds.kind[hold] = HOLD_READY;
+      holds.rowsKnown[hold] = 0;
       shard.ready.push(hold);
       return;
     }
