@@ -67,8 +67,8 @@ bench-engine: build ## the engine against other caches
 bench-wire: build ## the whole server under open-loop load
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-wire.js $(ARGS)
 
-replay: build ## replay gateway traffic against a server
-	scripts/tidemark replay $(ARGS)
+replay: build ## replay recorded traffic against a fresh server (ARGS=FILE and options of tidemark replay)
+	node dist/bench/replay-fresh.js $(ARGS)
 
 clean: ## remove what was built and installed
 	rm -rf dist coverage node_modules

@@ -1,0 +1,31 @@
+/**
+ * `make replay`: plays recorded gateway traffic, whole, against a server that is started for it with an empty data
+ * directory, and ends with the replay's own check of what the server then lists.
+ * Arguments are a file (else the trace beside the repository) and the options of `tidemark replay`.
+ */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { replayCommand } from './replay.js';
+import { killChild, startService } from './service-child.js';
+
+const TRACE = '../shared/traffic/ubuntu-irc.ndjson.gz';
+
+const given = process.argv.slice(2);
+const hasFile = given[0] !== undefined && !given[0].startsWith('-');
+const file = hasFile ? given[0]! : TRACE;
+const options = hasFile ? given.slice(1) : given;
+
+if (!existsSync(file)) {
+  console.error(`replay: there is no ${resolve(file)}. Name a trace: make replay ARGS=FILE`);
+  process.exit(2);
+}
+const data = mkdtempSync(join(tmpdir(), 'tidemark-replay-'));
+const { child, url } = await startService(['--data', data]);
+try {
+  const speed = options.includes('--speed') ? [] : ['--speed', 'max'];
+  await replayCommand().parseAsync([file, '--url', url.origin, ...speed, ...options], { from: 'user' });
+} finally {
+  await killChild(child);
+  rmSync(data, { recursive: true, force: true });
+}
