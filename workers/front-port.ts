@@ -126,9 +126,7 @@ export class FrontRings implements FrontPort {
       this.onAnswer(replies.words, at, replies.length);
       count++;
     }
-    replies.release();
-    // A shard that had no room for its answers waits for some: it looks again when it is woken.
-    end.doorbell.ring();
+    replies.release(); // a shard without room for its answers does not sleep, so it need not be woken
     return count;
   }
 }
