@@ -14,12 +14,17 @@ export class HttpCaller implements Caller {
   readonly #counters: Counters;
   readonly #startedMs = performance.now();
   #release: (() => void) | null = null;
+  readonly #headersOnly: boolean;
 
-  /** @param op  OP_* for the metrics, 0 for none of them */
-  constructor(response: HttpResponse, op: number, counters: Counters) {
+  /**
+   * @param op           OP_* for the metrics, 0 for none of them
+   * @param headersOnly  the method is HEAD: a body would be taken for the next answer of the connection
+   */
+  constructor(response: HttpResponse, op: number, counters: Counters, headersOnly = false) {
     this.#response = response;
     this.#op = op;
     this.#counters = counters;
+    this.#headersOnly = headersOnly;
     response.onAborted(() => this.#aborted());
   }
 
@@ -53,6 +58,14 @@ export class HttpCaller implements Caller {
       response.writeHeader('Content-Type', contentType);
       response.end(body);
     });
+  }
+
+  /** @param close  the connection ends, too */
+  #end(response: HttpResponse, body: string, close: boolean): void {
+    // Told the length of the body that is left out, uWebSockets would wait for it, and take no request until then.
+    if (!this.#headersOnly) response.end(body, close);
+    else if (close) response.endWithoutBody(0, true);
+    else response.endWithoutBody();
   }
 
   okLarge(body: Uint8Array, release: () => void, contentType = 'application/json'): void {
@@ -90,8 +103,7 @@ export class HttpCaller implements Caller {
     });
   }
 
-  /** @param close  the rest of the request is not read: the connection ends */
-  error(error: ApiError, headers: Readonly<Record<string, string>> = {}, close = error === STOPPING): void {
+  error(error: ApiError, headers: Readonly<Record<string, string>> = {}): void {
     const response = this.#take(error.status);
     response?.cork(() => {
       response.writeStatus(error.statusLine);
@@ -99,7 +111,7 @@ export class HttpCaller implements Caller {
       if (error.retryAfterSeconds > 0) response.writeHeader('Retry-After', String(error.retryAfterSeconds));
       if (error.status === 401) response.writeHeader('WWW-Authenticate', 'Bearer');
       for (const name in headers) response.writeHeader(name, headers[name]!);
-      response.end(JSON.stringify(error), close);
+      this.#end(response, JSON.stringify(error), error === STOPPING);
     });
   }
 }

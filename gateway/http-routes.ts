@@ -160,9 +160,14 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
 
   for (const [path, names] of methods) {
     const allow = { Allow: names.join(', ') };
-    app.any(path, (response) => new HttpCaller(response, 0, front.counters).error(METHOD_NOT_ALLOWED, allow));
+    app.any(path, (response, request) => callerOf(response, request, front).error(METHOD_NOT_ALLOWED, allow));
   }
-  app.any('/*', (response) => new HttpCaller(response, 0, front.counters).error(NOT_FOUND));
+  app.any('/*', (response, request) => callerOf(response, request, front).error(NOT_FOUND));
+}
+
+/** Of a request whose method may be any, also HEAD. */
+function callerOf(response: HttpResponse, request: HttpRequest, front: Front): HttpCaller {
+  return new HttpCaller(response, 0, front.counters, request.getMethod() === 'head');
 }
 
 function refuse(front: Front, auth: Auth, request: HttpRequest): ApiError | null {
