@@ -176,6 +176,12 @@ export const OPTIONS = {
     'what may wait for a slow WebSocket before it is closed with 1013',
     '16mib',
   ),
+  maxBackpressureTotal: option(
+    bytes(2 ** 20, 2 ** 40),
+    'BYTES',
+    'what may wait for all slow WebSockets together; the more waits, the sooner one is closed with 1013',
+    '1gib',
+  ),
   maxListMemory: option(
     bytes(2 ** 20, 2 ** 36),
     'BYTES',
@@ -202,6 +208,7 @@ export interface Limits {
   readonly maxFrame: number;
   readonly maxSubscriptions: number;
   readonly maxBackpressure: number;
+  readonly maxBackpressureTotal: number;
   readonly maxListMemory: number;
   readonly idleTimeout: number;
 }

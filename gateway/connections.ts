@@ -3,10 +3,16 @@
  *
  * I1  A connection with something gathered is in the outbox's list, once, and holds one of its buffers; `flush`
  *     takes it out and gives the buffer back. Idle connections hold no buffer.
- * I2  A client that does not read what it is sent is closed with 1013 when more than `backpressureBytesMax` wait
- *     for it. Only what waited before is counted, so that one long answer is no offence.
+ * I2  A client that does not read what it is sent is cut off when more than its share waits for it: it gets nothing
+ *     more, and what it sends is ignored. Only what waited before is counted, so that one long answer is no offence.
+ * I3  A share is at most `backpressureBytesMax`, and at most what is left of `backpressureTotalMax`, but for
+ *     SHARE_BYTES_MIN: many slow clients together wait for less than each of them alone could.
+ * I4  Who is cut off keeps its slot until it is closed: with 1013 when it has taken what waited for it, else hard
+ *     after CUT_PATIENCE_MS. A socket that is told to end would keep these bytes until the idle timeout, beyond any
+ *     limit on connections.
  */
 import type { WebSocket } from 'uWebSockets.js';
+import type { ByteBudget } from './byte-builder.js';
 import type { Watch } from './subscriptions.js';
 
 export const CLOSE_GOING_AWAY = 1001;
@@ -14,6 +20,7 @@ export const CLOSE_UNSUPPORTED = 1003;
 export const CLOSE_INVALID = 1007;
 export const CLOSE_TOO_LARGE = 1009;
 const CLOSE_TOO_SLOW = 1013;
+const TOO_SLOW = 'does not read fast enough';
 
 /** What a WebSocket carries with it. */
 export interface SocketData {
@@ -22,16 +29,42 @@ export interface SocketData {
 export type Socket = WebSocket<SocketData>;
 
 const BUFFER_BYTES = 64 * 1024;
+const SHARE_BYTES_MIN = 64 * 1024;
+const CUT_PATIENCE_MS = 5000;
+/** Requests that wait behind a mention or subscription of many users, of one JSON connection. */
+const QUEUE_BYTES_MAX = 4 * 1024 * 1024;
 
 export class Outbox {
-  readonly backpressureBytesMax: number;
-  /** Connections closed because they did not read. */
+  /** Connections cut off because they did not read. */
   slowCloses = 0;
+  /** What waits in the sockets of all connections. */
+  backpressureBytes = 0;
+  readonly #backpressureBytesMax: number;
+  readonly #backpressureTotalMax: number;
+  readonly #onCut: (connection: Connection) => void;
   readonly #waiting: Connection[] = [];
   readonly #buffers: Buffer[] = [];
 
-  constructor(backpressureBytesMax: number) {
-    this.backpressureBytesMax = backpressureBytesMax;
+  /** @param onCut  told of each connection that is cut off, at once */
+  constructor(
+    backpressureBytesMax: number,
+    backpressureTotalMax: number,
+    onCut: (connection: Connection) => void,
+  ) {
+    this.#backpressureBytesMax = backpressureBytesMax;
+    this.#backpressureTotalMax = backpressureTotalMax;
+    this.#onCut = onCut;
+  }
+
+  /** What may wait for one connection (I3). */
+  get shareBytes(): number {
+    const left = this.#backpressureTotalMax - this.backpressureBytes;
+    return Math.max(SHARE_BYTES_MIN, Math.min(this.#backpressureBytesMax, left));
+  }
+
+  cut(connection: Connection): void {
+    this.slowCloses++;
+    this.#onCut(connection);
   }
 
   takeBuffer(connection: Connection): Buffer {
@@ -52,13 +85,18 @@ export class Outbox {
 }
 
 export abstract class Connection {
-  /** Null when closed: nothing can be sent. */
+  /** Null when closed or cut off: nothing can be sent. */
   socket: Socket | null = null;
   /** Of the connection's slot. */
   route = 0;
   /** Operations in the shards that are not yet answered. */
   inFlight = 0;
   readonly watches = new Set<Watch>();
+  /** The socket of a connection that is cut off and not yet closed (I4). */
+  #cut: Socket | null = null;
+  #cutTimer: NodeJS.Timeout | undefined;
+  /** What this connection has in the outbox's `backpressureBytes`. */
+  #waitingBytes = 0;
 
   constructor(
     protected readonly outbox: Outbox,
@@ -71,18 +109,49 @@ export abstract class Connection {
   /** Sends what was gathered, then closes. The close handler runs before this returns. */
   end(code: number, reason: string): void {
     this.flush();
-    this.socket?.end(code, reason);
+    if (this.#cut !== null) this.#cut.end(CLOSE_TOO_SLOW, TOO_SLOW);
+    else this.socket?.end(code, reason);
   }
 
-  /** True if the client reads what it is sent; otherwise the connection is closed now (I2). */
-  protected keepsUp(): boolean {
+  /** The socket is closed, whoever did it. */
+  closed(): void {
+    clearTimeout(this.#cutTimer);
+    this.socket = null;
+    this.#cut = null;
+    this.#wait(0);
+  }
+
+  /** The client has read some of what waited for it. */
+  drained(): void {
+    const socket = this.socket ?? this.#cut;
+    if (socket === null) return;
+    const bytes = socket.getBufferedAmount();
+    this.#wait(bytes);
+    if (bytes === 0) this.#cut?.end(CLOSE_TOO_SLOW, TOO_SLOW);
+  }
+
+  /** True if the client reads what it is sent; otherwise the connection is cut off now (I2). */
+  keepsUp(): boolean {
     const socket = this.socket;
     if (socket === null) return false;
-    if (socket.getBufferedAmount() <= this.outbox.backpressureBytesMax) return true;
-    this.outbox.slowCloses++;
+    const bytes = socket.getBufferedAmount();
+    this.#wait(bytes);
+    if (bytes <= this.outbox.shareBytes) return true;
     this.socket = null; // nothing more is gathered
-    socket.end(CLOSE_TOO_SLOW, 'does not read fast enough');
+    this.#cut = socket;
+    this.#cutTimer = setTimeout(() => socket.close(), CUT_PATIENCE_MS).unref();
+    this.outbox.cut(this);
     return false;
+  }
+
+  /** After each send: what the socket did not take at once is counted. */
+  protected sent(): void {
+    if (this.socket !== null) this.#wait(this.socket.getBufferedAmount());
+  }
+
+  #wait(bytes: number): void {
+    this.outbox.backpressureBytes += bytes - this.#waitingBytes;
+    this.#waitingBytes = bytes;
   }
 }
 
@@ -126,7 +195,9 @@ export class BinaryConnection extends Connection {
   #send(): void {
     const length = this.#length;
     this.#length = 0;
-    if (length > 0 && this.keepsUp()) this.socket!.send(this.#buffer!.subarray(0, length * 4), true);
+    if (length === 0 || !this.keepsUp()) return;
+    this.socket!.send(this.#buffer!.subarray(0, length * 4), true);
+    this.sent();
   }
 }
 
@@ -135,12 +206,47 @@ export class JsonConnection extends Connection {
   /** Where each of the gathered messages ends. */
   readonly #ends: number[] = [];
   #length = 0;
-  /** Parsed requests that wait until those before them are in the rings. */
-  readonly queue: unknown[] = [];
+  /** Parsed requests that wait until those before them are in the rings, and the bytes that each came with. */
+  readonly #queue: { readonly request: unknown; readonly bytes: number }[] = [];
+  #queueBytes = 0;
+  /** What waits on all connections. */
+  readonly #queueBudget: ByteBudget;
   stalled = false;
 
-  constructor(outbox: Outbox) {
+  constructor(outbox: Outbox, queueBudget: ByteBudget) {
     super(outbox, 'json');
+    this.#queueBudget = queueBudget;
+  }
+
+  /** @returns false when too much waits already: the request is not taken */
+  enqueue(request: unknown, bytes: number): boolean {
+    if (this.#queueBytes + bytes > QUEUE_BYTES_MAX || !this.#queueBudget.take(bytes)) return false;
+    this.#queueBytes += bytes;
+    this.#queue.push({ request, bytes });
+    return true;
+  }
+
+  /** Calls `run` for the requests that wait, in their order, until one stalls the connection. */
+  dequeue(run: (request: unknown) => void): void {
+    let next = 0;
+    while (next < this.#queue.length && !this.stalled) run(this.#queue[next++]!.request);
+    this.#drop(next);
+  }
+
+  #drop(count: number): void {
+    for (const { bytes } of this.#queue.splice(0, count)) {
+      this.#queueBytes -= bytes;
+      this.#queueBudget.give(bytes);
+    }
+  }
+
+  override closed(): void {
+    super.closed();
+    this.#drop(this.#queue.length);
+  }
+
+  get queueLength(): number {
+    return this.#queue.length;
   }
 
   /** Gathers one message. @param head  @param tail  text around the body */
@@ -150,8 +256,9 @@ export class JsonConnection extends Connection {
     const bytesMax = head.length * 3 + body.length + tail.length;
     if (bytesMax > BUFFER_BYTES) {
       this.#send();
-      if (this.keepsUp())
-        this.socket.send(Buffer.concat([Buffer.from(head), body, Buffer.from(tail)]), false);
+      if (!this.keepsUp()) return;
+      this.socket.send(Buffer.concat([Buffer.from(head), body, Buffer.from(tail)]), false);
+      this.sent();
       return;
     }
     if (this.#length + bytesMax > BUFFER_BYTES) {
@@ -190,6 +297,7 @@ export class JsonConnection extends Connection {
           from = end;
         }
       });
+      this.sent();
     }
     ends.length = 0;
     this.#length = 0;

@@ -18,6 +18,8 @@ import { ROUTE_TO_CALL, ROUTE_TO_CONNECTION, SlotTable } from './slot-table.js';
 import { Submitter } from './submitter.js';
 import { Subscriptions } from './subscriptions.js';
 
+const QUEUE_BYTES_TOTAL_MAX = 64 * 1024 * 1024;
+
 /** Holds the slot of operations whose answers nobody waits for. */
 const NOBODY: Call = { answer: () => false };
 
@@ -29,6 +31,8 @@ export class Front {
   readonly submitter: Submitter;
   readonly outbox: Outbox;
   readonly budget: ByteBudget;
+  /** Of the JSON requests that wait behind one of many users. */
+  readonly queueBudget = new ByteBudget(QUEUE_BYTES_TOTAL_MAX);
   readonly calls: SlotTable<Call>;
   readonly connections: SlotTable<Connection>;
   readonly subscriptions: Subscriptions;
@@ -38,7 +42,9 @@ export class Front {
   constructor(workers: Workers, limits: Limits) {
     this.limits = limits;
     this.submitter = new Submitter(workers.port);
-    this.outbox = new Outbox(limits.maxBackpressure);
+    this.outbox = new Outbox(limits.maxBackpressure, limits.maxBackpressureTotal, (connection) =>
+      this.subscriptions.removeAll(connection),
+    );
     this.budget = new ByteBudget(limits.maxListMemory);
     this.calls = new SlotTable(ROUTE_TO_CALL, limits.maxPending + 1);
     this.connections = new SlotTable(ROUTE_TO_CONNECTION, limits.maxConnections);

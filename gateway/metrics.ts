@@ -94,6 +94,9 @@ export class Metrics {
     this.#counter('tidemark_ws_upgrades_refused_total', 'WebSockets refused.', [], (set) =>
       set({}, counters.upgradesRefused),
     );
+    this.#gauge('tidemark_ws_backpressure_bytes', 'What waits for WebSockets to be read.', [], (set) =>
+      set({}, front.outbox.backpressureBytes),
+    );
     this.#counter('tidemark_ws_slow_closes_total', 'WebSockets closed as they did not read.', [], (set) =>
       set({}, front.outbox.slowCloses),
     );

@@ -103,27 +103,33 @@ export class JsonProtocol {
     } catch {
       frame = undefined;
     }
-    if (Array.isArray(frame) && frame.length > 0)
-      for (const request of frame) this.#accept(connection, request);
-    else this.#accept(connection, frame);
+    if (Array.isArray(frame) && frame.length > 0) {
+      const bytes = Math.ceil(message.byteLength / frame.length);
+      for (const request of frame) this.#accept(connection, request, bytes);
+    } else {
+      this.#accept(connection, frame, message.byteLength);
+    }
     outbox.flush();
   }
 
-  #accept(connection: JsonConnection, request: unknown): void {
+  /** @param bytes  of the frame, that fall to the request */
+  #accept(connection: JsonConnection, request: unknown, bytes: number): void {
     if (connection.socket === null) return;
-    if (!connection.stalled) this.#run(connection, request);
-    else if (connection.queue.length < this.#front.limits.maxInFlight) connection.queue.push(request);
-    else sendError(connection, idOf(request) ?? 'null', BUSY);
+    if (!connection.stalled) {
+      this.#run(connection, request);
+      return;
+    }
+    const free = connection.queueLength < this.#front.limits.maxInFlight;
+    if (!free || !connection.enqueue(request, bytes)) {
+      this.#front.counters.jsonErrors++;
+      sendError(connection, idOf(request) ?? 'null', BUSY);
+    }
   }
 
   /** The request that stalled the connection is in the rings. */
   #resume(connection: JsonConnection): void {
     connection.stalled = false;
-    if (connection.socket === null) connection.queue.length = 0;
-    let next = 0;
-    while (next < connection.queue.length && !connection.stalled)
-      this.#run(connection, connection.queue[next++]);
-    connection.queue.splice(0, next);
+    connection.dequeue((request) => this.#run(connection, request));
   }
 
   #run(connection: JsonConnection, request: unknown): void {

@@ -54,12 +54,16 @@ export function addStream(app: TemplatedApp, front: Front, auth: Auth): void {
     },
     message: (socket, message, isBinary) => {
       const { connection } = socket.getUserData();
+      if (connection.socket === null) return; // cut off
       if (connection instanceof BinaryConnection) binary.receive(connection, message, isBinary);
       else if (connection instanceof JsonConnection) json.receive(connection, message, isBinary);
     },
+    // The pongs of uWebSockets wait, too, for a client that pings and does not read.
+    ping: (socket) => void socket.getUserData().connection.keepsUp(),
+    drain: (socket) => socket.getUserData().connection.drained(),
     close: (socket) => {
       const { connection } = socket.getUserData();
-      connection.socket = null;
+      connection.closed();
       front.subscriptions.removeAll(connection);
       front.connections.release(connection.route);
     },
@@ -83,7 +87,9 @@ function upgrade(
   let connection: Connection | null = null;
   if (refusal === null) {
     connection =
-      protocol === PROTOCOL_BINARY ? new BinaryConnection(front.outbox) : new JsonConnection(front.outbox);
+      protocol === PROTOCOL_BINARY
+        ? new BinaryConnection(front.outbox)
+        : new JsonConnection(front.outbox, front.queueBudget);
     connection.route = front.connections.take(connection);
   }
   if (connection === null || connection.route === 0) {
