@@ -146,6 +146,12 @@ export const OPTIONS = {
     'at a stop, how long to wait for requests in flight',
     '10s',
   ),
+  saveTimeout: option(
+    duration(0, 600_000),
+    'TIME',
+    'at a stop, how long the store may take for changes that it does not have; then they are lost, and the exit code is 1',
+    '60s',
+  ),
   idleTimeout: option(
     duration(12_000, 960_000),
     'TIME',

@@ -31,6 +31,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     roomTimeoutMs: config.roomTimeout,
     parkedMax: config.maxParked,
     watchedUsersMax: config.maxWatched,
+    saveTimeoutMs: config.saveTimeout,
   }).catch((error: unknown) => fail('the workers did not start', error));
   workers.onWarning = (message) => log.warn(message);
   workers.onFailure = (error) => fail('a worker thread ended by itself', error);

@@ -25,14 +25,16 @@ import {
 import { createStats, PERSISTER_STATS, SHARD_STATS } from './stats.js';
 import type { Workers, WorkersOptions } from './workers.js';
 
-/** Users that fit in: one for each 16 records, as chat users have some tens of channels. */
-const RECORDS_A_USER = 16;
+/**
+ * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
+ * have one record or two; slots that are never used cost address space, not memory.
+ */
+const RECORDS_A_USER = 4;
 /** Room for the unevenness of the hash: partitions fill up when the fullest does. */
 const UNEVENNESS = 1.03;
 /** A shard with objects needs more than V8 grants a thread by default. */
 const HEAP_ENGINE_OLD_SPACE_MB = 16_384;
-/** A stop that takes longer than this ends with an error: the store does not take the writes. */
-const STOP_TIMEOUT_MS = 60_000;
+const SAVE_TIMEOUT_MS = 60_000;
 
 interface ShardParts {
   readonly options: ShardOptions;
@@ -135,6 +137,7 @@ class WorkerGroup implements Workers {
   #shardTasks: Promise<void>[] = [];
   #persisterTask: Promise<void> = Promise.resolve();
   #persisterPort: MessagePort | null = null;
+  readonly #saveTimeoutMs: number;
 
   constructor(
     options: WorkersOptions,
@@ -144,6 +147,7 @@ class WorkerGroup implements Workers {
   ) {
     this.port = front;
     this.#parts = parts;
+    this.#saveTimeoutMs = options.saveTimeoutMs ?? SAVE_TIMEOUT_MS;
     this.shardStats = parts.map((part) => new Float64Array(part.options.stats));
     this.#shardPool = pool('./shard-thread.js', parts.length, options.engine === 'heap' ? HEAP_ENGINE_OLD_SPACE_MB : null);
     this.#persisterPool = pool('./persister-thread.js', 1, null);
@@ -200,7 +204,7 @@ class WorkerGroup implements Workers {
     for (let shard = 0; shard < this.#parts.length; shard++) {
       while (!this.port.order(shard, order)) await delay(1);
     }
-    const timeout = delay(STOP_TIMEOUT_MS, 'late', { ref: false });
+    const timeout = delay(this.#saveTimeoutMs, 'late', { ref: false });
     const outcome = await Promise.race([Promise.all(this.#shardTasks), timeout]);
     const unsaved = this.shardStats.reduce((sum, stats) => sum + stats[SHARD_STATS.DIRTY_USERS]!, 0);
     this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
@@ -210,7 +214,7 @@ class WorkerGroup implements Workers {
     await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
     if (outcome === 'late') {
       throw new Error(
-        `The store did not take all writes within ${STOP_TIMEOUT_MS / 1000} s of the stop: the changes of ${unsaved} users are lost.`,
+        `The store did not take all writes within ${this.#saveTimeoutMs / 1000} s of the stop: the changes of ${unsaved} users are lost.`,
       );
     }
   }

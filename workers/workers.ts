@@ -23,6 +23,8 @@ export interface WorkersOptions {
   readonly parkedMax: number;
   /** Users that may be subscribed to, all together. */
   readonly watchedUsersMax: number;
+  /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
+  readonly saveTimeoutMs?: number;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
   readonly storeFaults?: SharedArrayBuffer;
 }
