@@ -20,14 +20,19 @@ export function broken(message: string): never {
   throw new Error(`assertion failed: ${message}`);
 }
 
-export type Layout<T extends Record<string, number>> = Readonly<{ [K in keyof T]: number } & { WORDS: number }>;
+export type Layout<T extends Record<string, number>> = Readonly<
+  { [K in keyof T]: number } & { WORDS: number }
+>;
 
 /** Offsets in words, in the order of the fields, and `WORDS`, the size of the whole. */
 export function layout<const T extends Record<string, number>>(widths: T): Layout<T> {
   const offsets: Record<string, number> = {};
   let offset = 0;
   for (const [field, words] of Object.entries(widths)) {
-    assert(Number.isInteger(words) && words > 0, `width of ${field} is ${words}, not a positive whole number of words`);
+    assert(
+      Number.isInteger(words) && words > 0,
+      `width of ${field} is ${words}, not a positive whole number of words`,
+    );
     offsets[field] = offset;
     offset += words;
   }

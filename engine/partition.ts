@@ -77,7 +77,14 @@ export interface Partition {
    * @param rowsKnown  the rows that the operation names were just loaded: what is not resident does not exist
    * O(1), but for `ack_bulk`, which is O(items). `delete_user` detaches the records, which `sweep` frees.
    */
-  execute(hash: number, words: Int32Array, at: number, out: Int32Array, outAt: number, rowsKnown: boolean): Outcome;
+  execute(
+    hash: number,
+    words: Int32Array,
+    at: number,
+    out: Int32Array,
+    outAt: number,
+    rowsKnown: boolean,
+  ): Outcome;
   readonly changed: Int32Array;
   changedCount: number;
   changedUser: UserSlot;
@@ -151,5 +158,11 @@ export interface Engine {
    * @param hashes      `hashUser` of each operation's user
    * @param ats         where each operation's REQUEST words begin in `words`
    */
-  touch(partitions: readonly Partition[], hashes: Int32Array, words: Int32Array, ats: Int32Array, count: number): void;
+  touch(
+    partitions: readonly Partition[],
+    hashes: Int32Array,
+    words: Int32Array,
+    ats: Int32Array,
+    count: number,
+  ): void;
 }

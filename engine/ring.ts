@@ -20,7 +20,10 @@ export const RING = layout({ TAIL: 32, HEAD: 32, DATA: 1 });
 
 /** Bytes of shared memory for a ring of `capacityWords`, a power of two. */
 export function ringBytes(capacityWords: number): number {
-  assert(capacityWords >= 16 && (capacityWords & (capacityWords - 1)) === 0, `ring of ${capacityWords} words is not a power of two`);
+  assert(
+    capacityWords >= 16 && (capacityWords & (capacityWords - 1)) === 0,
+    `ring of ${capacityWords} words is not a power of two`,
+  );
   return (RING.DATA + capacityWords) * 4;
 }
 

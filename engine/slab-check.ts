@@ -67,13 +67,23 @@ function checkUsers(memory: SlabMemory): Set<number> {
     const heads = [field(users, at, USER.FIRST_RECORD), detached ? field(users, at, USER.LRU_OLDER) : 0];
     const counts = { records: 0, dirty: 0, flushing: 0, waiting: 0 };
     for (const head of heads) checkChain(memory, user, head, chained, counts);
-    assert(counts.records === field(users, at, USER.RECORD_COUNT), `user ${user} counts ${field(users, at, USER.RECORD_COUNT)} records and has ${counts.records}`);
+    assert(
+      counts.records === field(users, at, USER.RECORD_COUNT),
+      `user ${user} counts ${field(users, at, USER.RECORD_COUNT)} records and has ${counts.records}`,
+    );
     const flights = counts.flushing + ((state & USER_WIPING) !== 0 ? 1 : 0);
-    if (!detached) assert(flights === field(users, at, USER.IN_FLIGHT), `user ${user} has ${flights} in flight, not ${field(users, at, USER.IN_FLIGHT)}`);
+    if (!detached)
+      assert(
+        flights === field(users, at, USER.IN_FLIGHT),
+        `user ${user} has ${flights} in flight, not ${field(users, at, USER.IN_FLIGHT)}`,
+      );
     const queued = (state & USER_QUEUED) !== 0;
     if (queued || field(users, at, USER.IN_FLIGHT) !== 0) dirtyUsers++;
     if (detached) continue;
-    assert(counts.dirty === field(users, at, USER.DIRTY_COUNT), `user ${user} counts ${field(users, at, USER.DIRTY_COUNT)} dirty records and has ${counts.dirty}`);
+    assert(
+      counts.dirty === field(users, at, USER.DIRTY_COUNT),
+      `user ${user} counts ${field(users, at, USER.DIRTY_COUNT)} dirty records and has ${counts.dirty}`,
+    );
     const waits = counts.waiting > 0 || (state & USER_WIPE) !== 0;
     assert(!waits || queued || flights > 0, `user ${user} is dirty and in no queue`);
     const hash = userHashOf(memory, user);
@@ -82,8 +92,14 @@ function checkUsers(memory: SlabMemory): Set<number> {
     if ((state & USER_ACTIVE) === 0) passiveRecords += counts.records;
   }
   const { header } = memory;
-  assert(dirtyUsers === field(header, 0, HEADER.DIRTY_USERS), `${dirtyUsers} users are dirty, not ${field(header, 0, HEADER.DIRTY_USERS)}`);
-  assert(passiveRecords === field(header, 0, HEADER.PASSIVE_RECORDS), `${passiveRecords} records are of passive users, not ${field(header, 0, HEADER.PASSIVE_RECORDS)}`);
+  assert(
+    dirtyUsers === field(header, 0, HEADER.DIRTY_USERS),
+    `${dirtyUsers} users are dirty, not ${field(header, 0, HEADER.DIRTY_USERS)}`,
+  );
+  assert(
+    passiveRecords === field(header, 0, HEADER.PASSIVE_RECORDS),
+    `${passiveRecords} records are of passive users, not ${field(header, 0, HEADER.PASSIVE_RECORDS)}`,
+  );
   return chained;
 }
 
@@ -100,7 +116,10 @@ function checkChain(
     assert(!chained.has(record), `record ${record} is in two chains, or in a circle`);
     chained.add(record);
     const at = record * RECORD.WORDS;
-    assert(field(records, at, RECORD.USER_SLOT) === user, `record ${record} in the chain of user ${user} is of ${field(records, at, RECORD.USER_SLOT)}`);
+    assert(
+      field(records, at, RECORD.USER_SLOT) === user,
+      `record ${record} in the chain of user ${user} is of ${field(records, at, RECORD.USER_SLOT)}`,
+    );
     const meta = field(records, at, RECORD.META);
     counts.records++;
     if ((meta & META_DIRTY) !== 0) counts.dirty++;
@@ -111,7 +130,15 @@ function checkChain(
     const hi = field(records, at, RECORD.CHANNEL_HI);
     const type = meta & META_TYPE_MASK;
     const hash = hashRecord(userHashOf(memory, user), lo, hi, type);
-    const found = findRecord(memory, hash, field(users, userAt, USER.ID_LO), field(users, userAt, USER.ID_HI), lo, hi, type);
+    const found = findRecord(
+      memory,
+      hash,
+      field(users, userAt, USER.ID_LO),
+      field(users, userAt, USER.ID_HI),
+      lo,
+      hi,
+      type,
+    );
     assert(found === record, `record ${record} is found as ${found}`);
   }
 }
@@ -122,24 +149,44 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
   const recordCount = field(header, 0, HEADER.RECORD_COUNT);
   assert(chained.size === recordCount, `${chained.size} records are in chains, ${recordCount} are counted`);
   let free = 0;
-  for (let slot = field(header, 0, HEADER.RECORD_FREE); slot !== 0; slot = field(records, slot * RECORD.WORDS, RECORD.NEXT_OF_USER)) {
+  for (
+    let slot = field(header, 0, HEADER.RECORD_FREE);
+    slot !== 0;
+    slot = field(records, slot * RECORD.WORDS, RECORD.NEXT_OF_USER)
+  ) {
     assert(field(records, slot * RECORD.WORDS, RECORD.USER_SLOT) === 0, `record ${slot} is free and in use`);
     free++;
   }
   const used = field(header, 0, HEADER.RECORD_FRESH) - 1;
-  assert(free + recordCount === used, `${free} free and ${recordCount} live records, but ${used} slots were used`);
+  assert(
+    free + recordCount === used,
+    `${free} free and ${recordCount} live records, but ${used} slots were used`,
+  );
   let freeUsers = 0;
-  for (let slot = field(header, 0, HEADER.USER_FREE); slot !== 0; slot = field(users, slot * USER.WORDS, USER.FIRST_RECORD)) {
+  for (
+    let slot = field(header, 0, HEADER.USER_FREE);
+    slot !== 0;
+    slot = field(users, slot * USER.WORDS, USER.FIRST_RECORD)
+  ) {
     assert(field(users, slot * USER.WORDS, USER.STATE) === 0, `user ${slot} is free and in use`);
     freeUsers++;
   }
   const userCount = field(header, 0, HEADER.USER_COUNT);
   const usedSlots = field(header, 0, HEADER.USER_FRESH) - 1;
-  assert(freeUsers + userCount === usedSlots, `${freeUsers} free and ${userCount} live users, but ${usedSlots} slots were used`);
+  assert(
+    freeUsers + userCount === usedSlots,
+    `${freeUsers} free and ${userCount} live users, but ${usedSlots} slots were used`,
+  );
 }
 
 /** An index holds each slot once and nothing else (that each is reachable, the walk over the users has shown). */
-function checkBuckets(memory: SlabMemory, name: string, buckets: Int32Array, slotMask: number, expected: number): void {
+function checkBuckets(
+  memory: SlabMemory,
+  name: string,
+  buckets: Int32Array,
+  slotMask: number,
+  expected: number,
+): void {
   const seen = new Set<number>();
   for (const word of buckets) {
     if (word === 0) continue;
@@ -161,13 +208,17 @@ function checkLru(memory: SlabMemory, active: number): void {
   let previous = 0;
   for (let user = newest; user !== 0; user = field(users, user * USER.WORDS, USER.LRU_OLDER)) {
     assert(!listed.has(user), `user ${user} is twice in an LRU list`);
-    assert(field(users, user * USER.WORDS, USER.LRU_NEWER) === previous, `user ${user} has a wrong newer neighbour`);
+    assert(
+      field(users, user * USER.WORDS, USER.LRU_NEWER) === previous,
+      `user ${user} has a wrong newer neighbour`,
+    );
     listed.add(user);
     previous = user;
   }
   assert(previous === oldest, `the LRU list ends at user ${previous}, not at ${oldest}`);
   for (const user of usedUsers(memory)) {
-    const belongs = !isDetached(memory, user) && (field(users, user * USER.WORDS, USER.STATE) & USER_ACTIVE) === active;
+    const belongs =
+      !isDetached(memory, user) && (field(users, user * USER.WORDS, USER.STATE) & USER_ACTIVE) === active;
     assert(listed.has(user) === belongs, `user ${user} is ${belongs ? 'not' : ''} in an LRU list`);
   }
 }
@@ -185,7 +236,10 @@ function checkQueue(memory: SlabMemory, retry: boolean): void {
   ) {
     const at = user * USER.WORDS;
     assert(!queued.has(user), `user ${user} is twice in a dirty queue`);
-    assert(field(users, at, USER.DIRTY_PREVIOUS) === previous, `user ${user} has a wrong neighbour in its queue`);
+    assert(
+      field(users, at, USER.DIRTY_PREVIOUS) === previous,
+      `user ${user} has a wrong neighbour in its queue`,
+    );
     const next = field(users, at, USER.DIRTY_DUE);
     assert(retry || previous === 0 || ((next - due) | 0) >= 0, `user ${user} is due before its predecessor`);
     queued.add(user);

@@ -9,10 +9,10 @@
  * The arrays grow to the largest user listed so far and are kept: no garbage in the steady state.
  */
 import { META_DELETED, META_TYPE_MASK, RECORD, USER } from './layout.js';
-import type { Cursor, RecordSlot, UserSlot } from './partition.js';
 import { ENTRY } from './messages.js';
-import { writeEntry } from './slab-records.js';
+import type { Cursor, RecordSlot, UserSlot } from './partition.js';
 import type { SlabMemory } from './slab-memory.js';
+import { writeEntry } from './slab-records.js';
 
 /** Bytes of a key, least significant first: the type, the channel's low word, its high word. */
 const KEY_BYTES = 9;

@@ -5,7 +5,7 @@
  * I2  While a wipe is on its way nothing else of that user is: a wipe that is tried again must not meet newer rows.
  * I3  A record is clean only when the store has confirmed just what it holds now.
  */
-import { splitHigh, splitLow, joinWords } from './ids.js';
+import { joinWords, splitHigh, splitLow } from './ids.js';
 import {
   META_DELETED,
   META_DIRTY,
@@ -18,16 +18,7 @@ import {
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
-import {
-  ENTRY,
-  FLUSH,
-  FLUSH_ROW,
-  FLUSH_ROWS_MAX,
-  FLUSH_WIPE,
-  FLUSHED,
-  KIND_FLUSH,
-  ROW,
-} from './messages.js';
+import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH, ROW } from './messages.js';
 import { NO_DUE, type RecordSlot, type UserSlot } from './partition.js';
 import { removeRecord } from './slab-index.js';
 import { addInFlight, dirtyAppend, dirtyRemove, dirtyToFront } from './slab-lists.js';
@@ -119,7 +110,8 @@ export function flushNext(
     if ((meta & (META_DIRTY | META_FLUSHING)) === META_DIRTY) {
       out[rowAt + FLUSH_ROW.SLOT] = record;
       writeEntry(memory, record, out, rowAt + FLUSH_ROW.ROW);
-      out[rowAt + FLUSH_ROW.ROW + ENTRY.META] = out[rowAt + FLUSH_ROW.ROW + ENTRY.META]! | (meta & META_DELETED);
+      out[rowAt + FLUSH_ROW.ROW + ENTRY.META] =
+        out[rowAt + FLUSH_ROW.ROW + ENTRY.META]! | (meta & META_DELETED);
       out[rowAt + FLUSH_ROW.ROW + ROW.FINGERPRINT] = records[recordAt + RECORD.FINGERPRINT]!;
       records[recordAt + RECORD.META] = (meta & ~META_DIRTY) | META_FLUSHING;
       rowAt += FLUSH_ROW.WORDS;

@@ -2,9 +2,10 @@
  * Open-addressing indexes of a slab partition: user id -> user slot, (user id, channel, type) -> record slot.
  * Owner: the partition's shard. One word a bucket, linear probing:
  *
- *     0 = empty, else | tag: the hash's high bits | slot: low bits (as many as the largest slot needs) |
+ *     0 = empty, else | tag: low bits of the hash | slot: as many bits as the largest slot needs |
  *
- * The home bucket comes from the hash's low bits. The key of a record holds the user's id, not its slot, so that a
+ * The home bucket is the hash scaled to the size of the table, so it comes from the high bits, and the size need
+ * not be a power of two: at 7/10 full, 5.7 bytes a slot instead of up to twice as many. The key of a record holds the user's id, not its slot, so that a
  * hit needs no look into the user index: bucket, record, user are three cache misses, not four.
  *
  * I1  Every live slot is reachable from its home bucket without crossing an empty one. Records of a detached user
@@ -22,15 +23,28 @@ function userIndexHash(hash: number): number {
   return mix(hash);
 }
 
+const TWO_TO_MINUS_32 = 2 ** -32;
+
+/** Home bucket of a hash in a table of `size` buckets. */
+export function homeBucket(hash: number, size: number): number {
+  return ((hash >>> 0) * size * TWO_TO_MINUS_32) | 0;
+}
+
+/** The bucket's word for a slot: 1 to `slotMask`, which is all ones. */
+function taggedSlot(hash: number, slotMask: number, slot: number): number {
+  return Math.imul(hash, slotMask + 1) | slot | 0;
+}
+
 /** Slot of the user, or 0. @param hash  `hashUser` of the id */
 export function findUser(memory: SlabMemory, hash: number, lo: number, hi: number): UserSlot {
   const { userBuckets: buckets, users, userSlotMask: slotMask } = memory;
-  const mask = buckets.length - 1;
+  const size = buckets.length;
   const wanted = userIndexHash(hash);
-  for (let bucket = wanted & mask; ; bucket = (bucket + 1) & mask) {
+  const tag = Math.imul(wanted, slotMask + 1);
+  for (let bucket = homeBucket(wanted, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
     const word = buckets[bucket]!;
     if (word === 0) return 0;
-    if (((word ^ wanted) & ~slotMask) !== 0) continue;
+    if (((word ^ tag) & ~slotMask) !== 0) continue;
     const at = (word & slotMask) * USER.WORDS;
     if (users[at + USER.ID_LO] === lo && users[at + USER.ID_HI] === hi) return word & slotMask;
   }
@@ -47,11 +61,12 @@ export function findRecord(
   type: number,
 ): RecordSlot {
   const { recordBuckets: buckets, records, users, recordSlotMask: slotMask } = memory;
-  const mask = buckets.length - 1;
-  for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
+  const size = buckets.length;
+  const tag = Math.imul(hash, slotMask + 1);
+  for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
     const word = buckets[bucket]!;
     if (word === 0) return 0;
-    if (((word ^ hash) & ~slotMask) !== 0) continue;
+    if (((word ^ tag) & ~slotMask) !== 0) continue;
     const at = (word & slotMask) * RECORD.WORDS;
     if (records[at + RECORD.CHANNEL_LO] !== lo || records[at + RECORD.CHANNEL_HI] !== hi) continue;
     if ((records[at + RECORD.META]! & META_TYPE_MASK) !== type) continue;
@@ -61,20 +76,25 @@ export function findRecord(
 }
 
 function insert(buckets: Int32Array, hash: number, slotMask: number, slot: number): void {
-  const mask = buckets.length - 1;
-  let bucket = hash & mask;
-  while (buckets[bucket] !== 0) bucket = (bucket + 1) & mask;
-  buckets[bucket] = (hash & ~slotMask) | slot;
+  const size = buckets.length;
+  let bucket = homeBucket(hash, size);
+  while (buckets[bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
+  buckets[bucket] = taggedSlot(hash, slotMask, slot);
 }
 
 /** Bucket that holds the slot; it must be there (I1). */
 function bucketOf(buckets: Int32Array, hash: number, slotMask: number, slot: number): number {
-  const mask = buckets.length - 1;
-  const word = (hash & ~slotMask) | slot;
-  for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
+  const size = buckets.length;
+  const word = taggedSlot(hash, slotMask, slot);
+  for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
     if (buckets[bucket] === word) return bucket;
     if (buckets[bucket] === 0) broken(`slot ${slot} is not in its index`);
   }
+}
+
+/** Whether what is at `bucket` with this home may not move back to `hole`: its probe begins behind the hole. */
+function staysBehind(hole: number, bucket: number, home: number): boolean {
+  return hole < bucket ? home > hole && home <= bucket : home > hole || home <= bucket;
 }
 
 export function insertUser(memory: SlabMemory, hash: number, slot: UserSlot): void {
@@ -107,12 +127,15 @@ export function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
 
 export function removeUser(memory: SlabMemory, slot: UserSlot): void {
   const { userBuckets: buckets, userSlotMask: slotMask } = memory;
-  const mask = buckets.length - 1;
+  const size = buckets.length;
   let hole = bucketOf(buckets, userIndexHash(userHashOf(memory, slot)), slotMask, slot);
-  for (let bucket = (hole + 1) & mask; buckets[bucket] !== 0; bucket = (bucket + 1) & mask) {
-    const home = userIndexHash(userHashOf(memory, buckets[bucket]! & slotMask)) & mask;
-    if (((bucket - home) & mask) < ((bucket - hole) & mask)) continue;
-    buckets[hole] = buckets[bucket]!;
+  for (let bucket = hole; ; ) {
+    bucket = bucket + 1 === size ? 0 : bucket + 1;
+    const word = buckets[bucket]!;
+    if (word === 0) break;
+    const home = homeBucket(userIndexHash(userHashOf(memory, word & slotMask)), size);
+    if (staysBehind(hole, bucket, home)) continue;
+    buckets[hole] = word;
     hole = bucket;
   }
   buckets[hole] = 0;
@@ -120,12 +143,15 @@ export function removeUser(memory: SlabMemory, slot: UserSlot): void {
 
 export function removeRecord(memory: SlabMemory, slot: RecordSlot): void {
   const { recordBuckets: buckets, recordSlotMask: slotMask } = memory;
-  const mask = buckets.length - 1;
+  const size = buckets.length;
   let hole = bucketOf(buckets, hashOfRecord(memory, slot), slotMask, slot);
-  for (let bucket = (hole + 1) & mask; buckets[bucket] !== 0; bucket = (bucket + 1) & mask) {
-    const home = hashOfRecord(memory, buckets[bucket]! & slotMask) & mask;
-    if (((bucket - home) & mask) < ((bucket - hole) & mask)) continue;
-    buckets[hole] = buckets[bucket]!;
+  for (let bucket = hole; ; ) {
+    bucket = bucket + 1 === size ? 0 : bucket + 1;
+    const word = buckets[bucket]!;
+    if (word === 0) break;
+    const home = homeBucket(hashOfRecord(memory, word & slotMask), size);
+    if (staysBehind(hole, bucket, home)) continue;
+    buckets[hole] = word;
     hole = bucket;
   }
   buckets[hole] = 0;

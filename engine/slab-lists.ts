@@ -59,7 +59,8 @@ export function lruTouch(memory: SlabMemory, user: UserSlot, tick: number): void
   const at = user * USER.WORDS;
   const { users } = memory;
   const state = users[at + USER.STATE]!;
-  if ((state & USER_ACTIVE) !== 0 && ((tick - users[at + USER.TOUCHED]!) | 0) < memory.options.touchTicks) return;
+  if ((state & USER_ACTIVE) !== 0 && ((tick - users[at + USER.TOUCHED]!) | 0) < memory.options.touchTicks)
+    return;
   lruRemove(memory, user);
   users[at + USER.STATE] = state | USER_ACTIVE;
   lruInsert(memory, user, tick);

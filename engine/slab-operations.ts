@@ -119,7 +119,8 @@ export function ackRecord(
   if ((head & REQUEST_HAS_EXTRA) !== 0) {
     if ((head & REQUEST_HAS_COUNT) !== 0) count = words[extraAt + ACK_EXTRA.MENTION_COUNT]!;
     const given =
-      ((head & REQUEST_HAS_FLAGS) !== 0 ? FLAGS_BITS : 0) | ((head & REQUEST_HAS_VIEWED) !== 0 ? VIEWED_BITS : 0);
+      ((head & REQUEST_HAS_FLAGS) !== 0 ? FLAGS_BITS : 0) |
+      ((head & REQUEST_HAS_VIEWED) !== 0 ? VIEWED_BITS : 0);
     newMeta = (meta & ~given) | (words[extraAt + ACK_EXTRA.ENTRY_META]! & given);
   }
   if (
@@ -140,7 +141,14 @@ export function ackRecord(
 }
 
 /** Moves the pin forward (or exactly, with `lastWrite`). @returns whether anything changed */
-export function pinRecord(memory: SlabMemory, record: RecordSlot, fresh: boolean, lo: number, hi: number, tick: number): boolean {
+export function pinRecord(
+  memory: SlabMemory,
+  record: RecordSlot,
+  fresh: boolean,
+  lo: number,
+  hi: number,
+  tick: number,
+): boolean {
   const { records } = memory;
   const at = record * RECORD.WORDS;
   const order = compareIds(lo, hi, records[at + RECORD.PIN_LO]!, records[at + RECORD.PIN_HI]!);
@@ -177,7 +185,8 @@ export function mentionStatus(memory: SlabMemory, record: RecordSlot, words: Int
     const recordAt = record * RECORD.WORDS;
     const markLo = records[recordAt + RECORD.MESSAGE_LO]!;
     const markHi = records[recordAt + RECORD.MESSAGE_HI]!;
-    if ((markLo | markHi) !== 0 && compareIds(markLo, markHi, messageLo, messageHi) >= 0) return STATUS_SUPPRESSED;
+    if ((markLo | markHi) !== 0 && compareIds(markLo, markHi, messageLo, messageHi) >= 0)
+      return STATUS_SUPPRESSED;
     if (records[recordAt + RECORD.FINGERPRINT] === fingerprint(messageLo, messageHi)) return STATUS_DUPLICATE;
   }
   setKeyOfMention(words, at);
@@ -185,7 +194,13 @@ export function mentionStatus(memory: SlabMemory, record: RecordSlot, words: Int
 }
 
 /** After `mentionStatus` said OK (it left the mention's key behind): adds one. */
-export function mentionRecord(memory: SlabMemory, record: RecordSlot, words: Int32Array, at: number, tick: number): void {
+export function mentionRecord(
+  memory: SlabMemory,
+  record: RecordSlot,
+  words: Int32Array,
+  at: number,
+  tick: number,
+): void {
   const { records } = memory;
   const recordAt = record * RECORD.WORDS;
   const messageLo = words[at + REQUEST.ARGUMENT_LO]!;
@@ -226,7 +241,11 @@ export function deleteUser(memory: SlabMemory, hash: number, user: UserSlot, tic
   users[at + USER.VERSION] = version;
   users[at + USER.DELETED_VERSION] = version;
   users[at + USER.STATE] =
-    USER_LIVE | USER_KNOWN | USER_COMPLETE | USER_WIPE | (users[from + USER.STATE]! & (USER_ACTIVE | USER_WATCHED));
+    USER_LIVE |
+    USER_KNOWN |
+    USER_COMPLETE |
+    USER_WIPE |
+    (users[from + USER.STATE]! & (USER_ACTIVE | USER_WATCHED));
   detachUser(memory, user);
   insertUser(memory, hash, slot);
   lruInsert(memory, slot, tick);
@@ -251,7 +270,13 @@ export const BULK_NEEDS_ROWS = -1;
  * Looks at all items of a bulk ack.
  * @returns records that must be created (at most: an item named twice counts twice), or BULK_NEEDS_ROWS
  */
-export function bulkMissing(memory: SlabMemory, hash: number, words: Int32Array, at: number, absentIsKnown: boolean): number {
+export function bulkMissing(
+  memory: SlabMemory,
+  hash: number,
+  words: Int32Array,
+  at: number,
+  absentIsKnown: boolean,
+): number {
   const userLo = words[at + REQUEST.USER_LO]!;
   const userHi = words[at + REQUEST.USER_HI]!;
   const count = words[at + REQUEST.CHANNEL_LO]!;
@@ -271,5 +296,3 @@ export function bulkMissing(memory: SlabMemory, hash: number, words: Int32Array,
 export function isComplete(memory: SlabMemory, user: UserSlot): boolean {
   return (memory.users[user * USER.WORDS + USER.STATE]! & USER_COMPLETE) !== 0;
 }
-
-

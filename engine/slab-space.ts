@@ -1,5 +1,14 @@
 /** Making room in a slab partition: which users are evicted, and how what they leave is freed. */
-import { META_FLUSHING, RECORD, USER, USER_LIVE, USER_QUEUED, USER_RETRYING, USER_WIPE, USER_WIPING } from './layout.js';
+import {
+  META_FLUSHING,
+  RECORD,
+  USER,
+  USER_LIVE,
+  USER_QUEUED,
+  USER_RETRYING,
+  USER_WIPE,
+  USER_WIPING,
+} from './layout.js';
 import type { UserSlot } from './partition.js';
 import { removeRecord } from './slab-index.js';
 import { detachUser, dirtyToFront, lruInsert, lruRemove } from './slab-lists.js';
@@ -22,7 +31,13 @@ function isEvictable(memory: SlabMemory, at: number): boolean {
 }
 
 /** Evicts from the oldest end of one LRU list until enough is free; the candidates that are left to look at. */
-function evictFrom(memory: SlabMemory, oldest: UserSlot, records: number, tick: number, candidates: number): number {
+function evictFrom(
+  memory: SlabMemory,
+  oldest: UserSlot,
+  records: number,
+  tick: number,
+  candidates: number,
+): number {
   const { users, header } = memory;
   for (let user = oldest; user !== 0 && candidates > 0; candidates--) {
     const at = user * USER.WORDS;
@@ -56,12 +71,14 @@ export function makeRoom(memory: SlabMemory, records: number, forMention: boolea
   sweep(memory, records + CANDIDATES_MAX);
   if (hasRoom(memory, records)) return true;
   const share = memory.options.recordsMax >>> PASSIVE_SHARE_SHIFT;
-  const passiveFirst = forMention || header[HEADER.PASSIVE_RECORDS]! > share || header[HEADER.ACTIVE_OLDEST] === 0;
+  const passiveFirst =
+    forMention || header[HEADER.PASSIVE_RECORDS]! > share || header[HEADER.ACTIVE_OLDEST] === 0;
   const first = passiveFirst ? HEADER.PASSIVE_OLDEST : HEADER.ACTIVE_OLDEST;
   const second = passiveFirst ? HEADER.ACTIVE_OLDEST : HEADER.PASSIVE_OLDEST;
   const left = evictFrom(memory, header[first]!, records, tick, CANDIDATES_MAX);
   // A mention takes from those who are there only when nobody else is left to take from.
-  if (left > 0 && !(forMention && header[first] !== 0)) evictFrom(memory, header[second]!, records, tick, left);
+  if (left > 0 && !(forMention && header[first] !== 0))
+    evictFrom(memory, header[second]!, records, tick, left);
   return hasRoom(memory, records);
 }
 

@@ -60,7 +60,7 @@ import {
 import { checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
-import { findRecord, findUser, insertUser } from './slab-index.js';
+import { findRecord, findUser, homeBucket, insertUser } from './slab-index.js';
 import { detachUser, lruInsert, lruTouch } from './slab-lists.js';
 import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
 import {
@@ -117,7 +117,14 @@ export class SlabPartition implements Partition {
     this.#tick = tick;
   }
 
-  execute(hash: number, words: Int32Array, at: number, out: Int32Array, outAt: number, rowsKnown: boolean): Outcome {
+  execute(
+    hash: number,
+    words: Int32Array,
+    at: number,
+    out: Int32Array,
+    outAt: number,
+    rowsKnown: boolean,
+  ): Outcome {
     const head = words[at + REQUEST.HEAD]!;
     switch (head & 0xff) {
       case OP_ACK:
@@ -156,11 +163,15 @@ export class SlabPartition implements Partition {
     const requestId = words[at + REQUEST.REQUEST_ID]!;
     const recordHash = hashRecord(hash, channelLo, channelHi, type);
     const record = findRecord(memory, recordHash, userLo, userHi, channelLo, channelHi, type);
-    const user = record !== 0 ? records[record * RECORD.WORDS + RECORD.USER_SLOT]! : findUser(memory, hash, userLo, userHi);
+    const user =
+      record !== 0
+        ? records[record * RECORD.WORDS + RECORD.USER_SLOT]!
+        : findUser(memory, hash, userLo, userHi);
     if (user === 0) return OUTCOME_NEEDS_ROWS;
     const userAt = user * USER.WORDS;
     if (users[userAt + USER.HOLD] !== 0) return OUTCOME_HELD;
-    if (record === 0 && !rowsKnown && (users[userAt + USER.STATE]! & USER_COMPLETE) === 0) return OUTCOME_NEEDS_ROWS;
+    if (record === 0 && !rowsKnown && (users[userAt + USER.STATE]! & USER_COMPLETE) === 0)
+      return OUTCOME_NEEDS_ROWS;
     const op = head & 0xff;
     const absent = record === 0 || isDeleted(memory, record);
     this.changedCount = 0;
@@ -215,7 +226,14 @@ export class SlabPartition implements Partition {
     return OUTCOME_DONE;
   }
 
-  #replyWithoutRecord(head: number, requestId: number, status: number, version: number, out: Int32Array, outAt: number): void {
+  #replyWithoutRecord(
+    head: number,
+    requestId: number,
+    status: number,
+    version: number,
+    out: Int32Array,
+    outAt: number,
+  ): void {
     out[outAt + REPLY.HEAD] = replyHead(head, status, 0);
     out[outAt + REPLY.REQUEST_ID] = requestId;
     out[outAt + REPLY.MENTION_COUNT] = 0;
@@ -234,7 +252,14 @@ export class SlabPartition implements Partition {
   }
 
   /** Lists and badges are for a cursor; only the deletion of a user is done here. */
-  #executeOnUser(hash: number, head: number, words: Int32Array, at: number, out: Int32Array, outAt: number): Outcome {
+  #executeOnUser(
+    hash: number,
+    head: number,
+    words: Int32Array,
+    at: number,
+    out: Int32Array,
+    outAt: number,
+  ): Outcome {
     const memory = this.memory;
     const op = head & 0xff;
     const user = findUser(memory, hash, words[at + REQUEST.USER_LO]!, words[at + REQUEST.USER_HI]!);
@@ -259,12 +284,26 @@ export class SlabPartition implements Partition {
       this.changedUser = slot;
     }
     lruTouch(memory, slot, this.#tick);
-    this.#replyWithoutRecord(head, words[at + REQUEST.REQUEST_ID]!, STATUS_OK, memory.users[slot * USER.WORDS + USER.VERSION]!, out, outAt);
+    this.#replyWithoutRecord(
+      head,
+      words[at + REQUEST.REQUEST_ID]!,
+      STATUS_OK,
+      memory.users[slot * USER.WORDS + USER.VERSION]!,
+      out,
+      outAt,
+    );
     out[outAt + REPLY.HEAD] = out[outAt + REPLY.HEAD]! | flags;
     return OUTCOME_DONE;
   }
 
-  #ackBulk(hash: number, words: Int32Array, at: number, out: Int32Array, outAt: number, rowsKnown: boolean): Outcome {
+  #ackBulk(
+    hash: number,
+    words: Int32Array,
+    at: number,
+    out: Int32Array,
+    outAt: number,
+    rowsKnown: boolean,
+  ): Outcome {
     const memory = this.memory;
     const head = words[at + REQUEST.HEAD]!;
     const userLo = words[at + REQUEST.USER_LO]!;
@@ -316,7 +355,14 @@ export class SlabPartition implements Partition {
       const state = user * USER.WORDS + USER.STATE;
       users[state] = wanted ? users[state]! | USER_WATCHED : users[state]! & ~USER_WATCHED;
     }
-    this.#replyWithoutRecord(head, words[at + REQUEST.REQUEST_ID]!, done ? STATUS_OK : STATUS_BUSY, 0, out, outAt);
+    this.#replyWithoutRecord(
+      head,
+      words[at + REQUEST.REQUEST_ID]!,
+      done ? STATUS_OK : STATUS_BUSY,
+      0,
+      out,
+      outAt,
+    );
     return OUTCOME_DONE;
   }
 
@@ -438,25 +484,37 @@ let touched = 0;
  * Loads what a batch will need in three rounds: buckets, records, users. Within a round the loads do not depend on
  * each other, so the processor has many cache misses under way at once instead of one after the other.
  */
-function touch(partitions: readonly Partition[], hashes: Int32Array, words: Int32Array, ats: Int32Array, count: number): void {
+function touch(
+  partitions: readonly Partition[],
+  hashes: Int32Array,
+  words: Int32Array,
+  ats: Int32Array,
+  count: number,
+): void {
   if (count > TOUCH_MAX) broken(`touch of ${count} operations, at most ${TOUCH_MAX}`);
   let sum = 0;
   for (let i = 0; i < count; i++) {
     const at = ats[i]!;
     const { recordBuckets } = (partitions[i] as SlabPartition).memory;
     const type = (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK;
-    const hash = hashRecord(hashes[i]!, words[at + REQUEST.CHANNEL_LO]!, words[at + REQUEST.CHANNEL_HI]!, type);
+    const hash = hashRecord(
+      hashes[i]!,
+      words[at + REQUEST.CHANNEL_LO]!,
+      words[at + REQUEST.CHANNEL_HI]!,
+      type,
+    );
     batchHashes[i] = hash;
-    sum += recordBuckets[hash & (recordBuckets.length - 1)]!;
+    sum += recordBuckets[homeBucket(hash, recordBuckets.length)]!;
   }
   for (let i = 0; i < count; i++) {
     const { recordBuckets, records, recordSlotMask } = (partitions[i] as SlabPartition).memory;
-    const mask = recordBuckets.length - 1;
+    const size = recordBuckets.length;
     const hash = batchHashes[i]!;
-    let bucket = hash & mask;
+    const tag = Math.imul(hash, recordSlotMask + 1);
+    let bucket = homeBucket(hash, size);
     let word = recordBuckets[bucket]!;
-    while (word !== 0 && ((word ^ hash) & ~recordSlotMask) !== 0) {
-      bucket = (bucket + 1) & mask;
+    while (word !== 0 && ((word ^ tag) & ~recordSlotMask) !== 0) {
+      bucket = bucket + 1 === size ? 0 : bucket + 1;
       word = recordBuckets[bucket]!;
     }
     const slot = word & recordSlotMask;

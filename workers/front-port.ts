@@ -130,4 +130,3 @@ export class FrontRings implements FrontPort {
     return count;
   }
 }
-

@@ -90,7 +90,8 @@ export class Parking {
     const first = this.#heads[from]!;
     if (first === 0) return 0;
     let count = 1;
-    for (let block = first; block !== this.#tails[from]; count++) block = blocks[block * BLOCK.WORDS + BLOCK.NEXT_OPERATION]!;
+    for (let block = first; block !== this.#tails[from]; count++)
+      block = blocks[block * BLOCK.WORDS + BLOCK.NEXT_OPERATION]!;
     if (this.#heads[to] === 0) this.#tails[to] = this.#tails[from]!;
     blocks[this.#tails[from]! * BLOCK.WORDS + BLOCK.NEXT_OPERATION] = this.#heads[to]!;
     this.#heads[to] = first;

@@ -31,7 +31,8 @@ const CURSOR_STEPS = 512;
  */
 export function sinceOf(partition: Partition, user: UserSlot, words: Int32Array): number {
   const opAt = ROUTED.WORDS;
-  if ((words[opAt + REQUEST.HEAD]! & REQUEST_SINCE) === 0 || words[opAt + REQUEST.ARGUMENT_HI] !== 0) return -1;
+  if ((words[opAt + REQUEST.HEAD]! & REQUEST_SINCE) === 0 || words[opAt + REQUEST.ARGUMENT_HI] !== 0)
+    return -1;
   const since = words[opAt + REQUEST.ARGUMENT_LO]! >>> 0;
   return since > partition.versionOf(user) || partition.deletedVersionOf(user) > since ? -1 : since;
 }
@@ -94,7 +95,13 @@ function stepCursor(shard: ShardState, hold: number): void {
 }
 
 /** Sends the next entries. @returns whether they were the last */
-function answerPart(shard: ShardState, partition: Partition, user: UserSlot, cursor: Cursor, words: Int32Array): boolean {
+function answerPart(
+  shard: ShardState,
+  partition: Partition,
+  user: UserSlot,
+  cursor: Cursor,
+  words: Int32Array,
+): boolean {
   const opAt = ROUTED.WORDS;
   const outAt = shard.beginReply(words[ROUTED.ROUTE]!, REPLY.WORDS + LIST_PART_ENTRIES * ENTRY.WORDS);
   const out = shard.replies.words;

@@ -14,6 +14,7 @@ import {
   CAUSE_DELETE,
   CAUSE_MENTION,
   CAUSE_PINS,
+  ENTRY,
   EVENT,
   EVENT_WORDS_MAX,
   OP_ACK_BULK,
@@ -32,9 +33,15 @@ import {
   REQUEST_WORDS_MAX,
   ROUTE_EVENT,
   ROUTED,
-  ENTRY,
 } from '../engine/messages.js';
-import { type Cursor, type Engine, OUTCOME_DONE, type Outcome, type Partition } from '../engine/partition.js';
+import {
+  type Cursor,
+  type Engine,
+  OUTCOME_DONE,
+  type Outcome,
+  type Partition,
+  type PartitionOptions,
+} from '../engine/partition.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { HoldQueue, Holds } from './holds.js';
@@ -64,6 +71,7 @@ const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
 
 export class ShardState {
   readonly engine: Engine;
+  readonly partitionOptions: PartitionOptions;
   /** By partition number; null = another shard's. */
   readonly partitions: readonly (Partition | null)[];
   /** Numbers of the owned ones. */
@@ -105,7 +113,7 @@ export class ShardState {
 
   constructor(readonly options: ShardOptions) {
     this.engine = options.engine === 'slab' ? slab : heap;
-    const partitionOptions = {
+    this.partitionOptions = {
       recordsMax: options.recordsMax,
       usersMax: options.usersMax,
       watchedMax: options.watchedMax,
@@ -114,7 +122,8 @@ export class ShardState {
       touchTicks: TOUCH_TICKS,
     };
     const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
-    for (const { index, memory } of options.owned) partitions[index] = this.engine.attach(partitionOptions, memory);
+    for (const { index, memory } of options.owned)
+      partitions[index] = this.engine.attach(this.partitionOptions, memory);
     this.partitions = partitions;
     this.owned = options.owned.map(({ index }) => index);
     this.idleCursors = partitions.map(() => []);
@@ -191,7 +200,8 @@ export class ShardState {
     if (outcome !== OUTCOME_DONE) return outcome;
     const head = out[outAt + REPLY.HEAD]!;
     const op = words[opAt + REQUEST.HEAD]! & 0xff;
-    const entries = (head & REPLY_ENTRY) === 0 ? 0 : op === OP_ACK_BULK ? out[outAt + REPLY.MENTION_COUNT]! : 1;
+    const entries =
+      (head & REPLY_ENTRY) === 0 ? 0 : op === OP_ACK_BULK ? out[outAt + REPLY.MENTION_COUNT]! : 1;
     this.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
     this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
     if ((head & REPLY_CHANGED) !== 0 && partition.isWatched(partition.changedUser)) {
@@ -211,7 +221,13 @@ export class ShardState {
       return;
     }
     const cause =
-      op === OP_MENTION ? CAUSE_MENTION : op === OP_PIN_ACK ? CAUSE_PINS : op === OP_DELETE ? CAUSE_DELETE : CAUSE_ACK;
+      op === OP_MENTION
+        ? CAUSE_MENTION
+        : op === OP_PIN_ACK
+          ? CAUSE_PINS
+          : op === OP_DELETE
+            ? CAUSE_DELETE
+            : CAUSE_ACK;
     for (let i = 0; i < partition.changedCount; i++) {
       const at = this.#beginEvent(OP_EVENT | (cause << 8) | (head & REQUEST_MANUAL), 0, words, opAt);
       partition.writeEntry(partition.changed[i]!, out, at + EVENT.WORDS);

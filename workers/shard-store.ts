@@ -70,7 +70,9 @@ function takeFlushed(shard: ShardState, words: Int32Array, at: number): void {
     shard.count(SHARD_STATS.FLUSH_FAILURES);
     // The failures of one batch count once: those that follow find the backoff set.
     if (((shard.tick - shard.backoffUntil) | 0) >= 0) {
-      shard.backoffUntil = shard.tickAfter(Math.min(RETRY_FIRST_MS * 2 ** shard.writeFailures++, RETRY_MAX_MS));
+      shard.backoffUntil = shard.tickAfter(
+        Math.min(RETRY_FIRST_MS * 2 ** shard.writeFailures++, RETRY_MAX_MS),
+      );
     }
   }
   partition.flushed(words, at, ok, shard.backoffUntil);
@@ -202,4 +204,3 @@ export function flushDue(shard: ShardState): boolean {
   shard.flushSoon = more && sent > 0;
   return shard.flushSoon;
 }
-

@@ -23,8 +23,9 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
     stats[SHARD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[SHARD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
   const doorbell = new Doorbell(options.doorbell);
-  for (const { memory } of options.owned) if (memory !== null) touchPages(memory);
   const shard = new Shard(options, performance.now());
+  for (const { memory } of options.owned)
+    if (memory !== null) touchPages(shard.state.partitionOptions, memory);
   options.frontPort.postMessage('ready');
   try {
     while (!shard.finished) {

@@ -33,12 +33,7 @@ import {
   type Partition,
   type UserSlot,
 } from '../engine/partition.js';
-import {
-  HOLD_CURSOR_WAIT,
-  HOLD_LOADING,
-  HOLD_READY,
-  HOLD_STREAMING,
-} from './holds.js';
+import { HOLD_CURSOR_WAIT, HOLD_LOADING, HOLD_READY, HOLD_STREAMING } from './holds.js';
 import { TICK_MS } from './shard-options.js';
 import type { ShardState } from './shard-state.js';
 import { SHARD_STATS } from './stats.js';
@@ -57,7 +52,11 @@ function opOf(words: Int32Array, at: number): number {
 
 function residentUser(partition: Partition, words: Int32Array, at: number): UserSlot {
   const opAt = at + ROUTED.WORDS;
-  return partition.findUser(words[at + ROUTED.USER_HASH]!, words[opAt + REQUEST.USER_LO]!, words[opAt + REQUEST.USER_HI]!);
+  return partition.findUser(
+    words[at + ROUTED.USER_HASH]!,
+    words[opAt + REQUEST.USER_LO]!,
+    words[opAt + REQUEST.USER_HI]!,
+  );
 }
 
 /** Records that an operation may have to create. */
@@ -100,7 +99,14 @@ function refuseBusy(shard: ShardState, words: Int32Array, at: number): void {
 }
 
 /** The first operation of a user that must wait. */
-function hold(shard: ShardState, index: number, outcome: Outcome, words: Int32Array, at: number, length: number): void {
+function hold(
+  shard: ShardState,
+  index: number,
+  outcome: Outcome,
+  words: Int32Array,
+  at: number,
+  length: number,
+): void {
   const partition = shard.partition(index);
   const user = admit(shard, partition, words, at);
   if (user === 0) {
@@ -138,7 +144,10 @@ function makeRoom(shard: ShardState, partition: Partition, words: Int32Array, at
   shard.flushSoon = true;
   if (partition.makeRoom(wanted + spare, op === OP_MENTION)) return true;
   const hasSlot = partition.userCount < partition.options.usersMax;
-  return partition.freeRecordCount >= wanted && (hasSlot || (op !== OP_DELETE_USER && residentUser(partition, words, at) !== 0));
+  return (
+    partition.freeRecordCount >= wanted &&
+    (hasSlot || (op !== OP_DELETE_USER && residentUser(partition, words, at) !== 0))
+  );
 }
 
 /** Sees that what the hold's first operation (at `words[at]`) lacks comes about. */
@@ -160,7 +169,8 @@ function waitFor(shard: ShardState, hold: number, outcome: Outcome, words: Int32
     return;
   }
   holds.overflowed[hold] = 0;
-  const sent = outcome === OUTCOME_NEEDS_USER ? loadUser(shard, hold, words, at) : loadRows(shard, hold, words, at);
+  const sent =
+    outcome === OUTCOME_NEEDS_USER ? loadUser(shard, hold, words, at) : loadRows(shard, hold, words, at);
   if (!sent) waitForRoom(shard, hold);
 }
 
@@ -210,7 +220,14 @@ function loadRows(shard: ShardState, hold: number, words: Int32Array, at: number
 }
 
 /** @returns where the keys of the load go, or -1: the ring is full */
-function sendLoad(shard: ShardState, hold: number, kind: number, words: Int32Array, at: number, keys: number): number {
+function sendLoad(
+  shard: ShardState,
+  hold: number,
+  kind: number,
+  words: Int32Array,
+  at: number,
+  keys: number,
+): number {
   const { loads, holds } = shard;
   const length = LOAD.WORDS + keys * LOAD_KEY.WORDS;
   const to = loads.reserve(length);

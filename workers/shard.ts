@@ -49,7 +49,8 @@ export class Shard {
   /** A stop was ordered, everything is answered and in the store. */
   get finished(): boolean {
     const { state } = this;
-    if (!state.stopping || state.holds.count > 0 || state.parking.count > 0 || this.#batchCount > 0) return false;
+    if (!state.stopping || state.holds.count > 0 || state.parking.count > 0 || this.#batchCount > 0)
+      return false;
     return state.owned.every((index) => state.partition(index).dirtyUserCount === 0);
   }
 
