@@ -69,7 +69,7 @@ export interface HeapSample {
 
 export interface HeapGrowth {
   readonly collections: number;
-  /** What was allocated between two collections, for each operation. */
+  /** Bytes for each operation, seen where no collection came between two samples. */
   readonly allocatedPerOperation: number;
   /** How far the heap after a collection has grown, in 10 M operations; null = too few collections to tell. */
   readonly bytesPer10M: number | null;
@@ -78,28 +78,31 @@ export interface HeapGrowth {
 /** Collections without which the teeth of the saw cannot be told from growth. */
 export const COLLECTIONS_LEAST = 4;
 
-/** What the heap does under the teeth of its saw: the least after a collection, late in the run against early. */
+/**
+ * What the heap does under the teeth of its saw: the least that was seen after a collection in the second half of the
+ * collections, against the first half. Halves lie half a run apart.
+ */
 export function heapGrowth(samples: readonly HeapSample[]): HeapGrowth {
   const lows: HeapSample[] = [];
-  let allocated = 0;
+  let [allocated, between] = [0, 0];
   for (let i = 1; i < samples.length; i++) {
-    if (samples[i]!.gcCount > samples[i - 1]!.gcCount) lows.push(samples[i]!);
-    else allocated += samples[i]!.heapBytes - samples[i - 1]!.heapBytes;
+    const [before, now] = [samples[i - 1]!, samples[i]!];
+    if (now.gcCount > before.gcCount) {
+      lows.push(now);
+    } else {
+      allocated += now.heapBytes - before.heapBytes;
+      between += now.operations - before.operations;
+    }
   }
   const [first, last] = [samples[0]!, samples[samples.length - 1]!];
-  const allocatedPerOperation = allocated / Math.max(1, last.operations - first.operations);
   const collections = last.gcCount - first.gcCount;
+  const allocatedPerOperation = between === 0 ? 0 : allocated / between;
   if (lows.length < COLLECTIONS_LEAST) return { collections, allocatedPerOperation, bytesPer10M: null };
   const half = lows.length >> 1;
-  const least = (some: readonly HeapSample[]): HeapSample =>
-    some.reduce((a, b) => (b.heapBytes < a.heapBytes ? b : a));
-  const [early, late] = [least(lows.slice(0, half)), least(lows.slice(half))];
-  const operations = late.operations - early.operations;
-  return {
-    collections,
-    allocatedPerOperation,
-    bytesPer10M: ((late.heapBytes - early.heapBytes) / operations) * 1e7,
-  };
+  const least = (some: readonly HeapSample[]): number => Math.min(...some.map(({ heapBytes }) => heapBytes));
+  const bytes = least(lows.slice(half)) - least(lows.slice(0, half));
+  const operations = (last.operations - first.operations) / 2;
+  return { collections, allocatedPerOperation, bytesPer10M: (bytes / operations) * 1e7 };
 }
 
 /** One line of the table. `value` is judged against `floor` unless either is null. */

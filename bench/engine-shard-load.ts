@@ -46,6 +46,8 @@ export interface ShardLoadResult {
   /** Answers with a status other than ok. */
   readonly refused: number;
   readonly flushedRows: number;
+  /** Turns in which the shard took operations from its ring. */
+  readonly batches: number;
   readonly pause: ReturnType<typeof longestPause>;
   readonly heap: ReturnType<typeof heapGrowth>;
   readonly samples: readonly (GcSample & HeapSample)[];
@@ -210,6 +212,7 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
   });
   const samples = [sample()];
   const flushedBefore = stats[SHARD_STATS.FLUSHED_ROWS]!;
+  const batchesBefore = stats[SHARD_STATS.BATCHES]!;
   const windowStart = performance.now();
   const timer = setInterval(() => {
     const last = samples[samples.length - 1]!;
@@ -232,6 +235,7 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
     seconds,
     refused: load.refused,
     flushedRows: stats[SHARD_STATS.FLUSHED_ROWS]! - flushedBefore,
+    batches: stats[SHARD_STATS.BATCHES]! - batchesBefore,
     pause: longestPause(samples),
     heap: heapGrowth(samples),
     samples,
