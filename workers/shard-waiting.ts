@@ -388,10 +388,14 @@ export function serveLobby(shard: ShardState, index: number): void {
   }
 }
 
-/** Runs the operation in the scratch, of a resident user; makes room for it if it must. */
+/**
+ * Runs the operation in the scratch, of a resident user; NEEDS_SPACE unless there is room for all that it may create.
+ * Room comes before the load: an operation that found none after its load would come back here and load again, for ever.
+ */
 function executeWithRoom(shard: ShardState, partition: Partition, length: number): Outcome {
   const outcome = shard.execute(partition, shard.scratch, 0, length, false);
-  if (outcome !== OUTCOME_NEEDS_SPACE || !makeRoom(shard, partition, shard.scratch, 0)) return outcome;
+  if (outcome === OUTCOME_DONE || outcome === OUTCOME_HELD || outcome === OUTCOME_CURSOR) return outcome;
+  if (!makeRoom(shard, partition, shard.scratch, 0)) return OUTCOME_NEEDS_SPACE;
   // The user itself may have been the coldest: then it is asked for again.
   return shard.execute(partition, shard.scratch, 0, length, false);
 }

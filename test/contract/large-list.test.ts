@@ -9,7 +9,7 @@ const BULK = 100;
 
 describe.each([
   ['in memory', {}],
-  ['streamed from LMDB: the memory holds 512 entries', TINY],
+  ['streamed from LMDB: the memory holds 128 entries', TINY],
   ['streamed from LMDB, --engine heap', { ...TINY, engine: 'heap' }],
 ])('a user of 7,713 entries, %s', (_title, options) => {
   let service: Service;
@@ -91,5 +91,36 @@ describe.each([
       partial: true,
     });
     expected[4] = changed;
+  });
+});
+
+describe.each(['slab', 'heap'])('a user who is larger than the memory, --engine %s', (engine) => {
+  it('is written, mentioned, deleted from and read like any other', async () => {
+    const service = await Service.start({ ...TINY, engine, store: 'lmdb:', flushDelay: '1h' });
+    const [writer, reader] = [await openDriver(service, 'JSON WebSocket'), await openDriver(service, 'HTTP')];
+    const user = newId();
+    const channels = newIds(1200);
+    for (let at = 0; at < 1200; at += BULK) {
+      const items = channels
+        .slice(at, at + BULK)
+        .map((channel_id) => ({ channel_id, message_id: message(1) }));
+      expect(await writer.ackBulk(user, items)).toHaveLength(BULK);
+    }
+    await Promise.all(channels.map((channel) => writer.mention(channel, [user], { message_id: message(2) })));
+    expect(await reader.badge(user)).toEqual({ mention_count: 1200, unread_mention_channels: 1200 });
+    await Promise.all(channels.map((channel, i) => (i % 3 === 0 ? writer.delete(user, channel) : undefined)));
+    for (const channel of channels.slice(0, 6)) {
+      expect(await writer.mention(channel, [user], { message_id: message(2) })).toMatchObject({
+        duplicates: 1,
+      });
+    }
+    const { entries } = await reader.list(user);
+    expect(entries.map(({ id }) => id)).toEqual(channels.filter((_, i) => i % 3 !== 0));
+    await writer.deleteUser(user);
+    expect(await reader.list(user)).toMatchObject({ entries: [], partial: false });
+    expect(await reader.get(user, channels[1]!)).toBeNull();
+    writer.close();
+    reader.close();
+    await service.stop();
   });
 });

@@ -28,8 +28,8 @@ const DEFAULTS: Options = {
   logLevel: 'silent',
 };
 
-/** So few records that a handful of users push each other out: 32 users, and the next one evicts. */
-export const TINY: Options = { partitions: '1', capacity: '512' };
+/** Room for fewer users than `evictAll` (stage.ts) sends by, and just enough for a bulk ack of 100. */
+export const TINY: Options = { partitions: '1', capacity: '128' };
 
 export class Service {
   readonly options: Options;

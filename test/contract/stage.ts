@@ -83,7 +83,7 @@ export function newIds(count: number): string[] {
 }
 
 /** More than a `TINY` service has places for users. */
-const CROWD = 80;
+const CROWD = 80; // comes twice
 
 /** Pushes everybody out of a `TINY` service: a crowd comes by, and once more for those who had to be saved first. */
 async function evictAll(service: Service, driver: Driver): Promise<void> {
