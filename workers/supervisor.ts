@@ -48,7 +48,9 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   assert(shards >= 1 && shards <= partitions, `${shards} shards for ${partitions} partitions`);
   const frontDoorbell = createDoorbell();
   const persisterDoorbell = createDoorbell();
-  const parts = Array.from({ length: shards }, (_, shard) => shardParts(options, shard, frontDoorbell, persisterDoorbell));
+  const parts = Array.from({ length: shards }, (_, shard) =>
+    shardParts(options, shard, frontDoorbell, persisterDoorbell),
+  );
   const front = new FrontRings(
     parts.map(({ options: { rings, doorbell }, toFront }) => ({
       requests: rings.requests,
@@ -83,7 +85,9 @@ function shardParts(
   frontDoorbell: SharedArrayBuffer,
   persisterDoorbell: SharedArrayBuffer,
 ): ShardParts {
-  const recordsMax = Math.ceil((options.capacity / options.partitions) * (options.partitions > 1 ? UNEVENNESS : 1));
+  const recordsMax = Math.ceil(
+    (options.capacity / options.partitions) * (options.partitions > 1 ? UNEVENNESS : 1),
+  );
   const sizes = {
     recordsMax,
     usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
@@ -138,6 +142,8 @@ class WorkerGroup implements Workers {
   #persisterTask: Promise<void> = Promise.resolve();
   #persisterPort: MessagePort | null = null;
   readonly #saveTimeoutMs: number;
+  /** The threads are being ended: that their tasks end is no failure. */
+  #ending = false;
 
   constructor(
     options: WorkersOptions,
@@ -149,7 +155,11 @@ class WorkerGroup implements Workers {
     this.#parts = parts;
     this.#saveTimeoutMs = options.saveTimeoutMs ?? SAVE_TIMEOUT_MS;
     this.shardStats = parts.map((part) => new Float64Array(part.options.stats));
-    this.#shardPool = pool('./shard-thread.js', parts.length, options.engine === 'heap' ? HEAP_ENGINE_OLD_SPACE_MB : null);
+    this.#shardPool = pool(
+      './shard-thread.js',
+      parts.length,
+      options.engine === 'heap' ? HEAP_ENGINE_OLD_SPACE_MB : null,
+    );
     this.#persisterPool = pool('./persister-thread.js', 1, null);
   }
 
@@ -165,7 +175,10 @@ class WorkerGroup implements Workers {
         else this.onWarning(report.warning);
       });
     });
-    this.#persisterTask = this.#run(this.#persisterPool, { ...options, port: port2, ports }, [port2, ...ports]);
+    this.#persisterTask = this.#run(this.#persisterPool, { ...options, port: port2, ports }, [
+      port2,
+      ...ports,
+    ]);
     try {
       await opened;
     } catch (error) {
@@ -181,7 +194,9 @@ class WorkerGroup implements Workers {
 
   /** Resolves when each shard runs. */
   async startShards(): Promise<void> {
-    const ready = this.#parts.map(({ toFront }) => new Promise((resolve) => toFront.once('message', resolve)));
+    const ready = this.#parts.map(
+      ({ toFront }) => new Promise((resolve) => toFront.once('message', resolve)),
+    );
     this.#shardTasks = this.#parts.map(({ options }) =>
       this.#run(this.#shardPool, options, [options.frontPort, options.persisterPort]),
     );
@@ -190,7 +205,9 @@ class WorkerGroup implements Workers {
 
   #run(threads: Piscina, task: object, transferList: MessagePort[]): Promise<void> {
     const done = threads.run(task, { transferList }) as Promise<void>;
-    done.catch((error: unknown) => this.onFailure(error instanceof Error ? error : new Error(String(error))));
+    done.catch((error: unknown) => {
+      if (!this.#ending) this.onFailure(error instanceof Error ? error : new Error(String(error)));
+    });
     return done;
   }
 
@@ -209,6 +226,7 @@ class WorkerGroup implements Workers {
     const unsaved = this.shardStats.reduce((sum, stats) => sum + stats[SHARD_STATS.DIRTY_USERS]!, 0);
     this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
     if (outcome !== 'late') await Promise.race([this.#persisterTask, timeout]);
+    this.#ending = true;
     this.#persisterPort!.close();
     for (const { toFront } of this.#parts) toFront.close();
     await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);

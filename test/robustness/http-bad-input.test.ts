@@ -301,7 +301,7 @@ describe('bodies', () => {
     socket.send(HEALTH);
     expect((await socket.wait(2)).map(({ status }) => status)).toEqual([413, 200]);
     socket.destroy();
-    const most = `{"x":"${'a'.repeat(2 ** 20 - 27)}","message_id":"5"}`;
+    const most = `{"x":"${'a'.repeat(2 ** 20 - 25)}","message_id":"5"}`;
     expect(most.length).toBe(2 ** 20);
     expect((await send(post(ACK, most))).statuses).toEqual([200]);
   });

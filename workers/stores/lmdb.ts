@@ -28,7 +28,8 @@
  * The memory map begins at MAP_BYTES of address space and lmdb-js doubles it when the data outgrow it, so that the
  * disk is the limit (ENOSPC). LMDB says EIO, not ENOSPC, when a write was cut short.
  */
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { assert, layout, META_DELETED, META_ENTRY_MASK, META_TYPE_MASK } from '../../engine/layout.js';
@@ -66,6 +67,10 @@ const MAP_BYTES = 2 ** 34;
  */
 const FREE_PAGES = { maxFreeSpaceToLoad: 20_000, maxFreeSpaceToRetain: 10_000 };
 
+/** The files of lmdb-js begin with a page header of 24 bytes and this. */
+const MAGIC = 0xbeefc0de;
+const MAGIC_AT = 24;
+
 /** Keys that a wipe collects before other work gets its turn: about 1 ms. */
 const WIPE_SLICE_ROWS = 1024;
 
@@ -99,6 +104,7 @@ export class LmdbStore implements Store {
   async open(): Promise<void> {
     try {
       mkdirSync(this.#directory, { recursive: true });
+      checkMagic(join(this.#directory, 'data.mdb'));
       this.#unlock = lockDirectory(this.#directory);
     } catch (error) {
       throw new Error(`cannot open the store lmdb:${this.#directory}: ${messageOf(error)}`);
@@ -396,6 +402,31 @@ export class LmdbStore implements Store {
     this.#db = null;
     if (!this.#commitHangs) await db.close(); // it would wait for the commit
     this.#unlock();
+  }
+}
+
+/**
+ * lmdb-js ends the process with a segmentation fault when the file is not LMDB's, and says nothing.
+ * @throws Error if that is so
+ */
+function checkMagic(file: string): void {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return; // LMDB makes it
+    throw error;
+  }
+  try {
+    const found = Buffer.alloc(MAGIC_AT + 4);
+    const bytes = readSync(descriptor, found, 0, found.length, 0);
+    if (bytes > 0 && found.readUInt32LE(MAGIC_AT) !== MAGIC) {
+      throw new Error(
+        `${file} is damaged, or not of lmdb-js. Put a backup in its place, or name another directory.`,
+      );
+    }
+  } finally {
+    closeSync(descriptor);
   }
 }
 
