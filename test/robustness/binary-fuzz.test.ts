@@ -94,7 +94,7 @@ afterAll(async () => {
     expect(entries, `user ${user}, seed ${SEED}`).toEqual(model.of(user));
   }
   expect(await victim.metric('tidemark_requests_waiting')).toBe(0);
-  expect(await victim.stop()).toEqual({ code: 0, signal: null });
+  expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   expect(victim.log).not.toContain('bug');
 });
 

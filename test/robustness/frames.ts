@@ -74,7 +74,7 @@ export interface Received {
 }
 
 /** All of a service's frames, one after the other; throws where they are no sequence of answers and events. */
-export function readFrames(frames: readonly Buffer[]): Received {
+function readFrames(frames: readonly Buffer[]): Received {
   const replies: Reply[] = [];
   let events = 0;
   for (const bytes of frames) {

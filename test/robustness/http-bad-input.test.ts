@@ -22,7 +22,7 @@ afterAll(async () => {
   expect((await victim.call('GET', '/v1/users/77/read-states')).body).toEqual(untouched);
   expect(await victim.metric('tidemark_requests_waiting')).toBe(0);
   expect(await victim.metric('tidemark_list_bytes')).toBe(0);
-  expect(await victim.stop()).toEqual({ code: 0, signal: null });
+  expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   expect(victim.log).not.toContain('bug');
 });
 

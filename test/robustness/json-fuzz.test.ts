@@ -16,7 +16,7 @@ afterAll(async () => {
   const { body } = await victim.call('GET', '/v1/users/77/read-states/7');
   expect(body).toMatchObject({ last_message_id: '7', mention_count: 0, version: 1 });
   await until(async () => (await victim.metric('tidemark_requests_waiting')) === 0, 'nothing waits');
-  expect(await victim.stop()).toEqual({ code: 0, signal: null });
+  expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   expect(victim.log).not.toContain('bug');
 });
 

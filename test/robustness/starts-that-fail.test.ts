@@ -145,6 +145,6 @@ describe('a log that nobody reads any more', () => {
     }
     expect((await victim.call('GET', '/healthz')).status).toBe(200);
     await victim.fault('WRITE_ERROR_PERMILLE', 0);
-    expect(await victim.stop()).toEqual({ code: 0, signal: null });
+    expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   });
 });

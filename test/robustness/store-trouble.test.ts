@@ -84,7 +84,7 @@ describe('a store that does not answer loads', () => {
       expect(badge.body).toEqual({ mention_count: mentions, unread_mention_channels: 1 });
       await until(async () => (await victim.metric('tidemark_shard_parked')) === 0, 'nobody waits');
       for (const stream of [resident, ...cold]) stream.raw.destroy();
-      expect(await victim.stop()).toEqual({ code: 0, signal: null });
+      expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
     },
   );
 });
@@ -106,7 +106,7 @@ describe('a store that takes no writes', () => {
     await until(async () => (await victim.metric('tidemark_shard_dirty_users')) === 0, 'all is written');
     expect(await victim.metric('tidemark_persister_written_rows_total')).toBeGreaterThanOrEqual(users);
     stream.raw.destroy();
-    expect(await victim.stop()).toEqual({ code: 0, signal: null });
+    expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   });
 
   it.each(['WRITE_ERROR_PERMILLE', 'WRITE_HANG'] as const)(
@@ -163,7 +163,7 @@ describe('a full disk', () => {
     limitFiles('unlimited');
     await until(async () => (await victim.metric('tidemark_shard_dirty_users')) === 0, 'all is written');
     stream.raw.destroy();
-    expect(await victim.stop()).toEqual({ code: 0, signal: null });
+    expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
 
     victim = await Victim.start({ data, store: `lmdb:${data}` });
     const again = await Stream.open(victim.streamUrl, 'bin');

@@ -1,0 +1,127 @@
+/** Clients that send or read slowly, or not at all: each is cut off, the others do not notice, memory stays bounded. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { OP, operation, Stream } from './frames.js';
+import { RawSocket } from './raw-http.js';
+import { pause, until, Victim } from './victim.js';
+
+const MIB = 2 ** 20;
+const ENTRIES = 4000;
+const LARGER_THAN_SOCKET_BUFFERS = 80_000;
+const CLOSE_TOO_SLOW = 1013;
+
+let victim: Victim;
+beforeAll(async () => {
+  victim = await Victim.start({ maxBackpressure: '1mib', maxBackpressureTotal: '8mib', capacity: '500k' });
+  const stream = await Stream.open(victim.streamUrl, 'bin');
+  const fill = async (user: number, entries: number): Promise<void> => {
+    for (let from = 0; from < entries; from += 4000) {
+      const acks = Array.from({ length: 4000 }, (_, i) => operation(OP.ack, i, user, from + i + 1, 9));
+      stream.frames = [];
+      stream.socket.send(Buffer.concat(acks));
+      await until(() => stream.replies.length === acks.length, 'the entries are there');
+    }
+  };
+  await fill(7, ENTRIES);
+  await fill(8, LARGER_THAN_SOCKET_BUFFERS);
+  stream.raw.destroy();
+});
+afterAll(async () => {
+  expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
+  expect(victim.log).not.toContain('bug');
+});
+
+const LISTS = Buffer.concat(Array.from({ length: 200 }, (_, i) => operation(OP.list, i, 7)));
+
+describe('slow clients', () => {
+  it('that send a head or a body byte by byte, or nothing, or do not read, are closed', async () => {
+    const ack =
+      'POST /v1/users/1/read-states/2/ack HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
+    const starts: [string, string][] = [
+      ['', ''],
+      ['GET /healthz HTTP/1.1\r\nX: ', 'a'],
+      [`${ack}Content-Length: 1000\r\n\r\n`, ''],
+      [`${ack}Content-Length: 1000\r\n\r\n`, ' '],
+      [`${ack}Transfer-Encoding: chunked\r\n\r\n`, '1\r\n \r\n'],
+    ];
+    const sockets = await Promise.all(starts.map(() => RawSocket.open(victim.port)));
+    const readers = await Promise.all(Array.from({ length: 5 }, () => RawSocket.open(victim.port)));
+    sockets.forEach((socket, i) => {
+      socket.send(starts[i]![0]);
+    });
+    for (const reader of readers) {
+      reader.socket.pause();
+      reader.send('GET /v1/users/8/read-states HTTP/1.1\r\nHost: x\r\n\r\n');
+    }
+    const drip = setInterval(() => {
+      sockets.forEach((socket, i) => {
+        if (!socket.closed && starts[i]![1] !== '') socket.send(starts[i]![1]);
+      });
+    }, 500);
+    await until(
+      async () => (await victim.metric('tidemark_list_bytes')) > 0,
+      'lists wait for who does not read',
+    );
+    await until(() => sockets.every(({ closed }) => closed), 'all are closed');
+    clearInterval(drip);
+    expect(sockets.map(({ received }) => received)).toEqual(starts.map(() => ''));
+    await until(async () => (await victim.metric('tidemark_list_bytes')) === 0, 'no list waits any more');
+    for (const reader of readers) reader.destroy();
+  }, 60_000);
+
+  it('that pipeline on a WebSocket and never read are cut off, and wait for little together', async () => {
+    const before = await victim.memory();
+    const bystander = await Stream.open(victim.streamUrl, 'bin');
+    const slow: Stream[] = [];
+    let most = 0;
+    for (let i = 0; i < 40; i++) {
+      const stream = await Stream.open(victim.streamUrl, i % 4 === 3 ? 'json' : 'bin');
+      stream.raw.pause();
+      if (i % 4 !== 3) stream.socket.send(LISTS);
+      else
+        stream.socket.send(
+          JSON.stringify(Array.from({ length: 40 }, (_, id) => ({ id, op: 'list', user_id: '7' }))),
+        );
+      slow.push(stream);
+      most = Math.max(most, await victim.metric('tidemark_ws_backpressure_bytes'));
+    }
+    await until(
+      async () => (await victim.metric('tidemark_ws_slow_closes_total')) >= slow.length,
+      'all are cut off',
+    );
+    most = Math.max(most, await victim.metric('tidemark_ws_backpressure_bytes'));
+    // The total, and for each one answer more than its least share.
+    expect(most).toBeLessThan(8 * MIB + slow.length * 1.2 * MIB);
+    expect((await victim.memory()).rss - before.rss).toBeLessThan(160 * MIB);
+
+    bystander.socket.send(operation(OP.ping, 1, 0));
+    await until(() => bystander.replies.length === 1, 'others are answered');
+    // Who reads after all gets what waited, and learns why.
+    const late = await Stream.open(victim.streamUrl, 'bin');
+    const closes = await victim.metric('tidemark_ws_slow_closes_total');
+    late.raw.pause();
+    late.socket.send(LISTS);
+    await until(async () => (await victim.metric('tidemark_ws_slow_closes_total')) > closes, 'it is cut off');
+    late.raw.resume();
+    expect(await late.whenClosed).toBe(CLOSE_TOO_SLOW);
+    expect(late.replies.length).toBeGreaterThan(0);
+    await until(
+      async () => (await victim.metric('tidemark_ws_connections')) === 1,
+      'the others are closed, too',
+    );
+    expect(await victim.metric('tidemark_ws_backpressure_bytes')).toBe(0);
+    for (const stream of [bystander, ...slow]) stream.raw.destroy();
+  }, 60_000);
+
+  it('that ping and never read are cut off', async () => {
+    const stream = await Stream.open(victim.streamUrl, 'bin');
+    const closes = await victim.metric('tidemark_ws_slow_closes_total');
+    stream.raw.pause();
+    const payload = Buffer.alloc(125);
+    for (let round = 0; (await victim.metric('tidemark_ws_slow_closes_total')) === closes; round++) {
+      expect(round).toBeLessThan(200);
+      for (let i = 0; i < 2000 && stream.socket.readyState === 1; i++) stream.socket.ping(payload);
+      await pause(1);
+    }
+    stream.raw.destroy();
+  });
+});
