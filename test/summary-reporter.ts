@@ -1,5 +1,5 @@
 /** Prints `N passed, N failed` as the last line of a run, for whoever reads the output by machine. */
-import type { Reporter, TestModule } from 'vitest/node';
+import type { Reporter, TestModule, TestSuite } from 'vitest/node';
 
 export interface TestCounts {
   passed: number;
@@ -7,15 +7,19 @@ export interface TestCounts {
   skipped: number;
 }
 
-/** What of a test module is counted; a module that did not load or collect is one failure more. */
+/** What of a test module is counted; each error of a module or suite (it did not load, a hook failed) is one failure more. */
 export type CountedModule = Pick<TestModule, 'errors'> & {
-  children: { allTests(): Iterable<{ result(): { state: string } }> };
+  children: {
+    allTests(): Iterable<{ result(): { state: string } }>;
+    allSuites(): Iterable<Pick<TestSuite, 'errors'>>;
+  };
 };
 
 export function countTests(modules: Iterable<CountedModule>, unhandledErrorCount: number): TestCounts {
   const counts: TestCounts = { passed: 0, failed: unhandledErrorCount, skipped: 0 };
   for (const module of modules) {
     counts.failed += module.errors().length;
+    for (const suite of module.children.allSuites()) counts.failed += suite.errors().length;
     for (const test of module.children.allTests()) {
       const { state } = test.result();
       // A test still pending when the run ends was cut off: it did not pass.

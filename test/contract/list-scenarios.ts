@@ -10,7 +10,10 @@ export const listScenarios: Scenarios = {
   }) => {
     const user = newId();
     // As text they would be in another order; as numbers of 32 bits, too.
-    const ids = ['2', '10', '9', '4294967295', '4294967296', '2147483648', '9223372036854775807', '1'];
+    const ids = [
+      ...['2', '10', '9', '1', '2147483648', '4294967295', '4294967296', '1099511627776'],
+      ...['281474976710656', '72057594037927936', '9223372036854775807'],
+    ];
     const items = ids.flatMap((id, i) =>
       (i % 2 === 0 ? [5, 0] : [3]).map((read_state_type) => ({
         channel_id: id,

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Entry, StreamDriver } from './driver.js';
 import { Service, TINY } from './service.js';
-import { message, newIds, openDriver, STREAM_PROTOCOLS } from './stage.js';
+import { message, newId, newIds, openDriver, STREAM_PROTOCOLS } from './stage.js';
 
 const USERS = 100;
 const FRAMES = 80;
@@ -21,7 +21,7 @@ describe.each(['slab', 'heap'])('order, --engine %s', (engine) => {
     '7: "Requests about one user that arrive on one connection take effect in order" (%s)',
     async (protocol) => {
       const driver: StreamDriver = await openDriver(service, protocol);
-      const [channel] = newIds(1) as [string];
+      const channel = newId();
       const users = newIds(USERS);
       const answers: Promise<Entry>[][] = users.map(() => []);
       let next = 0;
@@ -43,4 +43,25 @@ describe.each(['slab', 'heap'])('order, --engine %s', (engine) => {
       driver.close();
     },
   );
+
+  it.each(STREAM_PROTOCOLS)('7: in order also behind a mention of 10,000 users (%s)', async (protocol) => {
+    const roomy = await Service.start({ engine });
+    const driver = await openDriver(roomy, protocol);
+    const channel = newId();
+    const users = newIds(10_000);
+    const last = users.at(-1)!;
+    const [, acked, , counted, , empty] = await Promise.all([
+      driver.mention(channel, users),
+      driver.ack(last, channel, message(1)),
+      driver.mention(channel, users),
+      driver.badge(last),
+      driver.deleteUser(last),
+      driver.get(last, channel),
+    ]);
+    expect(acked).toMatchObject({ mention_count: 0, version: 2 });
+    expect(counted.mention_count).toBe(1);
+    expect(empty).toBeNull();
+    driver.close();
+    await roomy.stop();
+  });
 });

@@ -3,39 +3,33 @@ import type { AckFields, BadgeAnswer, BulkItem, Entry } from './driver.js';
 
 const COUNT_MAX = 2_147_483_647;
 
-type State = Omit<Entry, 'version'> & { version: number };
+/** Its version is the caller's to set. */
+type State = Entry;
 
-interface User {
-  entries: Map<string, State>;
-  /** The largest version of the user that any answer showed. */
-  version: number;
-  /** Of the last deletion, as far as answers showed it. */
-  deleted: boolean;
-}
-
-export type MentionOutcome = 'applied' | 'suppressed' | 'duplicates';
+type MentionOutcome = 'applied' | 'suppressed' | 'duplicates';
 
 export class ServiceModel {
-  readonly #users = new Map<string, User>();
+  /** Entries of each user, by channel and type. */
+  readonly #users = new Map<string, Map<string, State>>();
   /** Mentions with a message that were counted. All of them are fewer than the window holds. */
   readonly #mentions = new Set<string>();
 
-  user(id: string): User {
-    let user = this.#users.get(id);
-    if (user === undefined) {
-      user = { entries: new Map(), version: 0, deleted: false };
-      this.#users.set(id, user);
+  #entriesOf(userId: string): Map<string, State> {
+    let entries = this.#users.get(userId);
+    if (entries === undefined) {
+      entries = new Map();
+      this.#users.set(userId, entries);
     }
-    return user;
+    return entries;
   }
 
   get(userId: string, channel: string, type: number): State | null {
-    return this.user(userId).entries.get(`${channel} ${type}`) ?? null;
+    return this.#entriesOf(userId).get(`${channel} ${type}`) ?? null;
   }
 
   /** All entries by (id, type). */
   list(userId: string): State[] {
-    return [...this.user(userId).entries.values()].sort((a, b) => {
+    return [...this.#entriesOf(userId).values()].sort((a, b) => {
       const order = BigInt(a.id) - BigInt(b.id);
       return order === 0n ? a.read_state_type - b.read_state_type : order < 0n ? -1 : 1;
     });
@@ -48,7 +42,7 @@ export class ServiceModel {
   }
 
   #entry(userId: string, channel: string, type: number): State {
-    const { entries } = this.user(userId);
+    const entries = this.#entriesOf(userId);
     const key = `${channel} ${type}`;
     let entry = entries.get(key);
     if (entry === undefined) {
@@ -112,14 +106,10 @@ export class ServiceModel {
 
   /** @returns whether there was one */
   delete(userId: string, channel: string, type: number): boolean {
-    return this.user(userId).entries.delete(`${channel} ${type}`);
+    return this.#entriesOf(userId).delete(`${channel} ${type}`);
   }
 
-  /** @returns whether there was anything */
-  deleteUser(userId: string): boolean {
-    const { entries } = this.user(userId);
-    const had = entries.size > 0;
-    entries.clear();
-    return had;
+  deleteUser(userId: string): void {
+    this.#users.delete(userId);
   }
 }

@@ -1,10 +1,14 @@
 import { expect, test } from 'vitest';
 import { type CountedModule, countTests, summaryLine } from '../summary-reporter.js';
 
-function module(states: string[], errorCount = 0): CountedModule {
+function module(states: string[], errorCount = 0, hookErrorCount = 0): CountedModule {
+  const errors = (count: number) => Array.from({ length: count }, () => ({ message: 'did not work' }));
   return {
-    errors: () => Array.from({ length: errorCount }, () => ({ message: 'did not load' })),
-    children: { allTests: () => states.map((state) => ({ result: () => ({ state }) })) },
+    errors: () => errors(errorCount),
+    children: {
+      allTests: () => states.map((state) => ({ result: () => ({ state }) })),
+      allSuites: () => [{ errors: () => errors(0) }, { errors: () => errors(hookErrorCount) }],
+    },
   };
 }
 
@@ -18,6 +22,14 @@ test('counts as failed: a module that did not load, an unhandled error, a test t
     passed: 1,
     failed: 3,
     skipped: 0,
+  });
+});
+
+test('counts as failed: a hook of a suite, though all its tests passed or were skipped', () => {
+  expect(countTests([module(['passed'], 0, 1), module(['skipped'], 0, 1)], 0)).toEqual({
+    passed: 1,
+    failed: 2,
+    skipped: 1,
   });
 });
 
