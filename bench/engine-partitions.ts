@@ -26,6 +26,7 @@ import {
   TOUCH_MAX,
   type UserSlot,
 } from '../engine/partition.js';
+import { allocatePartitions } from '../workers/partition-memory.js';
 import type { Side, SideCounts } from './engine-side.js';
 import { type Block, REPLY_STRIDE, userHigh } from './engine-stream.js';
 
@@ -106,9 +107,10 @@ export class PartitionsSide implements Side {
       touchTicks: TOUCH_TICKS,
     };
     const bytes = options.engine.sharedBytes(partitionOptions);
+    const places = bytes === 0 ? [] : allocatePartitions(options.partitions, bytes);
     for (let i = 0; i < options.partitions; i++) {
-      const memory = bytes === 0 ? null : new SharedArrayBuffer(bytes);
-      this.#partitions.push(options.engine.attach(partitionOptions, memory));
+      const { memory, byteOffset } = places[i] ?? { memory: null, byteOffset: 0 };
+      this.#partitions.push(options.engine.attach(partitionOptions, memory, byteOffset));
     }
     this.sharedBytes = bytes * options.partitions;
     this.#batchPartitions = new Array(TOUCH_MAX).fill(this.#partitions[0]!);

@@ -6,7 +6,7 @@ import { assert, broken, META_TYPE_MASK } from './layout.js';
 import { ENTRY } from './messages.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
 
-const SLOTS_MAX = 1 << 24;
+const SLOTS_MAX = (1 << 25) - 1;
 
 /** A user id as one value. Slow, and used only where a user is admitted or watched. */
 function watchKey(lo: number, hi: number): bigint {

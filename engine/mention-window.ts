@@ -5,7 +5,9 @@
  * open-addressing index over it. Owner: the partition's shard. Lives in words that the caller gives, all 0 at first.
  * Two different mentions with the same key would be taken for one: 2^-51 for a mention that meets a full window.
  *
- *     | COUNT | NEXT | keys: lo hi, 8192 times | buckets: 0 empty, else tag:18 (ring place + 1):14 |
+ *     | COUNT | NEXT | keys: lo hi, 8192 times | buckets: 0 empty, else tag:4 home:14 (ring place + 1):14 |
+ *
+ * A bucket names its home bucket, so that forgetting a mention moves its neighbours without a look at their keys.
  *
  * I1  Every place below COUNT has exactly one bucket, reachable from its home without crossing an empty one.
  * I2  At most half of the buckets are used, so every probe ends.
@@ -18,10 +20,17 @@ export const MENTION_WINDOW = 8192;
 const BUCKETS = MENTION_WINDOW * 2;
 const BUCKET_MASK = BUCKETS - 1;
 const PLACE_MASK = 0x3fff;
-const TAG_MASK = ~PLACE_MASK;
+const HOME_SHIFT = 14;
+const TAG_MASK = 0xf << 28;
 
 export const WINDOW = layout({ COUNT: 1, NEXT: 1, KEYS: MENTION_WINDOW * 2, BUCKETS });
 assert(MENTION_WINDOW < PLACE_MASK, `a bucket has no room for ${MENTION_WINDOW} places`);
+assert(BUCKETS <= 1 << 14, `a bucket has no room for ${BUCKETS} homes`);
+
+/** What a bucket says of a key: all but the place. */
+function labelOf(keyLo: number, keyHi: number): number {
+  return ((keyLo & BUCKET_MASK) << HOME_SHIFT) | (keyHi & TAG_MASK);
+}
 
 /** The key of a mention: `setMentionKey` writes it here, so that no object is made for each mention. */
 export const mentionKey = { lo: 0, hi: 0 };
@@ -85,10 +94,11 @@ export class MentionWindow {
   has(keyLo: number, keyHi: number): boolean {
     const keys = this.#keys;
     const buckets = this.#buckets;
+    const label = labelOf(keyLo, keyHi);
     for (let bucket = keyLo & BUCKET_MASK; ; bucket = (bucket + 1) & BUCKET_MASK) {
       const word = buckets[bucket]!;
       if (word === 0) return false;
-      if (((word ^ keyHi) & TAG_MASK) !== 0) continue;
+      if ((word & ~PLACE_MASK) !== label) continue;
       const at = ((word & PLACE_MASK) - 1) * 2;
       if (keys[at] === keyLo && keys[at + 1] === keyHi) return true;
     }
@@ -98,7 +108,7 @@ export class MentionWindow {
   touch(keyLo: number): number {
     const buckets = this.#buckets;
     const oldest = this.#keys[this.#state[WINDOW.NEXT]! * 2]!;
-    return buckets[keyLo & BUCKET_MASK]! + buckets[oldest & BUCKET_MASK]!;
+    return buckets[keyLo & BUCKET_MASK]! ^ buckets[oldest & BUCKET_MASK]!;
   }
 
   /** Remembers a mention and, when the window is full, forgets the oldest. Both words are signed (`| 0`). */
@@ -124,9 +134,10 @@ export class MentionWindow {
 
   #link(place: number): void {
     const buckets = this.#buckets;
-    let bucket = this.#keys[place * 2]! & BUCKET_MASK;
+    const keyLo = this.#keys[place * 2]!;
+    let bucket = keyLo & BUCKET_MASK;
     while (buckets[bucket] !== 0) bucket = (bucket + 1) & BUCKET_MASK;
-    buckets[bucket] = (this.#keys[place * 2 + 1]! & TAG_MASK) | (place + 1);
+    buckets[bucket] = labelOf(keyLo, this.#keys[place * 2 + 1]!) | (place + 1);
   }
 
   /** Empties the bucket of a place, and moves back the ones behind it that would no longer be reached (I1). */
@@ -140,7 +151,7 @@ export class MentionWindow {
     for (let bucket = (hole + 1) & BUCKET_MASK; ; bucket = (bucket + 1) & BUCKET_MASK) {
       const word = buckets[bucket]!;
       if (word === 0) break;
-      const home = this.#keys[((word & PLACE_MASK) - 1) * 2]! & BUCKET_MASK;
+      const home = (word >>> HOME_SHIFT) & BUCKET_MASK;
       if (((bucket - home) & BUCKET_MASK) < ((bucket - hole) & BUCKET_MASK)) continue;
       buckets[hole] = word;
       hole = bucket;
@@ -162,7 +173,7 @@ export class MentionWindow {
     for (let bucket = 0; bucket < BUCKETS; bucket++) if (buckets[bucket] !== 0) used++;
     assert(used === count, `mention window: ${used} buckets for ${count} mentions`);
     for (let place = 0; place < count; place++) {
-      const word = (this.#keys[place * 2 + 1]! & TAG_MASK) | (place + 1);
+      const word = labelOf(this.#keys[place * 2]!, this.#keys[place * 2 + 1]!) | (place + 1);
       let bucket = this.#keys[place * 2]! & BUCKET_MASK;
       while (buckets[bucket] !== word) {
         assert(buckets[bucket] !== 0, `mention window: place ${place} is not reachable from its home bucket`);

@@ -26,9 +26,9 @@ export const OUTCOME_CURSOR = 5;
 export type Outcome = 0 | 1 | 2 | 3 | 4 | 5;
 
 export interface PartitionOptions {
-  /** Records, 1 to 2^24. */
+  /** Records, 1 to 2^25 - 1. */
   readonly recordsMax: number;
-  /** Users, 1 to 2^24. */
+  /** Users, 1 to 2^25 - 1. */
   readonly usersMax: number;
   /** Users whose changes are announced. */
   readonly watchedMax: number;
@@ -151,8 +151,11 @@ export interface Engine {
   readonly name: 'slab' | 'heap';
   /** Shared memory that one partition needs, in bytes; 0 = lives on the heap. */
   sharedBytes(options: PartitionOptions): number;
-  /** `memory` is fresh (zeroed) or what an earlier owner left; heap ignores it. */
-  attach(options: PartitionOptions, memory: SharedArrayBuffer | null): Partition;
+  /**
+   * `sharedBytes` of `memory` from `byteOffset` (0 if left out; a multiple of 64) are the partition's: zeroed, or what
+   * an earlier owner left; heap ignores them.
+   */
+  attach(options: PartitionOptions, memory: SharedArrayBuffer | null, byteOffset?: number): Partition;
   /**
    * @param partitions  of each operation
    * @param hashes      `hashUser` of each operation's user

@@ -114,7 +114,7 @@ export function userHashOf(memory: SlabMemory, slot: UserSlot): number {
 }
 
 /** Home hash of an indexed record. */
-export function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
+function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
   const { records } = memory;
   const at = slot * RECORD.WORDS;
   return hashRecord(

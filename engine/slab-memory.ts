@@ -45,7 +45,7 @@ export const HEADER = layout({
 assert(HEADER.WORDS === 32, `the header has ${HEADER.WORDS} words, not 32`);
 
 /** Slots are in the low bits of an index bucket; this many bits leave at least 7 for the tag. */
-export const SLOTS_MAX = (1 << 24) - 1;
+const SLOTS_MAX = (1 << 25) - 1;
 
 /** Fewest buckets with a load of at most 7/10, in whole cache lines. */
 function bucketsFor(slots: number): number {
@@ -97,9 +97,9 @@ const USERS_TOUCHED = 1 / 4;
  * Has the system back a partition's memory now, so that no operation waits for a page later (a huge page is 2 MB to
  * clear: 0.1 to 0.2 ms). Changes nothing.
  */
-export function touchPages(options: PartitionOptions, memory: SharedArrayBuffer): void {
-  const words = new Int32Array(memory);
-  const { users, records } = regionsOf(options);
+export function touchPages(options: PartitionOptions, memory: SharedArrayBuffer, byteOffset: number): void {
+  const { users, records, end } = regionsOf(options);
+  const words = new Int32Array(memory, byteOffset, end);
   const usersEnd = users + (records - users) * USERS_TOUCHED;
   for (let at = 0; at < words.length; at += PAGE_WORDS) {
     if (at < usersEnd || at >= records) words[at] = words[at]!;
@@ -121,13 +121,12 @@ export class SlabMemory {
   constructor(
     readonly options: PartitionOptions,
     memory: SharedArrayBuffer,
+    byteOffset: number,
   ) {
     const regions = regionsOf(options);
-    assert(
-      memory.byteLength === regions.end * 4,
-      `partition of ${memory.byteLength} bytes, not ${regions.end * 4}`,
-    );
-    const view = (from: number, to: number) => new Int32Array(memory, from * 4, to - from);
+    const end = byteOffset + regions.end * 4;
+    assert(end <= memory.byteLength, `a partition up to byte ${end} in ${memory.byteLength} bytes of memory`);
+    const view = (from: number, to: number) => new Int32Array(memory, byteOffset + from * 4, to - from);
     this.header = view(0, HEADER.WORDS);
     this.users = view(regions.users, regions.records);
     this.records = view(regions.records, regions.userBuckets);

@@ -43,7 +43,7 @@ import { detachUser, dirtyAppend, lruInsert } from './slab-lists.js';
 import type { SlabMemory } from './slab-memory.js';
 import { clearRecord, createRecord, isDeleted, recordChanged, writeEntry } from './slab-records.js';
 
-export const COUNT_MAX = 0x7fffffff;
+const COUNT_MAX = 0x7fffffff;
 
 /** META bits of the entry that an ack sets: those of REQUEST_HAS_FLAGS, of REQUEST_HAS_VIEWED. */
 const FLAGS_BITS = META_FLAGS_MASK << META_FLAGS_SHIFT;

@@ -17,7 +17,6 @@ import {
   USER_LIVE,
   USER_WATCHED,
 } from './layout.js';
-import { mentionKey } from './mention-window.js';
 import {
   BULK_ITEM,
   ENTRY,
@@ -54,13 +53,12 @@ import {
   type Partition,
   type PartitionOptions,
   type RecordSlot,
-  TOUCH_MAX,
   type UserSlot,
 } from './partition.js';
 import { checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
-import { findRecord, findUser, homeBucket, insertUser } from './slab-index.js';
+import { findRecord, findUser, insertUser } from './slab-index.js';
 import { detachUser, lruInsert, lruTouch } from './slab-lists.js';
 import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
 import {
@@ -77,12 +75,12 @@ import {
   replyHead,
   replyWithRecord,
   reviveRecord,
-  setKeyOfMention,
 } from './slab-operations.js';
 import { createRecord, isDeleted, readRow, writeEntry } from './slab-records.js';
 import { makeRoom, sweep } from './slab-space.js';
+import { touch } from './slab-touch.js';
 
-export class SlabPartition implements Partition {
+class SlabPartition implements Partition {
   readonly memory: SlabMemory;
   readonly changed = new Int32Array(128);
   changedCount = 0;
@@ -93,8 +91,9 @@ export class SlabPartition implements Partition {
   constructor(
     readonly options: PartitionOptions,
     memory: SharedArrayBuffer,
+    byteOffset: number,
   ) {
-    this.memory = new SlabMemory(options, memory);
+    this.memory = new SlabMemory(options, memory, byteOffset);
   }
 
   get recordCount(): number {
@@ -474,71 +473,14 @@ export class SlabPartition implements Partition {
   }
 }
 
-const batchHashes = new Int32Array(TOUCH_MAX);
-const batchSlots = new Int32Array(TOUCH_MAX);
-
-/** What the touches add up to; read by nobody, but stored so that the loads are not removed as dead. */
-let touched = 0;
-
-/**
- * Loads what a batch will need in three rounds: buckets, records, users. Within a round the loads do not depend on
- * each other, so the processor has many cache misses under way at once instead of one after the other.
- */
-function touch(
-  partitions: readonly Partition[],
-  hashes: Int32Array,
-  words: Int32Array,
-  ats: Int32Array,
-  count: number,
-): void {
-  if (count > TOUCH_MAX) broken(`touch of ${count} operations, at most ${TOUCH_MAX}`);
-  let sum = 0;
-  for (let i = 0; i < count; i++) {
-    const at = ats[i]!;
-    const { recordBuckets } = (partitions[i] as SlabPartition).memory;
-    const type = (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK;
-    const hash = hashRecord(
-      hashes[i]!,
-      words[at + REQUEST.CHANNEL_LO]!,
-      words[at + REQUEST.CHANNEL_HI]!,
-      type,
-    );
-    batchHashes[i] = hash;
-    sum += recordBuckets[homeBucket(hash, recordBuckets.length)]!;
-  }
-  for (let i = 0; i < count; i++) {
-    const { recordBuckets, records, recordSlotMask } = (partitions[i] as SlabPartition).memory;
-    const size = recordBuckets.length;
-    const hash = batchHashes[i]!;
-    const tag = Math.imul(hash, recordSlotMask + 1);
-    let bucket = homeBucket(hash, size);
-    let word = recordBuckets[bucket]!;
-    while (word !== 0 && ((word ^ tag) & ~recordSlotMask) !== 0) {
-      bucket = bucket + 1 === size ? 0 : bucket + 1;
-      word = recordBuckets[bucket]!;
-    }
-    const slot = word & recordSlotMask;
-    batchSlots[i] = slot;
-    sum += records[slot * RECORD.WORDS]! + records[slot * RECORD.WORDS + RECORD.VERSION]!;
-  }
-  for (let i = 0; i < count; i++) {
-    const { records, users, mentions } = (partitions[i] as SlabPartition).memory;
-    const at = ats[i]!;
-    if ((words[at + REQUEST.HEAD]! & 0xff) === OP_MENTION) {
-      setKeyOfMention(words, at);
-      sum += mentions.touch(mentionKey.lo);
-    }
-    sum += users[records[batchSlots[i]! * RECORD.WORDS + RECORD.USER_SLOT]! * USER.WORDS]!;
-  }
-  touched ^= sum;
-}
-
 export const slab: Engine = {
   name: 'slab',
   sharedBytes: slabBytes,
-  attach(options, memory) {
+  attach(options, memory, byteOffset = 0) {
     assert(memory !== null, 'a slab partition needs memory');
-    return new SlabPartition(options, memory);
+    return new SlabPartition(options, memory, byteOffset);
   },
-  touch,
+  touch(partitions, hashes, words, ats, count) {
+    touch(partitions as readonly SlabPartition[], hashes, words, ats, count);
+  },
 };

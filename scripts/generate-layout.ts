@@ -70,7 +70,9 @@ export function renderTable(name: string, doc: string, fields: readonly Field[],
 }
 
 function isTable(value: unknown): value is Readonly<Record<string, number>> {
-  return typeof value === 'object' && value !== null && typeof (value as { WORDS?: unknown }).WORDS === 'number';
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { WORDS?: unknown }).WORDS === 'number'
+  );
 }
 
 /** The whole page. @param root  URL of the repository, with a slash at its end */

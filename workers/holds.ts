@@ -8,7 +8,7 @@ import { assert, broken } from '../engine/layout.js';
 import type { UserSlot } from '../engine/partition.js';
 
 /** What the first operation of the queue waits for. */
-export const HOLD_FREE = 0;
+const HOLD_FREE = 0;
 /** An answer of the store. */
 export const HOLD_LOADING = 1;
 /** Its turn. */

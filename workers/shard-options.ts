@@ -21,6 +21,13 @@ export interface ShardRings {
   readonly storeAnswers: SharedArrayBuffer;
 }
 
+export interface OwnedPartition {
+  readonly index: number;
+  /** Where the partition lies; null with the heap engine. */
+  readonly memory: SharedArrayBuffer | null;
+  readonly byteOffset: number;
+}
+
 export interface ShardOptions {
   readonly engine: 'slab' | 'heap';
   readonly rings: ShardRings;
@@ -35,7 +42,7 @@ export interface ShardOptions {
   readonly stats: SharedArrayBuffer;
   /** Of the whole service; this shard has those whose memory (slab: not null) is given. */
   readonly partitions: number;
-  readonly owned: readonly { readonly index: number; readonly memory: SharedArrayBuffer | null }[];
+  readonly owned: readonly OwnedPartition[];
   readonly recordsMax: number;
   readonly usersMax: number;
   readonly watchedMax: number;

@@ -122,8 +122,8 @@ export class ShardState {
       touchTicks: TOUCH_TICKS,
     };
     const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
-    for (const { index, memory } of options.owned)
-      partitions[index] = this.engine.attach(this.partitionOptions, memory);
+    for (const { index, memory, byteOffset } of options.owned)
+      partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset);
     this.partitions = partitions;
     this.owned = options.owned.map(({ index }) => index);
     this.idleCursors = partitions.map(() => []);

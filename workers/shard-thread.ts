@@ -24,8 +24,9 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
   });
   const doorbell = new Doorbell(options.doorbell);
   const shard = new Shard(options, performance.now());
-  for (const { memory } of options.owned)
-    if (memory !== null) touchPages(shard.state.partitionOptions, memory);
+  for (const { memory, byteOffset } of options.owned) {
+    if (memory !== null) touchPages(shard.state.partitionOptions, memory, byteOffset);
+  }
   options.frontPort.postMessage('ready');
   try {
     while (!shard.finished) {

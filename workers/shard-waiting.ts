@@ -193,7 +193,7 @@ export function waitForRoom(shard: ShardState, hold: number): void {
 }
 
 /** @returns false if the ring to the persister is full */
-export function loadUser(shard: ShardState, hold: number, words: Int32Array, at: number): boolean {
+function loadUser(shard: ShardState, hold: number, words: Int32Array, at: number): boolean {
   return sendLoad(shard, hold, KIND_LOAD_USER, words, at, 0) !== -1;
 }
 

@@ -2,7 +2,6 @@
  * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: one pool of
  * shards, one task each that runs as long as the service does, and one pool for the persister.
  */
-import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
@@ -12,6 +11,7 @@ import { REQUEST, ROUTED } from '../engine/messages.js';
 import { createRing } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { FrontRings } from './front-port.js';
+import { allocatePartitions } from './partition-memory.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
 import { OP_STOP } from './shard.js';
 import {
@@ -94,11 +94,11 @@ function shardParts(
     watchedMax: Math.max(1, Math.ceil(options.watchedUsersMax / options.partitions)),
     lastWrite: options.ackOrder === 'last-write',
   };
+  const indexes = [];
+  for (let index = shard; index < options.partitions; index += options.shards) indexes.push(index);
   const bytes = slab.sharedBytes({ ...sizes, flushDelayTicks: 0, touchTicks: 0 });
-  const owned = [];
-  for (let index = shard; index < options.partitions; index += options.shards) {
-    owned.push({ index, memory: options.engine === 'slab' ? new SharedArrayBuffer(bytes) : null });
-  }
+  const places = options.engine === 'slab' ? allocatePartitions(indexes.length, bytes) : null;
+  const owned = indexes.map((index, i) => ({ index, memory: null, byteOffset: 0, ...places?.[i] }));
   const front = new MessageChannel();
   const persister = new MessageChannel();
   return {
@@ -248,9 +248,4 @@ function pool(file: string, threads: number, oldSpaceMb: number | null): Piscina
     recordTiming: false,
     ...(oldSpaceMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: oldSpaceMb } }),
   });
-}
-
-/** One thread for the front, the rest for shards, at least one. */
-export function defaultShards(): number {
-  return Math.max(1, availableParallelism() - 1);
 }

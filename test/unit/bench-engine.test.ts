@@ -19,8 +19,8 @@ describe('the check before the timing', () => {
   function mutant(breakIt: (partition: Partition) => void): Engine {
     return {
       ...slab,
-      attach(options, memory) {
-        const partition = slab.attach(options, memory);
+      attach(options, memory, byteOffset) {
+        const partition = slab.attach(options, memory, byteOffset);
         breakIt(partition);
         return partition;
       },
@@ -67,7 +67,7 @@ describe('the check before the timing', () => {
     const broken: Engine = {
       ...slab,
       sharedBytes: (options) => slab.sharedBytes(less(options)),
-      attach: (options, memory) => slab.attach(less(options), memory),
+      attach: (options, memory, byteOffset) => slab.attach(less(options), memory, byteOffset),
     };
     expect(() => checkSides([broken])).toThrow(/slab, full: \d+\.\d% hits with \d+ of \d+ records/);
   });

@@ -21,7 +21,18 @@ describe('generate-layout', () => {
 
   it('knows every table of the record, the user and the messages', async () => {
     const page = await renderPage(new URL('../../../', import.meta.url));
-    for (const name of ['RECORD', 'USER', 'HEADER', 'WINDOW', 'REQUEST', 'REPLY', 'ENTRY', 'FLUSH', 'RING', 'DOORBELL']) {
+    for (const name of [
+      'RECORD',
+      'USER',
+      'HEADER',
+      'WINDOW',
+      'REQUEST',
+      'REPLY',
+      'ENTRY',
+      'FLUSH',
+      'RING',
+      'DOORBELL',
+    ]) {
       expect(page).toContain(`### ${name}\n`);
     }
     expect(page).toContain('`MENTION_COUNT` | 0 to 2^31-1, saturates |');

@@ -1,0 +1,71 @@
+/** The batched touch of slab partitions: what a batch will need is loaded before the first of it runs. */
+import { hashRecord } from './hash.js';
+import { broken, META_TYPE_MASK, RECORD, USER } from './layout.js';
+import { mentionKey } from './mention-window.js';
+import { OP_MENTION, REQUEST } from './messages.js';
+import { TOUCH_MAX } from './partition.js';
+import { homeBucket } from './slab-index.js';
+import type { SlabMemory } from './slab-memory.js';
+import { setKeyOfMention } from './slab-operations.js';
+
+const batchHashes = new Int32Array(TOUCH_MAX);
+const batchSlots = new Int32Array(TOUCH_MAX);
+
+/**
+ * What was touched, mixed up; read by nobody, but stored so that the loads are not removed as dead. Mixed by XOR: a sum
+ * leaves the 32 bits, which deoptimises the loops.
+ */
+const touched = new Int32Array(1);
+
+/**
+ * Loads what a batch will need in three rounds: buckets, records, users. Within a round the loads do not depend on
+ * each other, so the processor has many cache misses under way at once instead of one after the other.
+ */
+export function touch(
+  partitions: readonly { readonly memory: SlabMemory }[],
+  hashes: Int32Array,
+  words: Int32Array,
+  ats: Int32Array,
+  count: number,
+): void {
+  if (count > TOUCH_MAX) broken(`touch of ${count} operations, at most ${TOUCH_MAX}`);
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    const at = ats[i]!;
+    const { recordBuckets } = partitions[i]!.memory;
+    const type = (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK;
+    const hash = hashRecord(
+      hashes[i]!,
+      words[at + REQUEST.CHANNEL_LO]!,
+      words[at + REQUEST.CHANNEL_HI]!,
+      type,
+    );
+    batchHashes[i] = hash;
+    sum ^= recordBuckets[homeBucket(hash, recordBuckets.length)]!;
+  }
+  for (let i = 0; i < count; i++) {
+    const { recordBuckets, records, recordSlotMask } = partitions[i]!.memory;
+    const size = recordBuckets.length;
+    const hash = batchHashes[i]!;
+    const tag = Math.imul(hash, recordSlotMask + 1);
+    let bucket = homeBucket(hash, size);
+    let word = recordBuckets[bucket]!;
+    while (word !== 0 && ((word ^ tag) & ~recordSlotMask) !== 0) {
+      bucket = bucket + 1 === size ? 0 : bucket + 1;
+      word = recordBuckets[bucket]!;
+    }
+    const slot = word & recordSlotMask;
+    batchSlots[i] = slot;
+    sum ^= records[slot * RECORD.WORDS]! ^ records[slot * RECORD.WORDS + RECORD.VERSION]!;
+  }
+  for (let i = 0; i < count; i++) {
+    const { records, users, mentions } = partitions[i]!.memory;
+    const at = ats[i]!;
+    if ((words[at + REQUEST.HEAD]! & 0xff) === OP_MENTION) {
+      setKeyOfMention(words, at);
+      sum ^= mentions.touch(mentionKey.lo);
+    }
+    sum ^= users[records[batchSlots[i]! * RECORD.WORDS + RECORD.USER_SLOT]! * USER.WORDS]!;
+  }
+  touched[0] = sum;
+}

@@ -1,0 +1,24 @@
+/**
+ * Shared memory for partitions, many in one buffer: a huge page backs a buffer only from its first 2 MB boundary to
+ * its last, and with a buffer for each of 32 partitions a fifth of the memory was left with small pages.
+ */
+
+export interface PartitionPlace {
+  readonly memory: SharedArrayBuffer;
+  readonly byteOffset: number;
+}
+
+/** A buffer holds as many partitions as fit into this, at least one. */
+const BUFFER_BYTES_MAX = 1 << 30;
+
+/** Places for `count` partitions of `bytes` each, zeroed. */
+export function allocatePartitions(count: number, bytes: number): PartitionPlace[] {
+  const places: PartitionPlace[] = [];
+  const perBuffer = Math.max(1, Math.floor(BUFFER_BYTES_MAX / bytes));
+  while (places.length < count) {
+    const here = Math.min(perBuffer, count - places.length);
+    const memory = new SharedArrayBuffer(here * bytes);
+    for (let i = 0; i < here; i++) places.push({ memory, byteOffset: i * bytes });
+  }
+  return places;
+}
