@@ -21,7 +21,7 @@ function tally(streams: readonly Stream[]): number[] {
 const bytesOf = (stream: Stream): number => stream.frames.reduce((sum, { length }) => sum + length, 0);
 
 describe('a flood', () => {
-  it('of operations fills the ring: each is answered once, and those that were not busy were counted', async () => {
+  it('of operations beyond what a connection may have in flight: each is answered once, and those that were not busy were counted', async () => {
     victim = await Victim.start();
     const CONNECTIONS = 24;
     const FRAMES = 20;
@@ -64,6 +64,52 @@ describe('a flood', () => {
     await until(() => first!.frames.length > 0, 'it goes on');
     expect(first!.replies[0]!.status).toBe(STATUS.ok);
     for (const stream of streams) stream.raw.destroy();
+  }, 60_000);
+
+  it('of bulk acks fills the ring to a shard: what was answered is what there is', async () => {
+    victim = await Victim.start({ maxBackpressure: '512mib', maxInFlight: '1m' });
+    const CONNECTIONS = 6;
+    const FRAMES = 8;
+    const OPERATIONS = 500;
+    const ITEMS = 100;
+    /** All channels of a user get the same message. */
+    const bulk = (requestId: number, user: number, message: number): Buffer => {
+      const items = Buffer.alloc(ITEMS * 20);
+      for (let i = 0; i < ITEMS; i++) {
+        items.writeUInt32LE(i + 1, i * 20);
+        items.writeUInt32LE(message, i * 20 + 8);
+      }
+      return Buffer.concat([operation(OP.ackBulk, requestId, user, ITEMS), items]);
+    };
+    const streams = await Promise.all(
+      Array.from({ length: CONNECTIONS }, () => Stream.open(victim.streamUrl, 'bin')),
+    );
+    streams.forEach((stream, connection) => {
+      for (let frame = 0; frame < FRAMES; frame++) {
+        const first = frame * OPERATIONS + 1;
+        const bulks = Array.from({ length: OPERATIONS }, (_, i) =>
+          bulk(first + i, connection + 1, first + i),
+        );
+        stream.socket.send(Buffer.concat(bulks));
+      }
+    });
+    const all = FRAMES * OPERATIONS;
+    const ended = (stream: Stream): number => stream.replies.filter(({ more }) => !more).length;
+    await until(() => streams.every((stream) => ended(stream) >= all), 'all are answered');
+    let busy = 0;
+    for (const [connection, stream] of streams.entries()) {
+      const done = stream.replies.filter(({ status }) => status === STATUS.ok);
+      const refused = stream.replies.filter(({ status }) => status === STATUS.busy);
+      expect(done.length + refused.length).toBe(all);
+      expect(new Set(stream.replies.map(({ requestId }) => requestId)).size).toBe(all);
+      busy += refused.length;
+      const last = Math.max(...done.map(({ requestId }) => requestId));
+      const { body } = await victim.call('GET', `/v1/users/${connection + 1}/read-states`);
+      const marks = (body.entries as { last_message_id: string }[]).map((entry) => entry.last_message_id);
+      expect(marks).toEqual(new Array(ITEMS).fill(String(last)));
+      stream.raw.destroy();
+    }
+    expect(busy).toBeGreaterThan(0);
   }, 60_000);
 
   it('of subscriptions ends at the limits, of one connection and of all', async () => {
