@@ -35,11 +35,10 @@ function labelOf(keyLo: number, keyHi: number): number {
 /** The key of a mention: `setMentionKey` writes it here, so that no object is made for each mention. */
 export const mentionKey = { lo: 0, hi: 0 };
 
-/** One murmur3 round. Injective in `word` for a given `state`, and in `state` for a given `word`. */
+/** One round of a hash. Injective in `word` for a given `state`, and in `state` for a given `word`; factors are odd. */
 function round(state: number, word: number, factor: number): number {
-  const k = Math.imul(word, factor);
-  state ^= Math.imul((k << 15) | (k >>> 17), 0x1b873593);
-  return (Math.imul((state << 13) | (state >>> 19), 5) + 0x6546b64) | 0;
+  state ^= word;
+  return Math.imul((state << 13) | (state >>> 19), factor);
 }
 
 /**
