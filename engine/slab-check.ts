@@ -25,12 +25,17 @@ export function checkSlab(memory: SlabMemory): void {
   const chained = checkUsers(memory);
   checkSlots(memory, chained);
   checkBuckets(memory, 'user', memory.userBuckets, memory.userSlotMask, liveUsers(memory));
-  checkBuckets(memory, 'record', memory.recordBuckets, memory.recordSlotMask, chained.size);
+  checkBuckets(memory, 'record', recordBucketsOf(memory), memory.recordSlotMask, chained.size);
   checkLru(memory, 0);
   checkLru(memory, USER_ACTIVE);
   checkQueue(memory, false);
   checkQueue(memory, true);
   memory.mentions.check();
+}
+
+function recordBucketsOf(memory: SlabMemory): Int32Array {
+  const { recordBuckets, recordBucketsBase: base, recordBucketCount } = memory;
+  return recordBuckets.subarray(base, base + recordBucketCount);
 }
 
 function field(words: Int32Array, base: number, offset: number): number {
@@ -40,12 +45,12 @@ function field(words: Int32Array, base: number, offset: number): number {
 function* usedUsers(memory: SlabMemory): Generator<number> {
   const fresh = field(memory.header, 0, HEADER.USER_FRESH);
   for (let user = 1; user < fresh; user++) {
-    if ((field(memory.users, user * USER.WORDS, USER.STATE) & USER_LIVE) !== 0) yield user;
+    if ((field(memory.users, memory.userAt(user), USER.STATE) & USER_LIVE) !== 0) yield user;
   }
 }
 
 function isDetached(memory: SlabMemory, user: number): boolean {
-  return (field(memory.users, user * USER.WORDS, USER.STATE) & USER_DETACHED) !== 0;
+  return (field(memory.users, memory.userAt(user), USER.STATE) & USER_DETACHED) !== 0;
 }
 
 function liveUsers(memory: SlabMemory): number {
@@ -61,7 +66,7 @@ function checkUsers(memory: SlabMemory): Set<number> {
   let dirtyUsers = 0;
   let passiveRecords = 0;
   for (const user of usedUsers(memory)) {
-    const at = user * USER.WORDS;
+    const at = memory.userAt(user);
     const state = field(users, at, USER.STATE);
     const detached = isDetached(memory, user);
     const heads = [field(users, at, USER.FIRST_RECORD), detached ? field(users, at, USER.LRU_OLDER) : 0];
@@ -111,11 +116,15 @@ function checkChain(
   counts: { records: number; dirty: number; flushing: number; waiting: number },
 ): void {
   const { records, users } = memory;
-  const userAt = user * USER.WORDS;
-  for (let record = head; record !== 0; record = field(records, record * RECORD.WORDS, RECORD.NEXT_OF_USER)) {
+  const userAt = memory.userAt(user);
+  for (
+    let record = head;
+    record !== 0;
+    record = field(records, memory.recordAt(record), RECORD.NEXT_OF_USER)
+  ) {
     assert(!chained.has(record), `record ${record} is in two chains, or in a circle`);
     chained.add(record);
-    const at = record * RECORD.WORDS;
+    const at = memory.recordAt(record);
     assert(
       field(records, at, RECORD.USER_SLOT) === user,
       `record ${record} in the chain of user ${user} is of ${field(records, at, RECORD.USER_SLOT)}`,
@@ -152,9 +161,12 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
   for (
     let slot = field(header, 0, HEADER.RECORD_FREE);
     slot !== 0;
-    slot = field(records, slot * RECORD.WORDS, RECORD.NEXT_OF_USER)
+    slot = field(records, memory.recordAt(slot), RECORD.NEXT_OF_USER)
   ) {
-    assert(field(records, slot * RECORD.WORDS, RECORD.USER_SLOT) === 0, `record ${slot} is free and in use`);
+    assert(
+      field(records, memory.recordAt(slot), RECORD.USER_SLOT) === 0,
+      `record ${slot} is free and in use`,
+    );
     free++;
   }
   const used = field(header, 0, HEADER.RECORD_FRESH) - 1;
@@ -166,9 +178,9 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
   for (
     let slot = field(header, 0, HEADER.USER_FREE);
     slot !== 0;
-    slot = field(users, slot * USER.WORDS, USER.FIRST_RECORD)
+    slot = field(users, memory.userAt(slot), USER.FIRST_RECORD)
   ) {
-    assert(field(users, slot * USER.WORDS, USER.STATE) === 0, `user ${slot} is free and in use`);
+    assert(field(users, memory.userAt(slot), USER.STATE) === 0, `user ${slot} is free and in use`);
     freeUsers++;
   }
   const userCount = field(header, 0, HEADER.USER_COUNT);
@@ -206,10 +218,10 @@ function checkLru(memory: SlabMemory, active: number): void {
   const oldest = field(header, 0, active !== 0 ? HEADER.ACTIVE_OLDEST : HEADER.PASSIVE_OLDEST);
   const listed = new Set<number>();
   let previous = 0;
-  for (let user = newest; user !== 0; user = field(users, user * USER.WORDS, USER.LRU_OLDER)) {
+  for (let user = newest; user !== 0; user = field(users, memory.userAt(user), USER.LRU_OLDER)) {
     assert(!listed.has(user), `user ${user} is twice in an LRU list`);
     assert(
-      field(users, user * USER.WORDS, USER.LRU_NEWER) === previous,
+      field(users, memory.userAt(user), USER.LRU_NEWER) === previous,
       `user ${user} has a wrong newer neighbour`,
     );
     listed.add(user);
@@ -218,7 +230,7 @@ function checkLru(memory: SlabMemory, active: number): void {
   assert(previous === oldest, `the LRU list ends at user ${previous}, not at ${oldest}`);
   for (const user of usedUsers(memory)) {
     const belongs =
-      !isDetached(memory, user) && (field(users, user * USER.WORDS, USER.STATE) & USER_ACTIVE) === active;
+      !isDetached(memory, user) && (field(users, memory.userAt(user), USER.STATE) & USER_ACTIVE) === active;
     assert(listed.has(user) === belongs, `user ${user} is ${belongs ? 'not' : ''} in an LRU list`);
   }
 }
@@ -232,9 +244,9 @@ function checkQueue(memory: SlabMemory, retry: boolean): void {
   for (
     let user = field(header, 0, retry ? HEADER.RETRY_HEAD : HEADER.DIRTY_HEAD);
     user !== 0;
-    user = field(users, user * USER.WORDS, USER.DIRTY_NEXT)
+    user = field(users, memory.userAt(user), USER.DIRTY_NEXT)
   ) {
-    const at = user * USER.WORDS;
+    const at = memory.userAt(user);
     assert(!queued.has(user), `user ${user} is twice in a dirty queue`);
     assert(
       field(users, at, USER.DIRTY_PREVIOUS) === previous,
@@ -250,7 +262,7 @@ function checkQueue(memory: SlabMemory, retry: boolean): void {
   assert(previous === tail, `the queue ends at user ${previous}, not at ${tail}`);
   const wanted = USER_QUEUED | (retry ? USER_RETRYING : 0);
   for (const user of usedUsers(memory)) {
-    const state = field(users, user * USER.WORDS, USER.STATE) & (USER_QUEUED | USER_RETRYING);
+    const state = field(users, memory.userAt(user), USER.STATE) & (USER_QUEUED | USER_RETRYING);
     assert(queued.has(user) === (state === wanted), `user ${user} is in a dirty queue against its state`);
   }
 }

@@ -44,7 +44,7 @@ export class SlabCursor implements Cursor {
   }
 
   begin(user: UserSlot, since: number, sorted: boolean): void {
-    this.#record = this.memory.users[user * USER.WORDS + USER.FIRST_RECORD]!;
+    this.#record = this.memory.users[this.memory.userAt(user) + USER.FIRST_RECORD]!;
     this.#since = since;
     this.#sorted = sorted;
     this.#phase = COLLECTING;
@@ -74,7 +74,7 @@ export class SlabCursor implements Cursor {
     const { records } = this.memory;
     let record = this.#record;
     for (; record !== 0 && steps > 0; steps--) {
-      const at = record * RECORD.WORDS;
+      const at = this.memory.recordAt(record);
       if ((records[at + RECORD.META]! & META_DELETED) === 0) {
         const mentions = records[at + RECORD.MENTION_COUNT]!;
         if (mentions > 0) {
@@ -110,7 +110,7 @@ export class SlabCursor implements Cursor {
     const mask = byte === 0 ? META_TYPE_MASK : RADIX - 1;
     places.fill(0);
     for (let i = 0; i < count; i++) {
-      const digit = (records[slots[i]! * RECORD.WORDS + field]! >>> shift) & mask;
+      const digit = (records[this.memory.recordAt(slots[i]!) + field]! >>> shift) & mask;
       places[digit] = places[digit]! + 1;
     }
     let place = 0;
@@ -123,7 +123,7 @@ export class SlabCursor implements Cursor {
     const moved = this.#moved;
     for (let i = 0; i < count; i++) {
       const slot = slots[i]!;
-      const digit = (records[slot * RECORD.WORDS + field]! >>> shift) & mask;
+      const digit = (records[this.memory.recordAt(slot) + field]! >>> shift) & mask;
       moved[places[digit]!] = slot;
       places[digit] = places[digit]! + 1;
     }

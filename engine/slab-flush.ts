@@ -46,8 +46,8 @@ export function nextDue(memory: SlabMemory): number {
   const dirty = header[HEADER.DIRTY_HEAD]!;
   const retry = header[HEADER.RETRY_HEAD]!;
   if (dirty === 0 && retry === 0) return NO_DUE;
-  const dirtyDue = users[dirty * USER.WORDS + USER.DIRTY_DUE]!;
-  const retryDue = users[retry * USER.WORDS + USER.DIRTY_DUE]!;
+  const dirtyDue = users[memory.userAt(dirty) + USER.DIRTY_DUE]!;
+  const retryDue = users[memory.userAt(retry) + USER.DIRTY_DUE]!;
   if (dirty === 0) return retryDue;
   if (retry === 0) return dirtyDue;
   return ((dirtyDue - retryDue) | 0) <= 0 ? dirtyDue : retryDue;
@@ -55,7 +55,7 @@ export function nextDue(memory: SlabMemory): number {
 
 /** See `Partition.hurry`. */
 export function hurry(memory: SlabMemory, user: UserSlot, tick: number): boolean {
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   if ((memory.users[at + USER.STATE]! & USER_QUEUED) !== 0) {
     dirtyToFront(memory, user, tick);
     return false;
@@ -81,11 +81,11 @@ export function flushNext(
 ): number {
   const { header, users, records } = memory;
   let user = header[HEADER.DIRTY_HEAD]!;
-  if (user === 0 || !(force || isDue(users[user * USER.WORDS + USER.DIRTY_DUE]!, tick))) {
+  if (user === 0 || !(force || isDue(users[memory.userAt(user) + USER.DIRTY_DUE]!, tick))) {
     user = header[HEADER.RETRY_HEAD]!;
-    if (user === 0 || !(force || isDue(users[user * USER.WORDS + USER.DIRTY_DUE]!, tick))) return 0;
+    if (user === 0 || !(force || isDue(users[memory.userAt(user) + USER.DIRTY_DUE]!, tick))) return 0;
   }
-  const userAt = user * USER.WORDS;
+  const userAt = memory.userAt(user);
   const state = users[userAt + USER.STATE]!;
   if ((state & USER_WIPING) !== 0) {
     dirtyRemove(memory, user); // I2; queued again by the answer
@@ -105,7 +105,7 @@ export function flushNext(
   let count = 0;
   let rowAt = at + FLUSH.WORDS;
   for (; record !== 0 && count < FLUSH_ROWS_MAX && steps > 0; steps--) {
-    const recordAt = record * RECORD.WORDS;
+    const recordAt = memory.recordAt(record);
     const meta = records[recordAt + RECORD.META]!;
     if ((meta & (META_DIRTY | META_FLUSHING)) === META_DIRTY) {
       out[rowAt + FLUSH_ROW.SLOT] = record;
@@ -154,16 +154,16 @@ const PRUNE_STEPS = 1024;
  */
 function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
   const { records, users, header } = memory;
-  const userAt = user * USER.WORDS;
+  const userAt = memory.userAt(user);
   let previous = 0;
   let freed = 0;
   let record = users[userAt + USER.FIRST_RECORD]!;
   for (let steps = PRUNE_STEPS; record !== 0 && steps > 0; steps--) {
-    const at = record * RECORD.WORDS;
+    const at = memory.recordAt(record);
     const next = records[at + RECORD.NEXT_OF_USER]!;
     if ((records[at + RECORD.META]! & (META_DELETED | META_DIRTY | META_FLUSHING)) === META_DELETED) {
       if (previous === 0) users[userAt + USER.FIRST_RECORD] = next;
-      else records[previous * RECORD.WORDS + RECORD.NEXT_OF_USER] = next;
+      else records[memory.recordAt(previous) + RECORD.NEXT_OF_USER] = next;
       removeRecord(memory, record);
       memory.freeRecord(record);
       freed++;
@@ -190,14 +190,14 @@ export function flushed(
 ): void {
   const { records, users } = memory;
   const user = words[at + FLUSHED.USER_SLOT]!;
-  const userAt = user * USER.WORDS;
+  const userAt = memory.userAt(user);
   const wipe = (words[at + FLUSHED.KIND]! & FLUSH_WIPE) !== 0;
   const count = words[at + FLUSHED.COUNT]!;
   const detached = (users[userAt + USER.STATE]! & USER_DETACHED) !== 0;
   let tombstones = false;
   for (let i = 0; i < count; i++) {
     const slot = words[at + FLUSHED.WORDS + i]!;
-    const recordAt = slot * RECORD.WORDS;
+    const recordAt = memory.recordAt(slot);
     const meta = records[recordAt + RECORD.META]! & ~META_FLUSHING;
     records[recordAt + RECORD.META] = meta;
     if (detached || (meta & META_DIRTY) !== 0) continue;

@@ -45,7 +45,7 @@ export function findUser(memory: SlabMemory, hash: number, lo: number, hi: numbe
     const word = buckets[bucket]!;
     if (word === 0) return 0;
     if (((word ^ tag) & ~slotMask) !== 0) continue;
-    const at = (word & slotMask) * USER.WORDS;
+    const at = memory.userAt(word & slotMask);
     if (users[at + USER.ID_LO] === lo && users[at + USER.ID_HI] === hi) return word & slotMask;
   }
 }
@@ -61,34 +61,47 @@ export function findRecord(
   type: number,
 ): RecordSlot {
   const { recordBuckets: buckets, records, users, recordSlotMask: slotMask } = memory;
-  const size = buckets.length;
+  const { recordBucketsBase: base, recordBucketCount: size } = memory;
   const tag = Math.imul(hash, slotMask + 1);
   for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
-    const word = buckets[bucket]!;
+    const word = buckets[base + bucket]!;
     if (word === 0) return 0;
     if (((word ^ tag) & ~slotMask) !== 0) continue;
-    const at = (word & slotMask) * RECORD.WORDS;
+    const at = memory.recordAt(word & slotMask);
     if (records[at + RECORD.CHANNEL_LO] !== lo || records[at + RECORD.CHANNEL_HI] !== hi) continue;
     if ((records[at + RECORD.META]! & META_TYPE_MASK) !== type) continue;
-    const user = records[at + RECORD.USER_SLOT]! * USER.WORDS;
+    const user = memory.userAt(records[at + RECORD.USER_SLOT]!);
     if (users[user + USER.ID_LO] === userLo && users[user + USER.ID_HI] === userHi) return word & slotMask;
   }
 }
 
-function insert(buckets: Int32Array, hash: number, slotMask: number, slot: number): void {
-  const size = buckets.length;
+/** Puts a slot into the first empty bucket of the table of `size` buckets from `base`. */
+function insert(
+  buckets: Int32Array,
+  base: number,
+  size: number,
+  hash: number,
+  slotMask: number,
+  slot: number,
+): void {
   let bucket = homeBucket(hash, size);
-  while (buckets[bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
-  buckets[bucket] = taggedSlot(hash, slotMask, slot);
+  while (buckets[base + bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
+  buckets[base + bucket] = taggedSlot(hash, slotMask, slot);
 }
 
 /** Bucket that holds the slot; it must be there (I1). */
-function bucketOf(buckets: Int32Array, hash: number, slotMask: number, slot: number): number {
-  const size = buckets.length;
+function bucketOf(
+  buckets: Int32Array,
+  base: number,
+  size: number,
+  hash: number,
+  slotMask: number,
+  slot: number,
+): number {
   const word = taggedSlot(hash, slotMask, slot);
   for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
-    if (buckets[bucket] === word) return bucket;
-    if (buckets[bucket] === 0) broken(`slot ${slot} is not in its index`);
+    if (buckets[base + bucket] === word) return bucket;
+    if (buckets[base + bucket] === 0) broken(`slot ${slot} is not in its index`);
   }
 }
 
@@ -98,16 +111,18 @@ function staysBehind(hole: number, bucket: number, home: number): boolean {
 }
 
 export function insertUser(memory: SlabMemory, hash: number, slot: UserSlot): void {
-  insert(memory.userBuckets, userIndexHash(hash), memory.userSlotMask, slot);
+  const { userBuckets } = memory;
+  insert(userBuckets, 0, userBuckets.length, userIndexHash(hash), memory.userSlotMask, slot);
 }
 
 export function insertRecord(memory: SlabMemory, hash: number, slot: RecordSlot): void {
-  insert(memory.recordBuckets, hash, memory.recordSlotMask, slot);
+  const { recordBuckets, recordBucketsBase, recordBucketCount, recordSlotMask } = memory;
+  insert(recordBuckets, recordBucketsBase, recordBucketCount, hash, recordSlotMask, slot);
 }
 
 /** `hashUser` of a user. A detached one keeps it in TOUCHED (the LRU no longer needs it), for the homes of its records. */
 export function userHashOf(memory: SlabMemory, slot: UserSlot): number {
-  const at = slot * USER.WORDS;
+  const at = memory.userAt(slot);
   const lo = memory.users[at + USER.ID_LO]!;
   const hi = memory.users[at + USER.ID_HI]!;
   return (lo | hi) === 0 ? memory.users[at + USER.TOUCHED]! : hashUser(lo, hi);
@@ -116,7 +131,7 @@ export function userHashOf(memory: SlabMemory, slot: UserSlot): number {
 /** Home hash of an indexed record. */
 function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
   const { records } = memory;
-  const at = slot * RECORD.WORDS;
+  const at = memory.recordAt(slot);
   return hashRecord(
     userHashOf(memory, records[at + RECORD.USER_SLOT]!),
     records[at + RECORD.CHANNEL_LO]!,
@@ -128,7 +143,7 @@ function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
 export function removeUser(memory: SlabMemory, slot: UserSlot): void {
   const { userBuckets: buckets, userSlotMask: slotMask } = memory;
   const size = buckets.length;
-  let hole = bucketOf(buckets, userIndexHash(userHashOf(memory, slot)), slotMask, slot);
+  let hole = bucketOf(buckets, 0, size, userIndexHash(userHashOf(memory, slot)), slotMask, slot);
   for (let bucket = hole; ; ) {
     bucket = bucket + 1 === size ? 0 : bucket + 1;
     const word = buckets[bucket]!;
@@ -143,16 +158,16 @@ export function removeUser(memory: SlabMemory, slot: UserSlot): void {
 
 export function removeRecord(memory: SlabMemory, slot: RecordSlot): void {
   const { recordBuckets: buckets, recordSlotMask: slotMask } = memory;
-  const size = buckets.length;
-  let hole = bucketOf(buckets, hashOfRecord(memory, slot), slotMask, slot);
+  const { recordBucketsBase: base, recordBucketCount: size } = memory;
+  let hole = bucketOf(buckets, base, size, hashOfRecord(memory, slot), slotMask, slot);
   for (let bucket = hole; ; ) {
     bucket = bucket + 1 === size ? 0 : bucket + 1;
-    const word = buckets[bucket]!;
+    const word = buckets[base + bucket]!;
     if (word === 0) break;
     const home = homeBucket(hashOfRecord(memory, word & slotMask), size);
     if (staysBehind(hole, bucket, home)) continue;
-    buckets[hole] = word;
+    buckets[base + hole] = word;
     hole = bucket;
   }
-  buckets[hole] = 0;
+  buckets[base + hole] = 0;
 }

@@ -22,14 +22,14 @@ function oldestField(state: number): number {
 /** Puts a user that is in no LRU list to the newest end of the one its STATE names. @param tick  of its last move */
 export function lruInsert(memory: SlabMemory, user: UserSlot, tick: number): void {
   const { users, header } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   const state = users[at + USER.STATE]!;
   const newest = header[newestField(state)]!;
   users[at + USER.TOUCHED] = tick;
   users[at + USER.LRU_NEWER] = 0;
   users[at + USER.LRU_OLDER] = newest;
   if (newest === 0) header[oldestField(state)] = user;
-  else users[newest * USER.WORDS + USER.LRU_NEWER] = user;
+  else users[memory.userAt(newest) + USER.LRU_NEWER] = user;
   header[newestField(state)] = user;
   if ((state & USER_ACTIVE) === 0) {
     header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! + users[at + USER.RECORD_COUNT]!;
@@ -38,14 +38,14 @@ export function lruInsert(memory: SlabMemory, user: UserSlot, tick: number): voi
 
 export function lruRemove(memory: SlabMemory, user: UserSlot): void {
   const { users, header } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   const state = users[at + USER.STATE]!;
   const newer = users[at + USER.LRU_NEWER]!;
   const older = users[at + USER.LRU_OLDER]!;
   if (newer === 0) header[newestField(state)] = older;
-  else users[newer * USER.WORDS + USER.LRU_OLDER] = older;
+  else users[memory.userAt(newer) + USER.LRU_OLDER] = older;
   if (older === 0) header[oldestField(state)] = newer;
-  else users[older * USER.WORDS + USER.LRU_NEWER] = newer;
+  else users[memory.userAt(older) + USER.LRU_NEWER] = newer;
   if ((state & USER_ACTIVE) === 0) {
     header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! - users[at + USER.RECORD_COUNT]!;
   }
@@ -56,7 +56,7 @@ export function lruRemove(memory: SlabMemory, user: UserSlot): void {
  * cache misses in most operations and costs the order within that moment.
  */
 export function lruTouch(memory: SlabMemory, user: UserSlot, tick: number): void {
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   const { users } = memory;
   const state = users[at + USER.STATE]!;
   if ((state & USER_ACTIVE) !== 0 && ((tick - users[at + USER.TOUCHED]!) | 0) < memory.options.touchTicks)
@@ -79,7 +79,7 @@ function isBusyWriting(memory: SlabMemory, at: number): boolean {
 
 /** Changes IN_FLIGHT and keeps I4. */
 export function addInFlight(memory: SlabMemory, user: UserSlot, count: number): void {
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   const before = isBusyWriting(memory, at);
   memory.users[at + USER.IN_FLIGHT] = memory.users[at + USER.IN_FLIGHT]! + count;
   countDirty(memory, before, isBusyWriting(memory, at));
@@ -93,7 +93,7 @@ function countDirty(memory: SlabMemory, before: boolean, after: boolean): void {
 /** Appends a user that is in no queue. `retry`: to the queue of the retries. */
 export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number, retry: boolean): void {
   const { users, header } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   const before = isBusyWriting(memory, at);
   const state = (users[at + USER.STATE]! & ~USER_RETRYING) | USER_QUEUED | (retry ? USER_RETRYING : 0);
   users[at + USER.STATE] = state;
@@ -102,21 +102,21 @@ export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number, ret
   users[at + USER.DIRTY_NEXT] = 0;
   users[at + USER.DIRTY_PREVIOUS] = tail;
   if (tail === 0) header[headField(state)] = user;
-  else users[tail * USER.WORDS + USER.DIRTY_NEXT] = user;
+  else users[memory.userAt(tail) + USER.DIRTY_NEXT] = user;
   header[tailField(state)] = user;
   countDirty(memory, before, true);
 }
 
 export function dirtyRemove(memory: SlabMemory, user: UserSlot): void {
   const { users, header } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   const state = users[at + USER.STATE]!;
   const next = users[at + USER.DIRTY_NEXT]!;
   const previous = users[at + USER.DIRTY_PREVIOUS]!;
   if (previous === 0) header[headField(state)] = next;
-  else users[previous * USER.WORDS + USER.DIRTY_NEXT] = next;
+  else users[memory.userAt(previous) + USER.DIRTY_NEXT] = next;
   if (next === 0) header[tailField(state)] = previous;
-  else users[next * USER.WORDS + USER.DIRTY_PREVIOUS] = previous;
+  else users[memory.userAt(next) + USER.DIRTY_PREVIOUS] = previous;
   users[at + USER.STATE] = state & ~(USER_QUEUED | USER_RETRYING);
   countDirty(memory, true, isBusyWriting(memory, at));
 }
@@ -124,7 +124,7 @@ export function dirtyRemove(memory: SlabMemory, user: UserSlot): void {
 /** Makes a queued user due at once, before all others. */
 export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): void {
   const { users, header } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   if ((users[at + USER.STATE]! & USER_RETRYING) !== 0) return; // its turn comes when the store may take it again
   if (((users[at + USER.DIRTY_DUE]! - tick) | 0) <= 0) return;
   dirtyRemove(memory, user);
@@ -133,12 +133,12 @@ export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): 
     dirtyAppend(memory, user, tick, false);
     return;
   }
-  const headDue = users[head * USER.WORDS + USER.DIRTY_DUE]!;
+  const headDue = users[memory.userAt(head) + USER.DIRTY_DUE]!;
   users[at + USER.STATE] = users[at + USER.STATE]! | USER_QUEUED;
   users[at + USER.DIRTY_DUE] = ((headDue - tick) | 0) < 0 ? headDue : tick; // the head may be overdue (I3)
   users[at + USER.DIRTY_PREVIOUS] = 0;
   users[at + USER.DIRTY_NEXT] = head;
-  users[head * USER.WORDS + USER.DIRTY_PREVIOUS] = user;
+  users[memory.userAt(head) + USER.DIRTY_PREVIOUS] = user;
   header[HEADER.DIRTY_HEAD] = user;
   countDirty(memory, memory.users[at + USER.IN_FLIGHT] !== 0, true);
 }
@@ -149,7 +149,7 @@ export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): 
  */
 export function detachUser(memory: SlabMemory, user: UserSlot): void {
   const { users, header } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   if ((users[at + USER.STATE]! & USER_QUEUED) !== 0) dirtyRemove(memory, user);
   lruRemove(memory, user);
   removeUser(memory, user);

@@ -106,12 +106,32 @@ export function touchPages(options: PartitionOptions, memory: SharedArrayBuffer,
   }
 }
 
+/** The words of each buffer, as one array for all partitions in it. */
+const views = new WeakMap<SharedArrayBuffer, Int32Array>();
+
+function viewOf(memory: SharedArrayBuffer): Int32Array {
+  const view = views.get(memory) ?? new Int32Array(memory);
+  views.set(memory, view);
+  return view;
+}
+
+/**
+ * What every operation touches is reached through the buffer's one array and a base, not through an array of each
+ * partition: an array is two cache lines of its own, and those of 32 partitions are more than a first cache holds.
+ */
 export class SlabMemory {
   readonly header: Int32Array;
+  /** The buffer's words; `userAt` says where a user's begin. */
   readonly users: Int32Array;
+  /** The buffer's words; `recordAt` says where a record's begin. */
   readonly records: Int32Array;
+  readonly #usersBase: number;
+  readonly #recordsBase: number;
   readonly userBuckets: Int32Array;
+  /** The buffer's words; those from `recordBucketsBase` are the index. */
   readonly recordBuckets: Int32Array;
+  readonly recordBucketsBase: number;
+  readonly recordBucketCount: number;
   readonly watched: WatchSet;
   readonly mentions: MentionWindow;
   /** Low bits of a bucket that are the slot; the others are the tag. */
@@ -128,15 +148,21 @@ export class SlabMemory {
     assert(end <= memory.byteLength, `a partition up to byte ${end} in ${memory.byteLength} bytes of memory`);
     const view = (from: number, to: number) => new Int32Array(memory, byteOffset + from * 4, to - from);
     this.header = view(0, HEADER.WORDS);
-    this.users = view(regions.users, regions.records);
-    this.records = view(regions.records, regions.userBuckets);
+    const words = viewOf(memory);
+    const base = byteOffset / 4;
+    this.users = words;
+    this.records = words;
+    this.recordBuckets = words;
+    this.#usersBase = base + regions.users;
+    this.#recordsBase = base + regions.records;
+    this.recordBucketsBase = base + regions.recordBuckets;
+    this.recordBucketCount = bucketsFor(options.recordsMax);
     this.userBuckets = view(regions.userBuckets, regions.userBuckets + bucketsFor(options.usersMax));
-    this.recordBuckets = view(regions.recordBuckets, regions.recordBuckets + bucketsFor(options.recordsMax));
     this.watched = new WatchSet(
       view(regions.watched, regions.watched + WatchSet.words(options.watchedMax)),
       options.watchedMax,
     );
-    this.mentions = new MentionWindow(view(regions.mentions, regions.mentions + MentionWindow.WORDS));
+    this.mentions = new MentionWindow(words, base + regions.mentions);
     this.userSlotMask = slotMaskFor(options.usersMax);
     this.recordSlotMask = slotMaskFor(options.recordsMax);
     if (this.header[HEADER.LAYOUT_VERSION] === 0) {
@@ -149,6 +175,16 @@ export class SlabMemory {
     }
     const found = this.header[HEADER.LAYOUT_VERSION];
     assert(found === LAYOUT_VERSION, `partition of layout version ${found}, not ${LAYOUT_VERSION}`);
+  }
+
+  /** Where a user's words begin in `users`. */
+  userAt(slot: UserSlot): number {
+    return this.#usersBase + slot * USER.WORDS;
+  }
+
+  /** Where a record's words begin in `records`. */
+  recordAt(slot: RecordSlot): number {
+    return this.#recordsBase + slot * RECORD.WORDS;
   }
 
   get freeRecords(): number {
@@ -164,20 +200,20 @@ export class SlabMemory {
     const { header, records } = this;
     let slot = header[HEADER.RECORD_FREE]!;
     if (slot !== 0) {
-      header[HEADER.RECORD_FREE] = records[slot * RECORD.WORDS + RECORD.NEXT_OF_USER]!;
+      header[HEADER.RECORD_FREE] = records[this.recordAt(slot) + RECORD.NEXT_OF_USER]!;
     } else {
       slot = header[HEADER.RECORD_FRESH]!;
       if (slot > this.options.recordsMax) return 0;
       header[HEADER.RECORD_FRESH] = slot + 1;
     }
     header[HEADER.RECORD_COUNT] = header[HEADER.RECORD_COUNT]! + 1;
-    records[slot * RECORD.WORDS + RECORD.USER_SLOT] = user;
+    records[this.recordAt(slot) + RECORD.USER_SLOT] = user;
     return slot;
   }
 
   freeRecord(slot: RecordSlot): void {
     const { header, records } = this;
-    const at = slot * RECORD.WORDS;
+    const at = this.recordAt(slot);
     records[at + RECORD.USER_SLOT] = 0;
     records[at + RECORD.META] = 0;
     records[at + RECORD.NEXT_OF_USER] = header[HEADER.RECORD_FREE]!;
@@ -190,21 +226,21 @@ export class SlabMemory {
     const { header, users } = this;
     let slot = header[HEADER.USER_FREE]!;
     if (slot !== 0) {
-      header[HEADER.USER_FREE] = users[slot * USER.WORDS + USER.FIRST_RECORD]!;
+      header[HEADER.USER_FREE] = users[this.userAt(slot) + USER.FIRST_RECORD]!;
     } else {
       slot = header[HEADER.USER_FRESH]!;
       if (slot > this.options.usersMax) return 0;
       header[HEADER.USER_FRESH] = slot + 1;
     }
     header[HEADER.USER_COUNT] = header[HEADER.USER_COUNT]! + 1;
-    users.fill(0, slot * USER.WORDS, (slot + 1) * USER.WORDS);
+    users.fill(0, this.userAt(slot), this.userAt(slot + 1));
     return slot;
   }
 
   freeUser(slot: UserSlot): void {
     const { header, users } = this;
-    users.fill(0, slot * USER.WORDS, (slot + 1) * USER.WORDS);
-    users[slot * USER.WORDS + USER.FIRST_RECORD] = header[HEADER.USER_FREE]!;
+    users.fill(0, this.userAt(slot), this.userAt(slot + 1));
+    users[this.userAt(slot) + USER.FIRST_RECORD] = header[HEADER.USER_FREE]!;
     header[HEADER.USER_FREE] = slot;
     header[HEADER.USER_COUNT] = header[HEADER.USER_COUNT]! - 1;
   }

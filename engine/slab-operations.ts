@@ -65,7 +65,7 @@ export function replyWithRecord(
   out: Int32Array,
   outAt: number,
 ): void {
-  const at = record * RECORD.WORDS;
+  const at = memory.recordAt(record);
   if ((head & REQUEST_WITH_ENTRY) !== 0) {
     flags |= REPLY_ENTRY;
     writeEntry(memory, record, out, outAt + REPLY.WORDS);
@@ -87,7 +87,7 @@ export function reviveRecord(
   type: number,
 ): RecordSlot {
   if (record === 0) return createRecord(memory, hash, user, channelLo, channelHi, type);
-  const meta = record * RECORD.WORDS + RECORD.META;
+  const meta = memory.recordAt(record) + RECORD.META;
   memory.records[meta] = memory.records[meta]! & ~META_DELETED;
   return record;
 }
@@ -108,7 +108,7 @@ export function ackRecord(
   tick: number,
 ): boolean {
   const { records } = memory;
-  const at = record * RECORD.WORDS;
+  const at = memory.recordAt(record);
   const markLo = records[at + RECORD.MESSAGE_LO]!;
   const markHi = records[at + RECORD.MESSAGE_HI]!;
   const exact = (head & REQUEST_MANUAL) !== 0 || memory.options.lastWrite;
@@ -150,7 +150,7 @@ export function pinRecord(
   tick: number,
 ): boolean {
   const { records } = memory;
-  const at = record * RECORD.WORDS;
+  const at = memory.recordAt(record);
   const order = compareIds(lo, hi, records[at + RECORD.PIN_LO]!, records[at + RECORD.PIN_HI]!);
   if (!fresh && (order === 0 || (order < 0 && !memory.options.lastWrite))) return false;
   records[at + RECORD.PIN_LO] = lo;
@@ -182,7 +182,7 @@ export function mentionStatus(memory: SlabMemory, record: RecordSlot, words: Int
   if ((messageLo | messageHi) === 0) return STATUS_OK;
   if (record !== 0) {
     const { records } = memory;
-    const recordAt = record * RECORD.WORDS;
+    const recordAt = memory.recordAt(record);
     const markLo = records[recordAt + RECORD.MESSAGE_LO]!;
     const markHi = records[recordAt + RECORD.MESSAGE_HI]!;
     if ((markLo | markHi) !== 0 && compareIds(markLo, markHi, messageLo, messageHi) >= 0)
@@ -202,7 +202,7 @@ export function mentionRecord(
   tick: number,
 ): void {
   const { records } = memory;
-  const recordAt = record * RECORD.WORDS;
+  const recordAt = memory.recordAt(record);
   const messageLo = words[at + REQUEST.ARGUMENT_LO]!;
   const messageHi = words[at + REQUEST.ARGUMENT_HI]!;
   const count = records[recordAt + RECORD.MENTION_COUNT]!;
@@ -217,11 +217,12 @@ export function mentionRecord(
 /** Makes a live record a tombstone. */
 export function deleteRecord(memory: SlabMemory, record: RecordSlot, tick: number): void {
   const { records, users } = memory;
-  const at = record * RECORD.WORDS;
+  const at = memory.recordAt(record);
   clearRecord(records, at);
   records[at + RECORD.META] = records[at + RECORD.META]! | META_DELETED;
   recordChanged(memory, record, tick);
-  users[records[at + RECORD.USER_SLOT]! * USER.WORDS + USER.DELETED_VERSION] = records[at + RECORD.VERSION]!;
+  users[memory.userAt(records[at + RECORD.USER_SLOT]!) + USER.DELETED_VERSION] =
+    records[at + RECORD.VERSION]!;
 }
 
 /**
@@ -233,8 +234,8 @@ export function deleteUser(memory: SlabMemory, hash: number, user: UserSlot, tic
   const slot = memory.allocateUser();
   if (slot === 0) return 0;
   const { users } = memory;
-  const from = user * USER.WORDS;
-  const at = slot * USER.WORDS;
+  const from = memory.userAt(user);
+  const at = memory.userAt(slot);
   const version = (users[from + USER.VERSION]! + 1) | 0;
   users[at + USER.ID_LO] = users[from + USER.ID_LO]!;
   users[at + USER.ID_HI] = users[from + USER.ID_HI]!;
@@ -255,10 +256,10 @@ export function deleteUser(memory: SlabMemory, hash: number, user: UserSlot, tic
 
 /** Whether a complete user has no live entry. O(records). */
 export function isEmpty(memory: SlabMemory, user: UserSlot): boolean {
-  let record = memory.users[user * USER.WORDS + USER.FIRST_RECORD]!;
+  let record = memory.users[memory.userAt(user) + USER.FIRST_RECORD]!;
   while (record !== 0) {
     if (!isDeleted(memory, record)) return false;
-    record = memory.records[record * RECORD.WORDS + RECORD.NEXT_OF_USER]!;
+    record = memory.records[memory.recordAt(record) + RECORD.NEXT_OF_USER]!;
   }
   return true;
 }
@@ -294,5 +295,5 @@ export function bulkMissing(
 }
 
 export function isComplete(memory: SlabMemory, user: UserSlot): boolean {
-  return (memory.users[user * USER.WORDS + USER.STATE]! & USER_COMPLETE) !== 0;
+  return (memory.users[memory.userAt(user) + USER.STATE]! & USER_COMPLETE) !== 0;
 }

@@ -33,8 +33,8 @@ export function createRecord(
   const slot = memory.allocateRecord(user);
   if (slot === 0) return 0;
   const { records, users, header } = memory;
-  const at = slot * RECORD.WORDS;
-  const userAt = user * USER.WORDS;
+  const at = memory.recordAt(slot);
+  const userAt = memory.userAt(user);
   records[at + RECORD.CHANNEL_LO] = channelLo;
   records[at + RECORD.CHANNEL_HI] = channelHi;
   records[at + RECORD.META] = type;
@@ -64,9 +64,9 @@ export function clearRecord(records: Int32Array, at: number): void {
 /** The record was changed: gives it the user's next version and sees that it will be written. */
 export function recordChanged(memory: SlabMemory, slot: RecordSlot, tick: number): void {
   const { records, users } = memory;
-  const at = slot * RECORD.WORDS;
+  const at = memory.recordAt(slot);
   const user = records[at + RECORD.USER_SLOT]!;
-  const userAt = user * USER.WORDS;
+  const userAt = memory.userAt(user);
   const version = (users[userAt + USER.VERSION]! + 1) | 0;
   users[userAt + USER.VERSION] = version;
   records[at + RECORD.VERSION] = version;
@@ -82,7 +82,7 @@ export function recordChanged(memory: SlabMemory, slot: RecordSlot, tick: number
 /** See `Partition.writeEntry`. */
 export function writeEntry(memory: SlabMemory, slot: RecordSlot, out: Int32Array, at: number): void {
   const { records } = memory;
-  const from = slot * RECORD.WORDS;
+  const from = memory.recordAt(slot);
   out[at + ENTRY.CHANNEL_LO] = records[from + RECORD.CHANNEL_LO]!;
   out[at + ENTRY.CHANNEL_HI] = records[from + RECORD.CHANNEL_HI]!;
   out[at + ENTRY.MESSAGE_LO] = records[from + RECORD.MESSAGE_LO]!;
@@ -97,7 +97,7 @@ export function writeEntry(memory: SlabMemory, slot: RecordSlot, out: Int32Array
 /** The inverse, with what else a ROW holds: `ROW.FINGERPRINT` is right behind the entry. */
 export function readRow(memory: SlabMemory, slot: RecordSlot, words: Int32Array, from: number): void {
   const { records } = memory;
-  const at = slot * RECORD.WORDS;
+  const at = memory.recordAt(slot);
   records[at + RECORD.MESSAGE_LO] = words[from + ENTRY.MESSAGE_LO]!;
   records[at + RECORD.MESSAGE_HI] = words[from + ENTRY.MESSAGE_HI]!;
   records[at + RECORD.MENTION_COUNT] = words[from + ENTRY.MENTION_COUNT]!;
@@ -109,5 +109,5 @@ export function readRow(memory: SlabMemory, slot: RecordSlot, words: Int32Array,
 }
 
 export function isDeleted(memory: SlabMemory, slot: RecordSlot): boolean {
-  return (memory.records[slot * RECORD.WORDS + RECORD.META]! & META_DELETED) !== 0;
+  return (memory.records[memory.recordAt(slot) + RECORD.META]! & META_DELETED) !== 0;
 }

@@ -40,7 +40,7 @@ function evictFrom(
 ): number {
   const { users, header } = memory;
   for (let user = oldest; user !== 0 && candidates > 0; candidates--) {
-    const at = user * USER.WORDS;
+    const at = memory.userAt(user);
     const newer = users[at + USER.LRU_NEWER]!;
     if (isEvictable(memory, at)) {
       detachUser(memory, user);
@@ -88,10 +88,10 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
   let previous = 0;
   let user = header[HEADER.DETACHED]!;
   while (user !== 0 && steps > 0) {
-    const at = user * USER.WORDS;
+    const at = memory.userAt(user);
     let record = users[at + USER.FIRST_RECORD]!;
     for (; record !== 0 && steps > 0; steps--) {
-      const recordAt = record * RECORD.WORDS;
+      const recordAt = memory.recordAt(record);
       const next = records[recordAt + RECORD.NEXT_OF_USER]!;
       if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) {
         records[recordAt + RECORD.NEXT_OF_USER] = users[at + USER.LRU_OLDER]!;
@@ -108,7 +108,7 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
     const next = users[at + USER.LRU_NEWER]!;
     if (users[at + USER.RECORD_COUNT] === 0 && users[at + USER.IN_FLIGHT] === 0) {
       if (previous === 0) header[HEADER.DETACHED] = next;
-      else users[previous * USER.WORDS + USER.LRU_NEWER] = next;
+      else users[memory.userAt(previous) + USER.LRU_NEWER] = next;
       memory.freeUser(user);
     } else {
       previous = user;
@@ -122,13 +122,13 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
 /** The records that had to stay are looked at again: an answer came for the detached user. */
 export function resweep(memory: SlabMemory, user: UserSlot): void {
   const { users } = memory;
-  const at = user * USER.WORDS;
+  const at = memory.userAt(user);
   if ((users[at + USER.STATE]! & USER_LIVE) === 0 || users[at + USER.IN_FLIGHT] !== 0) return;
   // None is on its way any more, so the whole rest can be freed: join it to what was not looked at yet.
   let record = users[at + USER.LRU_OLDER]!;
   while (record !== 0) {
-    const next = memory.records[record * RECORD.WORDS + RECORD.NEXT_OF_USER]!;
-    memory.records[record * RECORD.WORDS + RECORD.NEXT_OF_USER] = users[at + USER.FIRST_RECORD]!;
+    const next = memory.records[memory.recordAt(record) + RECORD.NEXT_OF_USER]!;
+    memory.records[memory.recordAt(record) + RECORD.NEXT_OF_USER] = users[at + USER.FIRST_RECORD]!;
     users[at + USER.FIRST_RECORD] = record;
     record = next;
   }

@@ -1,6 +1,6 @@
 /** The batched touch of slab partitions: what a batch will need is loaded before the first of it runs. */
 import { hashRecord } from './hash.js';
-import { broken, META_TYPE_MASK, RECORD, USER } from './layout.js';
+import { broken, META_TYPE_MASK, RECORD } from './layout.js';
 import { mentionKey } from './mention-window.js';
 import { OP_MENTION, REQUEST } from './messages.js';
 import { TOUCH_MAX } from './partition.js';
@@ -9,7 +9,7 @@ import type { SlabMemory } from './slab-memory.js';
 import { setKeyOfMention } from './slab-operations.js';
 
 const batchHashes = new Int32Array(TOUCH_MAX);
-const batchSlots = new Int32Array(TOUCH_MAX);
+const batchRecords = new Int32Array(TOUCH_MAX);
 
 /**
  * What was touched, mixed up; read by nobody, but stored so that the loads are not removed as dead. Mixed by XOR: a sum
@@ -32,7 +32,7 @@ export function touch(
   let sum = 0;
   for (let i = 0; i < count; i++) {
     const at = ats[i]!;
-    const { recordBuckets } = partitions[i]!.memory;
+    const { recordBuckets, recordBucketsBase, recordBucketCount } = partitions[i]!.memory;
     const type = (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK;
     const hash = hashRecord(
       hashes[i]!,
@@ -41,31 +41,32 @@ export function touch(
       type,
     );
     batchHashes[i] = hash;
-    sum ^= recordBuckets[homeBucket(hash, recordBuckets.length)]!;
+    sum ^= recordBuckets[recordBucketsBase + homeBucket(hash, recordBucketCount)]!;
   }
   for (let i = 0; i < count; i++) {
-    const { recordBuckets, records, recordSlotMask } = partitions[i]!.memory;
-    const size = recordBuckets.length;
+    const { memory } = partitions[i]!;
+    const { recordBuckets, recordBucketsBase, recordBucketCount: size, records, recordSlotMask } = memory;
     const hash = batchHashes[i]!;
     const tag = Math.imul(hash, recordSlotMask + 1);
     let bucket = homeBucket(hash, size);
-    let word = recordBuckets[bucket]!;
+    let word = recordBuckets[recordBucketsBase + bucket]!;
     while (word !== 0 && ((word ^ tag) & ~recordSlotMask) !== 0) {
       bucket = bucket + 1 === size ? 0 : bucket + 1;
-      word = recordBuckets[bucket]!;
+      word = recordBuckets[recordBucketsBase + bucket]!;
     }
     const slot = word & recordSlotMask;
-    batchSlots[i] = slot;
-    sum ^= records[slot * RECORD.WORDS]! ^ records[slot * RECORD.WORDS + RECORD.VERSION]!;
+    const recordAt = memory.recordAt(slot);
+    batchRecords[i] = recordAt;
+    sum ^= records[recordAt]! ^ records[recordAt + RECORD.VERSION]!;
   }
   for (let i = 0; i < count; i++) {
-    const { records, users, mentions } = partitions[i]!.memory;
+    const { memory } = partitions[i]!;
     const at = ats[i]!;
     if ((words[at + REQUEST.HEAD]! & 0xff) === OP_MENTION) {
       setKeyOfMention(words, at);
-      sum ^= mentions.touch(mentionKey.lo);
+      sum ^= memory.mentions.touch(mentionKey.lo);
     }
-    sum ^= users[records[batchSlots[i]! * RECORD.WORDS + RECORD.USER_SLOT]! * USER.WORDS]!;
+    sum ^= memory.users[memory.userAt(memory.records[batchRecords[i]! + RECORD.USER_SLOT]!)]!;
   }
   touched[0] = sum;
 }

@@ -164,10 +164,10 @@ class SlabPartition implements Partition {
     const record = findRecord(memory, recordHash, userLo, userHi, channelLo, channelHi, type);
     const user =
       record !== 0
-        ? records[record * RECORD.WORDS + RECORD.USER_SLOT]!
+        ? records[this.memory.recordAt(record) + RECORD.USER_SLOT]!
         : findUser(memory, hash, userLo, userHi);
     if (user === 0) return OUTCOME_NEEDS_ROWS;
-    const userAt = user * USER.WORDS;
+    const userAt = this.memory.userAt(user);
     if (users[userAt + USER.HOLD] !== 0) return OUTCOME_HELD;
     if (record === 0 && !rowsKnown && (users[userAt + USER.STATE]! & USER_COMPLETE) === 0)
       return OUTCOME_NEEDS_ROWS;
@@ -263,14 +263,14 @@ class SlabPartition implements Partition {
     const op = head & 0xff;
     const user = findUser(memory, hash, words[at + REQUEST.USER_LO]!, words[at + REQUEST.USER_HI]!);
     if (user === 0) return op === OP_DELETE_USER ? OUTCOME_NEEDS_ROWS : OUTCOME_NEEDS_USER;
-    if (memory.users[user * USER.WORDS + USER.HOLD] !== 0) return OUTCOME_HELD;
+    if (memory.users[this.memory.userAt(user) + USER.HOLD] !== 0) return OUTCOME_HELD;
     if (op === OP_LIST || op === OP_BADGE) {
       if (!isComplete(memory, user)) return OUTCOME_NEEDS_USER;
       lruTouch(memory, user, this.#tick);
       return OUTCOME_CURSOR;
     }
     // A user who was admitted and not loaded yet: its version is not known, and must not begin again.
-    if ((memory.users[user * USER.WORDS + USER.STATE]! & USER_KNOWN) === 0) return OUTCOME_NEEDS_ROWS;
+    if ((memory.users[this.memory.userAt(user) + USER.STATE]! & USER_KNOWN) === 0) return OUTCOME_NEEDS_ROWS;
     if (op !== OP_DELETE_USER) broken(`operation ${op} reached a partition`);
     this.changedCount = 0;
     let slot = user;
@@ -287,7 +287,7 @@ class SlabPartition implements Partition {
       head,
       words[at + REQUEST.REQUEST_ID]!,
       STATUS_OK,
-      memory.users[slot * USER.WORDS + USER.VERSION]!,
+      memory.users[this.memory.userAt(slot) + USER.VERSION]!,
       out,
       outAt,
     );
@@ -309,7 +309,7 @@ class SlabPartition implements Partition {
     const userHi = words[at + REQUEST.USER_HI]!;
     const user = findUser(memory, hash, userLo, userHi);
     if (user === 0) return OUTCOME_NEEDS_ROWS;
-    if (memory.users[user * USER.WORDS + USER.HOLD] !== 0) return OUTCOME_HELD;
+    if (memory.users[this.memory.userAt(user) + USER.HOLD] !== 0) return OUTCOME_HELD;
     const missing = bulkMissing(memory, hash, words, at, rowsKnown || isComplete(memory, user));
     if (missing === BULK_NEEDS_ROWS) return OUTCOME_NEEDS_ROWS;
     if (missing > memory.freeRecords) return OUTCOME_NEEDS_SPACE;
@@ -337,7 +337,7 @@ class SlabPartition implements Partition {
     out[outAt + REPLY.HEAD] = replyHead(head, STATUS_OK, flags);
     out[outAt + REPLY.REQUEST_ID] = words[at + REQUEST.REQUEST_ID]!;
     out[outAt + REPLY.MENTION_COUNT] = count;
-    out[outAt + REPLY.VERSION] = memory.users[user * USER.WORDS + USER.VERSION]!;
+    out[outAt + REPLY.VERSION] = memory.users[this.memory.userAt(user) + USER.VERSION]!;
     return OUTCOME_DONE;
   }
 
@@ -351,7 +351,7 @@ class SlabPartition implements Partition {
     if (!wanted) watched.delete(lo, hi);
     const user = findUser(this.memory, hash, lo, hi);
     if (user !== 0 && done) {
-      const state = user * USER.WORDS + USER.STATE;
+      const state = this.memory.userAt(user) + USER.STATE;
       users[state] = wanted ? users[state]! | USER_WATCHED : users[state]! & ~USER_WATCHED;
     }
     this.#replyWithoutRecord(
@@ -375,7 +375,7 @@ class SlabPartition implements Partition {
     if (found !== 0) return found;
     const user = memory.allocateUser();
     if (user === 0) return 0;
-    const at = user * USER.WORDS;
+    const at = this.memory.userAt(user);
     memory.users[at + USER.ID_LO] = lo;
     memory.users[at + USER.ID_HI] = hi;
     memory.users[at + USER.STATE] = USER_LIVE | (memory.watched.has(lo, hi) ? USER_WATCHED : 0);
@@ -385,13 +385,13 @@ class SlabPartition implements Partition {
   }
 
   setHold(user: UserSlot, hold: number): void {
-    this.memory.users[user * USER.WORDS + USER.HOLD] = hold;
+    this.memory.users[this.memory.userAt(user) + USER.HOLD] = hold;
   }
   holdOf(user: UserSlot): number {
-    return this.memory.users[user * USER.WORDS + USER.HOLD]!;
+    return this.memory.users[this.memory.userAt(user) + USER.HOLD]!;
   }
   isWatched(user: UserSlot): boolean {
-    return (this.memory.users[user * USER.WORDS + USER.STATE]! & USER_WATCHED) !== 0;
+    return (this.memory.users[this.memory.userAt(user) + USER.STATE]! & USER_WATCHED) !== 0;
   }
   isComplete(user: UserSlot): boolean {
     return isComplete(this.memory, user);
@@ -399,7 +399,7 @@ class SlabPartition implements Partition {
 
   dropIfEmpty(user: UserSlot): void {
     const { users } = this.memory;
-    const at = user * USER.WORDS;
+    const at = this.memory.userAt(user);
     const isBare = users[at + USER.RECORD_COUNT] === 0 && (users[at + USER.STATE]! & USER_KNOWN) === 0;
     if (!isBare) return;
     detachUser(this.memory, user);
@@ -408,7 +408,7 @@ class SlabPartition implements Partition {
 
   applyUserRow(user: UserSlot, version: number, deletedVersion: number): void {
     const { users } = this.memory;
-    const at = user * USER.WORDS;
+    const at = this.memory.userAt(user);
     if ((users[at + USER.STATE]! & USER_KNOWN) !== 0) return;
     users[at + USER.VERSION] = version;
     users[at + USER.DELETED_VERSION] = deletedVersion;
@@ -416,15 +416,15 @@ class SlabPartition implements Partition {
   }
 
   versionOf(user: UserSlot): number {
-    return this.memory.users[user * USER.WORDS + USER.VERSION]! >>> 0;
+    return this.memory.users[this.memory.userAt(user) + USER.VERSION]! >>> 0;
   }
   deletedVersionOf(user: UserSlot): number {
-    return this.memory.users[user * USER.WORDS + USER.DELETED_VERSION]! >>> 0;
+    return this.memory.users[this.memory.userAt(user) + USER.DELETED_VERSION]! >>> 0;
   }
 
   insertRow(user: UserSlot, words: Int32Array, at: number): boolean {
     const memory = this.memory;
-    const userAt = user * USER.WORDS;
+    const userAt = this.memory.userAt(user);
     const userLo = memory.users[userAt + USER.ID_LO]!;
     const userHi = memory.users[userAt + USER.ID_HI]!;
     const lo = words[at + ENTRY.CHANNEL_LO]!;
@@ -439,7 +439,7 @@ class SlabPartition implements Partition {
   }
 
   markComplete(user: UserSlot): void {
-    const state = user * USER.WORDS + USER.STATE;
+    const state = this.memory.userAt(user) + USER.STATE;
     this.memory.users[state] = this.memory.users[state]! | USER_COMPLETE;
   }
 
