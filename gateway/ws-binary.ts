@@ -51,7 +51,7 @@ export class BinaryProtocol {
     front.counters.binaryFrames++;
     this.#bytes.set(new Uint8Array(message));
     const understood = this.#run(connection, message.byteLength);
-    front.submitter.publish();
+    front.submitter.publishSoon();
     if (understood) front.outbox.flush();
     else connection.end(CLOSE_INVALID, 'a frame that is no sequence of operations');
   }
