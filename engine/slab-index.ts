@@ -5,12 +5,12 @@
  *     0 = empty, else | tag: low bits of the hash | slot: as many bits as the largest slot needs |
  *
  * The home bucket is the hash scaled to the size of the table, so it comes from the high bits, and the size need
- * not be a power of two: at 7/10 full, 5.7 bytes a slot instead of up to twice as many. The key of a record holds the user's id, not its slot, so that a
+ * not be a power of two: just two buckets a record, not up to four. The key of a record holds the user's id, not its slot, so that a
  * hit needs no look into the user index: bucket, record, user are three cache misses, not four.
  *
  * I1  Every live slot is reachable from its home bucket without crossing an empty one. Records of a detached user
  *     stay indexed until they are freed, but match no key: the user's id reads 0.
- * I2  The load never exceeds 7/10 (the memory sizes the tables for all slots), so every probe ends.
+ * I2  The load never exceeds 7/10, for records 1/2 (the memory sizes the tables for all slots), so every probe ends.
  * I3  Deletion shifts back, there are no tombstones in the tables.
  */
 import { hashRecord, hashUser, mix } from './hash.js';

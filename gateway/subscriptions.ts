@@ -3,8 +3,8 @@
  *
  * I1  A user has a watch exactly while at least one connection is subscribed, or while the shard still has to be
  *     told that none is (its ring was full): then the watch is empty and on the list of leftovers.
- * I2  Each subscribe goes to the shard, also the second of a user: the answer then says that the shard watches, and
- *     comes after everything that the connection asked for before. Only the last unsubscribe goes there.
+ * I2  Each subscribe goes to the shard, also the second of a user: the answer then says that the shard watches. It
+ *     passes by operations that wait for the store; what they change is announced. Only the last unsubscribe goes there.
  * I3  Both go through the same ring, so the shard's last word is the table's.
  */
 import { EVENT, OP_UNSUBSCRIBE, REQUEST } from '../engine/messages.js';
