@@ -89,7 +89,7 @@ export class ShardState {
   readonly parking: Parking;
   /** Holds that go on at the next turn. */
   readonly ready: HoldQueue;
-  /** Holds that wait for room or for a clean user: looked at when the store has answered, and each tick. */
+  /** Holds that wait for their user to be clean: looked at when the store has answered, and each tick. */
   readonly waiting: HoldQueue;
   /** Cursor of each hold that has one. */
   readonly cursorOf = new Map<number, Cursor>();

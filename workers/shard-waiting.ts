@@ -1,5 +1,5 @@
 /**
- * Operations of a shard that cannot run at once: they wait in holds, for a load, for room, or for a cursor.
+ * Operations of a shard that cannot run at once: they wait in holds, for a load or a cursor, or in a lobby, for room.
  *
  * I1  A held user has exactly one hold; the hold's queue is empty only while `resume` or `fail` are at work.
  * I2  What waits goes on in the order in which it came, and each operation is answered once.
