@@ -10,7 +10,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 coverage lint format layout
-.PHONY: bench-engine bench-wire replay clean
+.PHONY: cassandra cassandra-stop bench-engine bench-wire replay clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,12 @@ lint: build ## biome, unused code, import rules, style, docs/layout.md
 
 format: install ## format and fix what biome can
 	node_modules/.bin/biome check --write .
+
+cassandra: build ## start Cassandra on 127.0.0.1 (or 1 to 3: NODES=3) for development
+	@node dist/scripts/cassandra.js start $(or $(NODES),1)
+
+cassandra-stop: build ## stop what make cassandra started
+	@node dist/scripts/cassandra.js stop
 
 layout: build ## regenerate docs/layout.md from the layout tables
 	node dist/scripts/generate-layout.js
