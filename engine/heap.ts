@@ -24,6 +24,12 @@ const PASSIVE_SHARE_SHIFT = 4;
 
 class HeapPartition extends HeapOperations implements Partition {
   #clock = 0;
+  #clockLimitUs = Number.POSITIVE_INFINITY;
+
+  boundClock(floorUs: number, limitUs: number): void {
+    this.#clock = Math.max(this.#clock, floorUs);
+    this.#clockLimitUs = limitUs;
+  }
 
   /**
    * Passive users go first for a mention as long as there are any, and otherwise while they hold more than their
@@ -118,7 +124,7 @@ class HeapPartition extends HeapOperations implements Partition {
   }
 
   #flushGroup(user: HeapUser, out: Int32Array, at: number, steps: number): number {
-    this.#clock = Math.max(Date.now() * 1000, this.#clock + 1);
+    this.#clock = Math.max(Math.min(Date.now() * 1000, this.#clockLimitUs), this.#clock + 1);
     const rowsMax = Math.min(steps, FLUSH_ROWS_MAX);
     let rowAt = at + FLUSH.WORDS;
     let count = 0;
@@ -201,6 +207,20 @@ class HeapPartition extends HeapOperations implements Partition {
     }
     user.overdue = false;
     this.retries.insert(user, due);
+  }
+
+  hottestUsers(out: Int32Array, at: number, max: number): number {
+    let count = 0;
+    for (let user = this.active.newest; user !== null && count < max; user = user.older) {
+      out[at + count * 2] = user.lo;
+      out[at + count * 2 + 1] = user.hi;
+      count++;
+    }
+    return count;
+  }
+
+  afterRestart(): void {
+    broken('a partition of objects does not outlive its process');
   }
 
   createCursor(): Cursor {

@@ -69,6 +69,11 @@ export interface Partition {
 
   /** The time of the operations that follow, in ticks (32-bit, wraps): for LRU moves and due times. */
   setTick(tick: number): void;
+  /**
+   * The clocks of the flush groups that follow are above `floorUs`, and above `limitUs` only as far as there are groups: the
+   * wall clock counts up to there. Microseconds since 1970.
+   */
+  boundClock(floorUs: number, limitUs: number): void;
 
   /**
    * Runs one operation: REQUEST words at `words[at]`, the answer (REPLY words, and entries) to `out[outAt]`.
@@ -134,6 +139,14 @@ export interface Partition {
   hurry(user: UserSlot): boolean;
   /** The answer to one group: a FLUSHED message at `words[at]`. Not ok: everything in it is dirty again, due at `retryTick`. */
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void;
+
+  /** Ids (low word, high word) of the active users who did something last, newest first, to `out[at]`; how many. O(max). */
+  hottestUsers(out: Int32Array, at: number, max: number): number;
+  /**
+   * After a restart with the memory of an earlier process, which had saved everything: nobody waits and nobody is subscribed
+   * to any more. Throws if something is unsaved. O(users).
+   */
+  afterRestart(): void;
 
   createCursor(): Cursor;
 

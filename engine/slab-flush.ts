@@ -31,13 +31,22 @@ function isDue(due: number, tick: number): boolean {
   return ((due - tick) | 0) <= 0;
 }
 
-/** Strictly growing, also when the wall clock is set back. */
+/** Strictly growing, also when the wall clock is set back, and not ahead of the limit but by what was flushed. */
 function nextClock(memory: SlabMemory): void {
   const { header } = memory;
   const last = joinWords(header[HEADER.CLOCK_LO]!, header[HEADER.CLOCK_HI]!);
-  const now = Math.max(Date.now() * 1000, last + 1);
+  const now = Math.max(Math.min(Date.now() * 1000, memory.clockLimitUs), last + 1);
   header[HEADER.CLOCK_LO] = splitLow(now);
   header[HEADER.CLOCK_HI] = splitHigh(now);
+}
+
+/** See `Partition.boundClock`. */
+export function boundClock(memory: SlabMemory, floorUs: number, limitUs: number): void {
+  const { header } = memory;
+  memory.clockLimitUs = limitUs;
+  if (joinWords(header[HEADER.CLOCK_LO]!, header[HEADER.CLOCK_HI]!) >= floorUs) return;
+  header[HEADER.CLOCK_LO] = splitLow(floorUs);
+  header[HEADER.CLOCK_HI] = splitHigh(floorUs);
 }
 
 /** See `Partition.nextDue`. */

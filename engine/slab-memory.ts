@@ -74,7 +74,7 @@ function aligned(words: number): number {
 }
 
 /** Word offsets of the regions. */
-function regionsOf(options: PartitionOptions) {
+export function regionsOf(options: PartitionOptions) {
   const { recordsMax, usersMax, watchedMax } = options;
   assert(
     recordsMax >= 1 && recordsMax <= SLOTS_MAX,
@@ -145,6 +145,8 @@ export class SlabMemory {
   /** Low bits of a bucket that are the slot; the others are the tag. */
   readonly userSlotMask: number;
   readonly recordSlotMask: number;
+  /** See `Partition.boundClock`. */
+  clockLimitUs = Number.POSITIVE_INFINITY;
 
   constructor(
     readonly options: PartitionOptions,

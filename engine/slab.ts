@@ -57,7 +57,8 @@ import {
 } from './partition.js';
 import { checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
-import { FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
+import { boundClock, FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
+import { afterRestart, hottestUsers } from './slab-image.js';
 import { findRecord, findUser, insertUser } from './slab-index.js';
 import { detachUser, lruInsert, lruTouch } from './slab-lists.js';
 import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
@@ -114,6 +115,10 @@ class SlabPartition implements Partition {
 
   setTick(tick: number): void {
     this.#tick = tick;
+  }
+
+  boundClock(floorUs: number, limitUs: number): void {
+    boundClock(this.memory, floorUs, limitUs);
   }
 
   execute(
@@ -464,6 +469,12 @@ class SlabPartition implements Partition {
   }
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
     flushed(this.memory, this.#walk, this.#tick, words, at, ok, retryTick);
+  }
+  hottestUsers(out: Int32Array, at: number, max: number): number {
+    return hottestUsers(this.memory, out, at, max);
+  }
+  afterRestart(): void {
+    afterRestart(this.memory);
   }
   createCursor(): Cursor {
     return new SlabCursor(this.memory);

@@ -1,0 +1,81 @@
+/**
+ * What of a slab partition is kept over a restart, and what is done to it after one. A partition's memory refers to
+ * itself by slots only, so its bytes are all that there is to it.
+ *
+ * I1  All words outside the used ranges are 0, as in new memory: slots never used, and the watched users, whose
+ *     connections are gone.
+ */
+import { assert, LAYOUT_VERSION, RECORD, USER, USER_LIVE, USER_WATCHED } from './layout.js';
+import type { PartitionOptions } from './partition.js';
+import { HEADER, regionsOf, type SlabMemory } from './slab-memory.js';
+
+/** Bytes of a partition, from its start: `from` is in it, `to` is not. */
+export interface ByteRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What must be kept of a partition that nobody is using (I1), in order. */
+export function usedRanges(
+  options: PartitionOptions,
+  memory: SharedArrayBuffer,
+  byteOffset: number,
+): ByteRange[] {
+  const regions = regionsOf(options);
+  const header = new Int32Array(memory, byteOffset, HEADER.WORDS);
+  const range = (from: number, to: number): ByteRange => ({ from: from * 4, to: to * 4 });
+  return [
+    range(0, regions.users + header[HEADER.USER_FRESH]! * USER.WORDS),
+    range(regions.records, regions.records + header[HEADER.RECORD_FRESH]! * RECORD.WORDS),
+    range(regions.userBuckets, regions.watched),
+    range(regions.mentions, regions.end),
+  ];
+}
+
+/** Why the memory holds no partition of these sizes; null if it does. */
+export function checkHeader(
+  options: PartitionOptions,
+  memory: SharedArrayBuffer,
+  byteOffset: number,
+): string | null {
+  const header = new Int32Array(memory, byteOffset, HEADER.WORDS);
+  const wanted: readonly [string, number, number][] = [
+    ['layout version', HEADER.LAYOUT_VERSION, LAYOUT_VERSION],
+    ['records', HEADER.RECORDS_MAX, options.recordsMax],
+    ['users', HEADER.USERS_MAX, options.usersMax],
+    ['watched users', HEADER.WATCHED_MAX, options.watchedMax],
+  ];
+  for (const [what, field, value] of wanted) {
+    if (header[field] !== value) return `${what}: ${header[field]}, not ${value}`;
+  }
+  return null;
+}
+
+/** See `Partition.afterRestart`. */
+export function afterRestart(memory: SlabMemory): void {
+  const { header, users } = memory;
+  assert(header[HEADER.DIRTY_HEAD] === 0 && header[HEADER.RETRY_HEAD] === 0, 'a saved partition is unsaved');
+  assert(memory.watched.size === 0, 'a saved partition has watched users');
+  const fresh = header[HEADER.USER_FRESH]!;
+  for (let user = 1; user < fresh; user++) {
+    const at = memory.userAt(user);
+    const state = users[at + USER.STATE]!;
+    if ((state & USER_LIVE) === 0) continue;
+    assert(users[at + USER.IN_FLIGHT] === 0, 'a saved partition has writes on their way');
+    users[at + USER.HOLD] = 0;
+    users[at + USER.STATE] = state & ~USER_WATCHED;
+  }
+}
+
+/** See `Partition.hottestUsers`. */
+export function hottestUsers(memory: SlabMemory, out: Int32Array, at: number, max: number): number {
+  const { header, users } = memory;
+  let count = 0;
+  for (let user = header[HEADER.ACTIVE_NEWEST]!; user !== 0 && count < max; count++) {
+    const userAt = memory.userAt(user);
+    out[at + count * 2] = users[userAt + USER.ID_LO]!;
+    out[at + count * 2 + 1] = users[userAt + USER.ID_HI]!;
+    user = users[userAt + USER.LRU_OLDER]!;
+  }
+  return count;
+}
