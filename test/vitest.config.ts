@@ -16,6 +16,7 @@ export default defineConfig({
     pool: 'forks',
     execArgv: ['--enable-source-maps'],
     maxWorkers: 2,
+    globalSetup: ['dist/test/support/shared-cassandra.js'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 30_000,

@@ -12,7 +12,7 @@ import { Client, policies, types } from 'cassandra-driver';
 import { ROOT } from '../repository.js';
 import { prepareJars } from './jars.js';
 import type { Machine } from './java-flags.js';
-import { CassandraNode, canConnect, type ProcessWatcher } from './node.js';
+import { CassandraNode, type CommitlogSync, canConnect, type ProcessWatcher } from './node.js';
 
 export const CQL_PORT = 9042;
 const STORAGE_PORT = 7000;
@@ -32,8 +32,12 @@ export interface ClusterOptions {
   readonly folder?: string;
   /** Default `small`. */
   readonly machine?: Machine;
+  /** Default `batch`: a node that is killed has all that it answered. */
+  readonly commitlogSync?: CommitlogSync;
   /** Where clients are to find node i: for a proxy before each node. Default: its own address. */
   readonly cqlAddress?: (index: number) => string;
+  /** Called when the processes run; they are not ready then. */
+  readonly onStarted?: (cluster: CassandraCluster) => void;
 }
 
 /** `127.0.1.250` and 3 -> `127.0.1.253` */
@@ -55,7 +59,7 @@ export class CassandraCluster {
 
   /** Starts the nodes; resolves when clients can connect to all of them and they see each other. */
   static async start(options: ClusterOptions = {}): Promise<CassandraCluster> {
-    const { nodes: count = 1, machine = 'small', cqlAddress } = options;
+    const { nodes: count = 1, machine = 'small', commitlogSync = 'batch', cqlAddress } = options;
     if (!Number.isInteger(count) || count < 1 || count > NODES_MAX)
       throw new Error(`${count} nodes: use 1 to ${NODES_MAX}`);
     const classPath = await prepareJars();
@@ -79,6 +83,7 @@ export class CassandraCluster {
             folder: join(folder, `node-${index + 1}`),
             classPath,
             machine,
+            commitlogSync,
           },
           guard,
         ),
@@ -86,6 +91,7 @@ export class CassandraCluster {
     const cluster = new CassandraCluster(nodes, guard, temporary);
     try {
       for (const node of nodes) node.start();
+      options.onStarted?.(cluster);
       await cluster.ready();
     } catch (error) {
       await cluster.end();
