@@ -17,30 +17,34 @@ export class ExpectedState {
   suppressed = 0;
   duplicates = 0;
 
-  apply(operation: Operation): void {
+  /** @returns whether it changed an entry */
+  apply(operation: Operation): boolean {
     let channels = this.users.get(operation.userId);
     if (channels === undefined) {
       channels = new Map();
       this.users.set(operation.userId, channels);
     }
-    if (operation.kind === 'list') return;
+    if (operation.kind === 'list') return false;
     const message = BigInt(operation.messageId);
     const entry = channels.get(operation.channelId) ?? { mark: 0n, mentions: 0, latestMention: 0n };
     if (operation.kind === 'ack') {
-      if (!operation.manual && message < entry.mark) return;
+      if (!operation.manual && message < entry.mark) return false;
+      const mentions = operation.mentionCount ?? 0;
+      if (entry.mark === message && entry.mentions === mentions) return false;
       entry.mark = message;
-      entry.mentions = operation.mentionCount ?? 0;
+      entry.mentions = mentions;
     } else if (entry.mark >= message) {
       this.suppressed++;
-      return;
+      return false;
     } else if (entry.latestMention === message) {
       this.duplicates++;
-      return;
+      return false;
     } else {
       entry.mentions++;
       entry.latestMention = message;
     }
     channels.set(operation.channelId, entry);
+    return true;
   }
 
   get entryCount(): number {

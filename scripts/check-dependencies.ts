@@ -19,7 +19,11 @@ const RULES: Record<string, Rule> = {
   engine: { folders: [], lazyFolders: [], packages: 'none' },
   workers: { folders: ['engine'], lazyFolders: [], packages: 'dependencies' },
   gateway: { folders: ['engine', 'workers'], lazyFolders: ['bench', 'scripts'], packages: 'dependencies' },
-  bench: { folders: ['engine', 'workers', 'gateway/client'], lazyFolders: [], packages: 'all' },
+  bench: {
+    folders: ['engine', 'workers', 'gateway/client', 'scripts/cassandra'],
+    lazyFolders: [],
+    packages: 'all',
+  },
   scripts: { folders: ['engine', 'workers', 'gateway'], lazyFolders: ['bench'], packages: 'all' },
   test: {
     folders: ['engine', 'workers', 'gateway', 'bench', 'scripts'],
