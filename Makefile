@@ -9,7 +9,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
-.PHONY: help install build run test test-only test-node24 coverage lint format layout
+.PHONY: help install build run test test-only test-node24 torture coverage lint format layout
 .PHONY: cassandra cassandra-stop bench-engine bench-wire replay clean
 
 help: ## list the targets
@@ -42,6 +42,9 @@ test-node24: build ## the engine's tests under the Node of TIDEMARK_NODE24
 	else \
 	  echo "engine tests under Node 24: skipped (set TIDEMARK_NODE24 to its binary; .ci/run does)"; \
 	fi
+
+torture: build ## kill the service with -9 under load, 50 times, and prove that it kept its word
+	node --enable-source-maps dist/test/torture/main.js $(ARGS)
 
 coverage: build ## the tests, with coverage in coverage/
 	node $(VITEST) --coverage $(ARGS)

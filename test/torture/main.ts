@@ -1,0 +1,112 @@
+/** `make torture`: the full run. Exits with 1 on a violation, and prints all that is needed to look into it. */
+import { Command } from 'commander';
+import { decimal, wholeNumber } from '../../bench/target-options.js';
+import { LOAD_DEFAULTS } from './load.js';
+import { report, Torture, type TortureOptions } from './torture.js';
+
+interface Given {
+  kills: number;
+  lives: number;
+  seed: number;
+  life: number;
+  stops: number;
+  users: number;
+  channels: number;
+  sockets: number;
+  httpSockets: number;
+  store?: string;
+  capacity: string;
+  partitions: string;
+  shards: string;
+  engine: string;
+  durability: string;
+  flushDelay: string;
+  serve: string[];
+}
+
+const command = new Command('torture')
+  .description('kill the service with -9 again and again under load, and prove that it kept its word')
+  .option('--kills <count>', 'kills', wholeNumber(0, 100_000), 50)
+  .option(
+    '--lives <count>',
+    'lives, at least; with --kills 0 all end with an orderly stop',
+    wholeNumber(0, 100_000),
+    0,
+  )
+  .option(
+    '--seed <number>',
+    'of the load and the moments',
+    wholeNumber(0, 2 ** 31 - 1),
+    Date.now() % 1_000_000,
+  )
+  .option('--life <ms>', 'load before a kill, at most', wholeNumber(1, 3_600_000), 2000)
+  .option('--stops <share>', 'of all lives that end with an orderly stop', decimal(0, 1), 0.2)
+  .option('--users <count>', 'users', wholeNumber(10, 1e6), LOAD_DEFAULTS.users)
+  .option(
+    '--channels <count>',
+    'channels of a user, on average',
+    wholeNumber(1, 1000),
+    LOAD_DEFAULTS.channels,
+  )
+  .option('--sockets <count>', 'WebSockets', wholeNumber(1, 100), LOAD_DEFAULTS.sockets)
+  .option('--http-sockets <count>', 'HTTP connections', wholeNumber(0, 100), LOAD_DEFAULTS.httpSockets)
+  .option('--store <url>', 'store (default: LMDB in a folder of the run)')
+  .option('--capacity <records>', 'read states in memory', '1500')
+  .option('--partitions <count>', 'partitions', '4')
+  .option('--shards <counts>', 'shard threads', '1,2')
+  .option('--engine <names>', 'engine', 'slab')
+  .option('--durability <levels>', 'durability', 'process')
+  .option('--flush-delay <times>', 'from a change to its write', '50ms,300ms,2s,30s')
+  .option('--serve <option=values>', 'another option of serve; repeat it', collect, [])
+  .addHelpText(
+    'after',
+    '\nWhere an option of serve has several values (a,b), each start takes one by chance.',
+  );
+
+function collect(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+const { kills, lives, seed, life, stops, store, serve, ...given } = command.parse().opts<Given>();
+const options: TortureOptions = {
+  seed,
+  kills,
+  lives,
+  users: given.users,
+  channels: given.channels,
+  sockets: given.sockets,
+  httpSockets: given.httpSockets,
+  lifeMs: life,
+  stopShare: stops,
+  serve: {
+    ...(store === undefined ? {} : { store: [store] }),
+    capacity: given.capacity.split(','),
+    partitions: [given.partitions],
+    shards: given.shards.split(','),
+    engine: given.engine.split(','),
+    durability: given.durability.split(','),
+    'flush-delay': given.flushDelay.split(','),
+    ...Object.fromEntries(
+      serve.map((text) => {
+        const [name = '', values = ''] = text.split('=');
+        return [name, values.split(',')];
+      }),
+    ),
+  },
+  log: (line) => process.stdout.write(`${line}\n`),
+};
+
+process.stdout.write(`seed ${seed}\n`);
+const startMs = performance.now();
+const result = await new Torture(options).run();
+const { checker, counters } = result;
+process.stdout.write(
+  `${result.kills} kills (${result.startKills} during a start, ${result.stopKills} during a stop), ${result.stops} orderly stops, ${Math.round((performance.now() - startMs) / 1000)} s
+${checker.answeredCount} operations answered, ${checker.lostCount} without an answer, at most ${checker.statesMax} states possible for a user
+${[...counters].map(([name, value]) => `${name} ${value}`).join('\n')}
+`,
+);
+if (checker.violations.length > 0) {
+  process.stdout.write(`${report(result, options)}\n`);
+  process.exitCode = 1;
+} else process.stdout.write('no violation\n');
