@@ -97,6 +97,7 @@ class ShardLoad {
     const { words } = port;
     words[at + ROUTED.ROUTE] = 1;
     words[at + ROUTED.USER_HASH] = hash;
+    words[at + ROUTED.STAMP_US] = 0;
     const opAt = at + ROUTED.WORDS;
     const isAck = op === OP_ACK;
     words[opAt + REQUEST.HEAD] = op;

@@ -118,6 +118,7 @@ export const TYPE_MAX = 5;
 export const ROUTED = layout({
   ROUTE: 1, // whom the answer is for; the shard echoes it and does not look
   USER_HASH: 1,
+  STAMP_US: 1, // when it went in: microseconds of a clock that all threads share, 32 bits, wraps
 });
 /** What the shard puts before an answer or event in a reply ring. */
 export const ANSWERED = layout({ ROUTE: 1 });

@@ -37,6 +37,13 @@ function capacityOf(memory: SharedArrayBuffer): number {
   return capacity;
 }
 
+/** Words that are published and not released, pads included, of all words; for whoever has the memory. */
+export function ringDepth(memory: SharedArrayBuffer): { filled: number; capacity: number } {
+  const positions = new Int32Array(memory, 0, RING.DATA);
+  const head = Atomics.load(positions, RING.HEAD); // first: the tail never falls behind it
+  return { filled: (Atomics.load(positions, RING.TAIL) - head) | 0, capacity: capacityOf(memory) };
+}
+
 /** The producer's end. */
 export class RingWriter {
   /** The ring's words; messages are written here. */

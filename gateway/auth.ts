@@ -1,5 +1,5 @@
 /** Bearer tokens, from a file with one token a line (more than one while they are being changed). */
-import { timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 const PREFIX = 'Bearer ';
@@ -29,6 +29,36 @@ export class Auth {
     }
     return admitted;
   }
+}
+
+/** The admin tokens. Both sides are hashed, so that not even the length of a token shows in the time. */
+export class AdminAuth {
+  readonly #hashes: readonly Buffer[];
+
+  /** @param tokens  none: everyone is admitted */
+  constructor(tokens: readonly string[]) {
+    this.#hashes = tokens.map(hashOf);
+  }
+
+  get required(): boolean {
+    return this.#hashes.length > 0;
+  }
+
+  /** Whether the `authorization` header has one of the tokens. */
+  admits(header: string): boolean {
+    if (this.#hashes.length === 0) return true;
+    const isBearer = header.slice(0, PREFIX.length).toLowerCase() === 'bearer ';
+    const given = hashOf(isBearer ? header.slice(PREFIX.length).trim() : '');
+    let admitted = false;
+    for (const hash of this.#hashes) {
+      if (timingSafeEqual(given, hash)) admitted = true;
+    }
+    return admitted;
+  }
+}
+
+function hashOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
 }
 
 /** @throws Error that says what is wrong with the file */

@@ -119,6 +119,32 @@ export const OPTIONS = {
     'FILE',
     'bearer tokens, one a line; without it nobody is asked for one',
   ),
+  admin: option(
+    choice(['on', 'off']).optional(),
+    'SWITCH',
+    '/admin and /console, on or off (default: on where the listener is loopback or there is an admin token)',
+  ),
+  adminTokenFile: option(
+    z.string().optional(),
+    'FILE',
+    'bearer tokens of /admin and /console, one a line; needed where they are listened at beyond loopback',
+  ),
+  adminPort: option(
+    whole(0, 65_535).optional(),
+    'PORT',
+    'a listener of their own for /admin and /console, 0 = any free one (default: on --port)',
+  ),
+  adminHost: option(
+    z.string().min(1, 'is empty').optional(),
+    'HOST',
+    'address of --admin-port (default: that of --host)',
+  ),
+  introspection: option(
+    choice(['on', 'off']),
+    'SWITCH',
+    'latencies, hot keys and the slow log of /admin/status, on or off (to measure what they cost)',
+    'on',
+  ),
   tlsCert: option(z.string().optional(), 'FILE', 'certificate chain, PEM; with --tls-key'),
   tlsKey: option(z.string().optional(), 'FILE', 'private key, PEM; with --tls-cert'),
   engine: option(
@@ -199,10 +225,13 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS;
 type Parsed = { [K in OptionName]: z.output<(typeof OPTIONS)[K]['type']> };
 
-export interface Config extends Omit<Parsed, 'shards' | 'store'> {
+export interface Config extends Omit<Parsed, 'shards' | 'store' | 'admin' | 'adminHost'> {
   readonly shards: number;
   readonly store: string;
   readonly tokens: readonly string[];
+  readonly admin: boolean;
+  readonly adminHost: string;
+  readonly adminTokens: readonly string[];
 }
 
 /** What the front bounds. */
@@ -274,6 +303,7 @@ export function readConfig(
     shards: config.shards ?? Math.max(1, Math.min(availableParallelism() - 1, partitions)),
     store: config.store ?? `lmdb:${config.data}/store`,
     tokens: checkAccess(config, named, problems),
+    ...checkAdmin(values as Partial<Parsed>, named, problems),
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return complete;
@@ -306,14 +336,8 @@ function checkSizes(
 /** The tokens; notes what is wrong with who may connect and how. */
 function checkAccess(config: Config, named: Record<string, string>, problems: string[]): string[] {
   const { host, authTokenFile, tlsCert, tlsKey } = config;
-  let tokens: string[] = [];
-  if (authTokenFile !== undefined) {
-    try {
-      tokens = readTokens(authTokenFile);
-    } catch (error) {
-      problems.push(`${named.authTokenFile} ${(error as Error).message}.`);
-    }
-  } else if (host !== undefined && !isLoopback(host)) {
+  const tokens = tokensOf(authTokenFile, named.authTokenFile!, problems);
+  if (authTokenFile === undefined && host !== undefined && !isLoopback(host)) {
     problems.push(
       `${named.host} is not loopback, and there is no token: anyone could read and write. Give --auth-token-file, or listen at 127.0.0.1.`,
     );
@@ -325,6 +349,40 @@ function checkAccess(config: Config, named: Record<string, string>, problems: st
   return tokens;
 }
 
-function isLoopback(host: string): boolean {
+function tokensOf(file: string | undefined, named: string, problems: string[]): string[] {
+  if (file === undefined) return [];
+  try {
+    return readTokens(file);
+  } catch (error) {
+    problems.push(`${named} ${(error as Error).message}.`);
+    return [];
+  }
+}
+
+/** Whether there is an admin side, where, and for whom; notes what is wrong with it. */
+function checkAdmin(
+  { admin, host, adminHost = host, adminPort, adminTokenFile }: Partial<Parsed>,
+  named: Record<string, string>,
+  problems: string[],
+): { admin: boolean; adminHost: string; adminTokens: readonly string[] } {
+  const adminTokens = tokensOf(adminTokenFile, named.adminTokenFile!, problems);
+  if (adminHost !== host && adminPort === undefined)
+    problems.push(`${named.adminHost} is given without --admin-port. Give both, or neither.`);
+  const safe = adminTokenFile !== undefined || adminHost === undefined || isLoopback(adminHost);
+  if (admin === 'on' && !safe) {
+    const where = adminHost === host ? named.host : named.adminHost;
+    problems.push(
+      `${named.admin} with ${where}, which is not loopback, and there is no admin token: anyone could operate the service. Give --admin-token-file, or --admin-port with --admin-host 127.0.0.1, or --admin off.`,
+    );
+  }
+  return { admin: admin === undefined ? safe : admin === 'on', adminHost: adminHost ?? '', adminTokens };
+}
+
+/** `[::1]:4040` -> `::1` */
+export function hostNameOf(hostHeader: string): string {
+  return hostHeader.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
+}
+
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

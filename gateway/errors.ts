@@ -27,6 +27,7 @@ export interface Problem {
 const REASONS: Record<number, string> = {
   400: '400 Bad Request',
   401: '401 Unauthorized',
+  403: '403 Forbidden',
   404: '404 Not Found',
   405: '405 Method Not Allowed',
   413: '413 Payload Too Large',
@@ -66,6 +67,21 @@ export const UNAUTHORIZED = new ApiError(
   401,
   'unauthorized',
   'a bearer token that this server knows is needed',
+);
+export const ADMIN_UNAUTHORIZED = new ApiError(
+  401,
+  'unauthorized',
+  'the admin token is needed: one of those in the file of --admin-token-file',
+);
+export const FOREIGN_HOST = new ApiError(
+  403,
+  'forbidden',
+  'without an admin token, admin calls are answered only under a loopback name or address',
+);
+export const FOREIGN_PAGE = new ApiError(
+  403,
+  'forbidden',
+  'admin calls of pages of another origin are refused',
 );
 export const NOT_FOUND = new ApiError(404, 'not_found', 'there is nothing at this path');
 const UNKNOWN_READ_STATE = new ApiError(

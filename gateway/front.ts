@@ -41,7 +41,7 @@ export class Front {
 
   constructor(workers: Workers, limits: Limits) {
     this.limits = limits;
-    this.submitter = new Submitter(workers.port);
+    this.submitter = new Submitter(workers.port, workers.introspection.length > 0);
     this.outbox = new Outbox(limits.maxBackpressure, limits.maxBackpressureTotal, (connection) =>
       this.subscriptions.removeAll(connection),
     );

@@ -60,6 +60,21 @@ export class HttpCaller implements Caller {
     });
   }
 
+  /** An answer that is neither JSON nor an error. @param headers  all of them */
+  answer(
+    status: number,
+    statusLine: string,
+    headers: Readonly<Record<string, string>>,
+    body: string | Uint8Array,
+  ): void {
+    const response = this.#take(status);
+    response?.cork(() => {
+      response.writeStatus(statusLine);
+      for (const name in headers) response.writeHeader(name, headers[name]!);
+      response.end(body);
+    });
+  }
+
   /** @param close  the connection ends, too */
   #end(response: HttpResponse, body: string, close: boolean): void {
     // Told the length of the body that is left out, uWebSockets would wait for it, and take no request until then.

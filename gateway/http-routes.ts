@@ -162,6 +162,11 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
     const allow = { Allow: names.join(', ') };
     app.any(path, (response, request) => callerOf(response, request, front).error(METHOD_NOT_ALLOWED, allow));
   }
+  addNotFound(app, front);
+}
+
+/** The answer to all paths that were not added before. */
+export function addNotFound(app: TemplatedApp, front: Front): void {
   app.any('/*', (response, request) => callerOf(response, request, front).error(NOT_FOUND));
 }
 

@@ -1,14 +1,9 @@
 /** The command line. What a command needs is loaded when it is asked for: a client's tool starts no server code. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError, flagOf, OPTIONS, type OptionName, readConfig, variableOf } from './config.js';
+import { packageVersion } from './version.js';
 
 const EXIT_USAGE = 2;
-
-function version(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
-}
 
 function serveCommand(): Command {
   const command = new Command('serve').description('run the service until SIGTERM or SIGINT');
@@ -29,8 +24,9 @@ function serveCommand(): Command {
   return command;
 }
 
-/** The tools that are clients of a server, in the folder of the benchmarks. */
+/** The tools that are clients of a server. */
 const TOOLS: Record<string, () => Promise<Command>> = {
+  status: async () => (await import('./admin/status-command.js')).statusCommand(),
   replay: async () => (await import('../bench/replay.js')).replayCommand(),
   load: async () => (await import('../bench/load.js')).loadCommand(),
 };
@@ -38,7 +34,7 @@ const TOOLS: Record<string, () => Promise<Command>> = {
 async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('tidemark')
     .description('Read states of a chat: who has read how far, and how many mentions wait')
-    .version(version());
+    .version(packageVersion());
   program.addCommand(serveCommand());
   const asked = argv[2];
   for (const [name, load] of Object.entries(TOOLS)) {

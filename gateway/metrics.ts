@@ -2,7 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import { OP_MAX } from '../engine/messages.js';
 import { PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
-import type { Workers } from '../workers/workers.js';
+import { RING_NAMES, type Workers } from '../workers/workers.js';
 import { type Counters, LATENCY_BOUNDS, OP_NAMES } from './counters.js';
 import type { Front } from './front.js';
 
@@ -175,13 +175,14 @@ export class Metrics {
     gauge('parked', 'Operations that wait for the store or room.', S.PARKED);
     gauge('heap_used_bytes', 'JavaScript heap of the thread.', S.HEAP_USED_BYTES);
     this.#gauge('tidemark_ring_filled_bytes', 'What waits in the rings.', ['shard', 'ring'], (set) => {
-      for (const { shard, requests, answers } of workers.ringWords()) {
-        set({ shard, ring: 'requests' }, requests * 4);
-        set({ shard, ring: 'answers' }, answers * 4);
-      }
+      workers.ringDepths().forEach((rings, shard) => {
+        for (const ring of RING_NAMES) set({ shard, ring }, rings[ring].filled * 4);
+      });
     });
-    this.#gauge('tidemark_ring_capacity_bytes', 'Size of each ring.', ['shard'], (set) => {
-      for (const { shard, capacity } of workers.ringWords()) set({ shard }, capacity * 4);
+    this.#gauge('tidemark_ring_capacity_bytes', 'Size of each ring.', ['shard', 'ring'], (set) => {
+      workers.ringDepths().forEach((rings, shard) => {
+        for (const ring of RING_NAMES) set({ shard, ring }, rings[ring].capacity * 4);
+      });
     });
   }
 

@@ -32,6 +32,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     parkedMax: config.maxParked,
     watchedUsersMax: config.maxWatched,
     saveTimeoutMs: config.saveTimeout,
+    introspection: config.introspection === 'on',
   }).catch((error: unknown) => fail('the workers did not start', error));
   workers.onWarning = (message) => log.warn(message);
   workers.onFailure = (error) => fail('a worker thread ended by itself', error);

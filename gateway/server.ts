@@ -3,13 +3,16 @@
 import uWS, { type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import { readFileSync } from 'node:fs';
 import type { Workers } from '../workers/workers.js';
+import { AdminGate, addAdminRoutes } from './admin/admin-routes.js';
+import { Sampler } from './admin/sampler.js';
 import { Auth } from './auth.js';
 import type { Config } from './config.js';
 import { CLOSE_GOING_AWAY } from './connections.js';
 import { Front } from './front.js';
-import { addRoutes } from './http-routes.js';
+import { addNotFound, addRoutes } from './http-routes.js';
 import { Metrics } from './metrics.js';
 import { requireNative } from './native.js';
+import { packageVersion } from './version.js';
 import { addStream } from './ws-stream.js';
 
 /** The types lack this form. Without the flag two servers could share a port, each with half of the connections. */
@@ -32,10 +35,23 @@ export class Server {
   /** Null when closed: closing it twice would crash the process. */
   #listenSocket: us_listen_socket | null;
 
-  private constructor(front: Front, listenSocket: us_listen_socket) {
+  /** That of the admin side, if it has one of its own. */
+  readonly adminPort: number;
+  #adminSocket: us_listen_socket | null;
+  readonly #sampler: Sampler;
+
+  private constructor(
+    front: Front,
+    sampler: Sampler,
+    listenSocket: us_listen_socket,
+    adminSocket: us_listen_socket | null,
+  ) {
     this.front = front;
+    this.#sampler = sampler;
     this.#listenSocket = listenSocket;
+    this.#adminSocket = adminSocket;
     this.port = uWS.us_socket_local_port(listenSocket);
+    this.adminPort = adminSocket === null ? this.port : uWS.us_socket_local_port(adminSocket);
   }
 
   /** @throws Error when it cannot listen */
@@ -44,17 +60,32 @@ export class Server {
     const front = new Front(workers, config);
     const auth = new Auth(config.tokens);
     const app = createApp(config);
+    const sampler = new Sampler(workers);
+    const adminApp = config.adminPort === undefined ? app : createApp(config);
+    if (config.admin) {
+      const version = packageVersion();
+      const gate = new AdminGate(config.adminTokens);
+      addAdminRoutes(adminApp, gate, { front, workers, sampler, config, version });
+    }
     addRoutes(app, { front, auth, metrics: new Metrics(front, workers) });
     addStream(app, front, auth);
-    const listenSocket = await new Promise<us_listen_socket | false>((resolve) => {
-      (app as unknown as ExclusiveApp).listen(config.host, config.port, LISTEN_EXCLUSIVE, resolve);
-    });
-    if (listenSocket === false) {
-      throw new Error(
-        `--port=${config.port} at ${config.host} cannot be listened at: in use, or not allowed. Choose another --port, or stop what has it.`,
-      );
+    try {
+      const listenSocket = await listen(app, config.host, config.port, '--port');
+      let adminSocket: us_listen_socket | null = null;
+      if (config.admin && config.adminPort !== undefined) {
+        addNotFound(adminApp, front);
+        adminSocket = await listen(adminApp, config.adminHost, config.adminPort, '--admin-port').catch(
+          (error: unknown) => {
+            uWS.us_listen_socket_close(listenSocket);
+            throw error;
+          },
+        );
+      }
+      return new Server(front, sampler, listenSocket, adminSocket);
+    } catch (error) {
+      sampler.end();
+      throw error;
     }
-    return new Server(front, listenSocket);
   }
 
   /**
@@ -66,6 +97,9 @@ export class Server {
     front.stopping = true;
     if (this.#listenSocket !== null) uWS.us_listen_socket_close(this.#listenSocket);
     this.#listenSocket = null;
+    if (this.#adminSocket !== null) uWS.us_listen_socket_close(this.#adminSocket);
+    this.#adminSocket = null;
+    this.#sampler.end();
     const deadline = performance.now() + timeoutMs;
     while (front.waitingCount + front.inFlightCount > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));
@@ -74,6 +108,21 @@ export class Server {
     for (const connection of front.connections) connection.end(CLOSE_GOING_AWAY, 'the server is stopping');
     return answered;
   }
+}
+
+async function listen(
+  app: TemplatedApp,
+  host: string,
+  port: number,
+  flag: string,
+): Promise<us_listen_socket> {
+  const socket = await new Promise<us_listen_socket | false>((resolve) => {
+    (app as unknown as ExclusiveApp).listen(host, port, LISTEN_EXCLUSIVE, resolve);
+  });
+  if (socket !== false) return socket;
+  throw new Error(
+    `${flag}=${port} at ${host} cannot be listened at: in use, or not allowed. Choose another ${flag}, or stop what has it.`,
+  );
 }
 
 function createApp({ tlsCert, tlsKey }: Config): TemplatedApp {

@@ -90,11 +90,6 @@ export class FrontRings implements FrontPort {
     return true;
   }
 
-  filledWords(shard: number): { requests: number; answers: number; capacity: number } {
-    const { requests, replies } = this.#ends[shard]!;
-    return { requests: requests.filledWords, answers: replies.filledWords, capacity: requests.capacity };
-  }
-
   #drain(): void {
     if (this.#scheduled) return;
     this.#doorbell.rise();

@@ -32,6 +32,8 @@ export class Holds {
   readonly user: Int32Array;
   /** Tick at which waiting ends in an error. */
   readonly deadline: Int32Array;
+  /** When the first operation began to wait for what it waits for now, microseconds of the shared clock. */
+  readonly sinceUs: Int32Array;
   /** The load met a full partition: not all of the user's rows are resident. */
   readonly overflowed: Uint8Array;
   /** The rows that the first operation names have been loaded: what is not resident does not exist. */
@@ -50,6 +52,7 @@ export class Holds {
     this.partition = new Uint16Array(max + 1);
     this.user = new Int32Array(max + 1);
     this.deadline = new Int32Array(max + 1);
+    this.sinceUs = new Int32Array(max + 1);
     this.overflowed = new Uint8Array(max + 1);
     this.rowsKnown = new Uint8Array(max + 1);
     this.mentions = new Float64Array(max + 1);

@@ -7,6 +7,7 @@
  * I1  Each block is free, or in one operation; each operation is in one queue.
  */
 import { broken, layout } from '../engine/layout.js';
+import { WAIT } from './introspection/slow-log.js';
 
 const BLOCK = layout({
   NEXT_OPERATION: 1, // first block of the next operation of the queue, 0 ends
@@ -20,6 +21,10 @@ export class Parking {
   readonly #blocks: Int32Array;
   readonly #heads: Int32Array;
   readonly #tails: Int32Array;
+  /** WAIT words of each operation, at its first block. */
+  readonly #waits: Int32Array;
+  /** Those of the operation at hand: `peek` reads them, `push` keeps them. */
+  readonly waits = new Int32Array(WAIT.WORDS);
   #free = 0;
   #freeCount = 0;
   /** Operations that wait. */
@@ -28,9 +33,22 @@ export class Parking {
   /** @param blocks  of 13 words each: an ack takes one, a bulk ack of 100 items 40 */
   constructor(blocks: number, queues: number) {
     this.#blocks = new Int32Array((blocks + 1) * BLOCK.WORDS);
+    this.#waits = new Int32Array((blocks + 1) * WAIT.WORDS);
     this.#heads = new Int32Array(queues);
     this.#tails = new Int32Array(queues);
     for (let block = blocks; block >= 1; block--) this.#release(block);
+  }
+
+  /** The operation at hand has just been taken from the ring. @param nowUs  on the shared clock */
+  seen(nowUs: number): void {
+    this.waits.fill(0);
+    this.waits[WAIT.SEEN] = nowUs;
+  }
+
+  /** The first operation of a queue has waited `us` for something. @param what  of WAIT */
+  waited(queue: number, what: number, us: number): void {
+    const at = this.#heads[queue]! * WAIT.WORDS + what;
+    this.#waits[at] = this.#waits[at]! + us;
   }
 
   #release(block: number): void {
@@ -57,6 +75,7 @@ export class Parking {
       last = block;
     }
     blocks[first * BLOCK.WORDS + BLOCK.LENGTH] = length;
+    for (let word = 0; word < WAIT.WORDS; word++) this.#waits[first * WAIT.WORDS + word] = this.waits[word]!;
     blocks[first * BLOCK.WORDS + BLOCK.NEXT_OPERATION] = 0;
     if (this.#heads[queue] === 0) this.#heads[queue] = first;
     else blocks[this.#tails[queue]! * BLOCK.WORDS + BLOCK.NEXT_OPERATION] = first;
@@ -69,12 +88,13 @@ export class Parking {
     return this.#heads[queue] === 0;
   }
 
-  /** Copies the first message of a queue to `out` from its start; its words. The queue must not be empty. */
+  /** Copies the first message of a queue to `out` from its start, and its waits; its words. The queue must not be empty. */
   peek(queue: number, out: Int32Array): number {
     const blocks = this.#blocks;
     let block = this.#heads[queue]!;
     if (block === 0) broken(`queue ${queue} is empty`);
     const length = blocks[block * BLOCK.WORDS + BLOCK.LENGTH]!;
+    for (let word = 0; word < WAIT.WORDS; word++) this.waits[word] = this.#waits[block * WAIT.WORDS + word]!;
     for (let done = 0; done < length; done += PAYLOAD_WORDS) {
       const base = block * BLOCK.WORDS;
       const part = Math.min(PAYLOAD_WORDS, length - done);

@@ -1,12 +1,13 @@
 /** The persister's thread: a Piscina task that opens the store, serves the shards and ends when it is told to stop. */
 import { getHeapStatistics } from 'node:v8';
 import { observeGc } from './gc-observer.js';
+import { LoopDelays } from './introspection/loop-delays.js';
 import { Persister, type PersisterOptions, type PersisterOrder, type PersisterReport } from './persister.js';
 import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
 import type { Store } from './stores/store.js';
 
-const HEAP_INTERVAL_MS = 1000;
+const SHOW_INTERVAL_MS = 1000;
 
 export default async function persisterTask(options: PersisterOptions): Promise<void> {
   const { port } = options;
@@ -43,11 +44,15 @@ export default async function persisterTask(options: PersisterOptions): Promise<
 }
 
 function observe(stats: Float64Array): () => void {
-  const showHeap = (): void => {
+  const delays = new LoopDelays();
+  const show = (): void => {
     stats[PERSISTER_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
+    const { p99Ms, maxMs } = delays.take();
+    stats[PERSISTER_STATS.LOOP_DELAY_P99_MS] = p99Ms;
+    stats[PERSISTER_STATS.LOOP_DELAY_MAX_MS] = maxMs;
   };
-  showHeap();
-  const timer = setInterval(showHeap, HEAP_INTERVAL_MS);
+  show();
+  const timer = setInterval(show, SHOW_INTERVAL_MS);
   const endGc = observeGc((pauseMs) => {
     stats[PERSISTER_STATS.GC_COUNT]!++;
     stats[PERSISTER_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
@@ -55,6 +60,7 @@ function observe(stats: Float64Array): () => void {
   });
   return () => {
     clearInterval(timer);
+    delays.end();
     endGc();
   };
 }

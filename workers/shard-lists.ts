@@ -18,9 +18,9 @@ import {
 } from '../engine/messages.js';
 import type { Cursor, Partition, UserSlot } from '../engine/partition.js';
 import { HOLD_CURSOR, HOLD_CURSOR_WAIT, HOLD_READY } from './holds.js';
+import { WAIT } from './introspection/slow-log.js';
 import { CURSORS_MAX, type ShardState } from './shard-state.js';
 import { resume } from './shard-waiting.js';
-import { SHARD_STATS } from './stats.js';
 
 /** Records that one cursor looks at in a turn: about 50 us when none is in a cache. */
 const CURSOR_STEPS = 512;
@@ -80,6 +80,7 @@ function stepCursor(shard: ShardState, hold: number): void {
     shard.ready.push(hold);
     return;
   }
+  shard.waited(hold, WAIT.CURSOR);
   shard.parking.peek(hold, scratch);
   const index = holds.partition[hold]!;
   if ((scratch[ROUTED.WORDS + REQUEST.HEAD]! & 0xff) === OP_BADGE) {
@@ -117,11 +118,11 @@ function answerPart(
   out[outAt + REPLY.MENTION_COUNT] = entries;
   out[outAt + REPLY.VERSION] = partition.versionOf(user);
   shard.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
-  if (last) shard.count(SHARD_STATS.OPERATIONS + OP_LIST);
+  if (last) shard.answered(words, 0, OP_LIST);
   return last;
 }
 
-/** @param words  the operation, from ROUTED on */
+/** @param words  the operation, from ROUTED on: the shard's scratch */
 export function answerBadge(shard: ShardState, words: Int32Array, mentions: number, mentioned: number): void {
   const outAt = shard.beginReply(words[ROUTED.ROUTE]!, REPLY.WORDS);
   const out = shard.replies.words;
@@ -130,5 +131,5 @@ export function answerBadge(shard: ShardState, words: Int32Array, mentions: numb
   out[outAt + REPLY.MENTION_COUNT] = mentions;
   out[outAt + REPLY.VERSION] = mentioned;
   shard.commitReply(REPLY.WORDS);
-  shard.count(SHARD_STATS.OPERATIONS + OP_BADGE);
+  shard.answered(words, 0, OP_BADGE);
 }

@@ -1,5 +1,6 @@
 /** What a shard thread is started with: its partitions, its rings and the limits. */
 import type { MessagePort } from 'node:worker_threads';
+import type { IntrospectionMemory } from './introspection/shard-introspection.js';
 
 /** Time of partitions: flush delays and deadlines are counted in it. */
 export const TICK_MS = 100;
@@ -40,6 +41,12 @@ export interface ShardOptions {
   readonly persisterPort: MessagePort;
   /** One block of SHARD_STATS. */
   readonly stats: SharedArrayBuffer;
+  /** What the shard notes about its operations; null = nothing. */
+  readonly introspection: IntrospectionMemory | null;
+  /** A block of PARTITION_STATS for each partition of the service; a shard writes those of its own. */
+  readonly partitionStats: SharedArrayBuffer;
+  /** Its number, from 0. */
+  readonly shard: number;
   /** Of the whole service; this shard has those whose memory (slab: not null) is given. */
   readonly partitions: number;
   readonly owned: readonly OwnedPartition[];

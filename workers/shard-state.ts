@@ -45,6 +45,8 @@ import {
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { HoldQueue, Holds } from './holds.js';
+import { UnsavedAges } from './introspection/partition-gauges.js';
+import { ShardIntrospection } from './introspection/shard-introspection.js';
 import { Parking } from './parking.js';
 import { type ShardOptions, TICK_MS, TOUCH_TICKS } from './shard-options.js';
 import { SHARD_STATS } from './stats.js';
@@ -84,6 +86,7 @@ export class ShardState {
   readonly front: Doorbell;
   readonly persister: Doorbell;
   readonly stats: Float64Array;
+  readonly introspection: ShardIntrospection | null;
   readonly holds: Holds;
   /** Queue n is hold n's; `lobbyOf(p)` is where users without a slot wait. */
   readonly parking: Parking;
@@ -107,6 +110,11 @@ export class ShardState {
   /** Something was freed, or may have become clean: those who wait for it look again. */
   roomMayBe = false;
   stopping = false;
+  /** What is due by this tick is due now: an order to flush. */
+  flushUntil = 0;
+  flushOrdered = false;
+  readonly unsavedAges: UnsavedAges;
+  readonly partitionStats: Float64Array;
   /** Writes have failed this many times in a row, and are not forced before this tick. */
   writeFailures = 0;
   backoffUntil = 0;
@@ -135,6 +143,10 @@ export class ShardState {
     this.front = new Doorbell(options.frontDoorbell, () => options.frontPort.postMessage(null));
     this.persister = new Doorbell(options.persisterDoorbell, () => options.persisterPort.postMessage(null));
     this.stats = new Float64Array(options.stats);
+    this.introspection =
+      options.introspection === null ? null : new ShardIntrospection(options.introspection, options.shard);
+    this.partitionStats = new Float64Array(options.partitionStats);
+    this.unsavedAges = new UnsavedAges(options.partitions, this.partitionOptions.flushDelayTicks, TICK_MS);
     const holdsMax = Math.min(options.parkedMax, HOLDS_MAX);
     this.holds = new Holds(holdsMax);
     this.parking = new Parking(options.parkedMax, holdsMax + 1 + options.partitions);
@@ -173,6 +185,26 @@ export class ShardState {
     this.stats[stat] = this.stats[stat]! + by;
   }
 
+  /** Counts an operation (from ROUTED on at `words[at]`) whose last answer is written. */
+  answered(words: Int32Array, at: number, op: number): void {
+    this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
+    const { introspection } = this;
+    if (introspection === null) return;
+    if (words === this.scratch) introspection.answeredLate(words, at, op, this.parking.waits);
+    else introspection.answered(words, at, op);
+  }
+
+  /** The turn's time on the shared clock, in microseconds; 0 without introspection. */
+  get nowUs(): number {
+    return this.introspection === null ? 0 : this.introspection.nowUs;
+  }
+
+  /** The first operation of a hold has waited for something until now. @param what  of WAIT */
+  waited(hold: number, what: number): void {
+    this.parking.waited(hold, what, (this.nowUs - this.holds.sinceUs[hold]!) | 0);
+    this.holds.sinceUs[hold] = this.nowUs;
+  }
+
   hasReplyRoom(): boolean {
     return this.replies.hasRoom(REPLY_ROOM_WORDS, REPLY_PAD_WORDS);
   }
@@ -203,7 +235,7 @@ export class ShardState {
     const entries =
       (head & REPLY_ENTRY) === 0 ? 0 : op === OP_ACK_BULK ? out[outAt + REPLY.MENTION_COUNT]! : 1;
     this.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
-    this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
+    this.answered(words, at, op);
     if ((head & REPLY_CHANGED) !== 0 && partition.isWatched(partition.changedUser)) {
       this.#announce(partition, words, opAt, out[outAt + REPLY.VERSION]!);
     }
@@ -258,7 +290,7 @@ export class ShardState {
     out[outAt + REPLY.MENTION_COUNT] = 0;
     out[outAt + REPLY.VERSION] = 0;
     this.commitReply(REPLY.WORDS);
-    this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
+    this.answered(words, at, op);
     this.count(stat);
   }
 

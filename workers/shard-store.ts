@@ -24,6 +24,7 @@ import {
 } from '../engine/messages.js';
 import { NO_DUE, type Partition } from '../engine/partition.js';
 import { HOLD_CLEANING, HOLD_STREAMING } from './holds.js';
+import { WAIT } from './introspection/slow-log.js';
 import { answerBadge, sinceOf } from './shard-lists.js';
 import type { ShardState } from './shard-state.js';
 import { fail, resume, waitForRoom } from './shard-waiting.js';
@@ -68,6 +69,7 @@ function takeFlushed(shard: ShardState, words: Int32Array, at: number): void {
     shard.count(SHARD_STATS.FLUSHED_ROWS, words[at + FLUSHED.COUNT]!);
   } else {
     shard.count(SHARD_STATS.FLUSH_FAILURES);
+    shard.unsavedAges.failed(words[at + FLUSHED.PARTITION]!, shard.tick);
     // The failures of one batch count once: those that follow find the backoff set.
     if (((shard.tick - shard.backoffUntil) | 0) >= 0) {
       shard.backoffUntil = shard.tickAfter(
@@ -85,12 +87,14 @@ function takeLoaded(shard: ShardState, words: Int32Array, at: number): void {
   const kind = words[at + LOADED.KIND]!;
   if (((kind >>> 8) & 0xff) !== STATUS_OK) {
     shard.count(SHARD_STATS.LOAD_FAILURES);
+    shard.waited(hold, WAIT.LOAD);
     fail(shard, hold, STATUS_STORE_UNAVAILABLE);
     return;
   }
   const count = words[at + LOADED.COUNT]!;
   const last = (kind & LOADED_LAST) !== 0;
   const partition = shard.partition(holds.partition[hold]!);
+  if (last) shard.waited(hold, WAIT.LOAD);
   shard.count(SHARD_STATS.LOADED_ROWS, count);
   holds.deadline[hold] = shard.tickAfter(shard.options.loadTimeoutMs);
   if (holds.kind[hold] === HOLD_STREAMING) {
@@ -165,7 +169,7 @@ function takeStreamed(
     out[outAt + REPLY.VERSION] = partition.versionOf(user);
     shard.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
     if (!last) return;
-    shard.count(SHARD_STATS.OPERATIONS + OP_LIST);
+    shard.answered(scratch, 0, OP_LIST);
   }
   shard.parking.shift(hold);
   resume(shard, hold, false);
@@ -176,6 +180,7 @@ export function flushDue(shard: ShardState): boolean {
   const { flushes } = shard;
   shard.flushSoon = false;
   const force = shard.stopping && ((shard.tick - shard.backoffUntil) | 0) >= 0;
+  const until = shard.flushOrdered ? shard.flushUntil : shard.tick;
   let sent = 0;
   let budget = GROUPS_A_TURN;
   let more = false;
@@ -183,14 +188,14 @@ export function flushDue(shard: ShardState): boolean {
     const partition = shard.partition(index);
     for (;;) {
       const due = partition.nextDue();
-      if (due === NO_DUE || !(force || ((due - shard.tick) | 0) <= 0)) break;
+      if (due === NO_DUE || !(force || ((due - until) | 0) <= 0)) break;
       const at = budget > 0 ? flushes.reserve(STORE_WORDS_MAX) : -1;
       if (at === -1) {
         more = true;
         break;
       }
       budget--;
-      const length = partition.flushNext(flushes.words, at, FLUSH_STEPS, force);
+      const length = partition.flushNext(flushes.words, at, FLUSH_STEPS, force || shard.flushOrdered);
       if (length === 0) continue;
       flushes.words[at + FLUSH.PARTITION] = index;
       flushes.commit(length);
@@ -201,6 +206,7 @@ export function flushDue(shard: ShardState): boolean {
     flushes.publish();
     shard.persister.ring();
   }
+  if (!more) shard.flushOrdered = false;
   shard.flushSoon = more && sent > 0;
   return shard.flushSoon;
 }

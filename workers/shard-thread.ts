@@ -30,7 +30,7 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
   options.frontPort.postMessage('ready');
   try {
     while (!shard.finished) {
-      runFor(shard, doorbell, YIELD_MS);
+      stats[SHARD_STATS.TURN_MAX_MS] = runFor(shard, doorbell, YIELD_MS, stats);
       stats[SHARD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
       await setImmediate();
     }
@@ -41,15 +41,30 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
   }
 }
 
-function runFor(shard: Shard, doorbell: Doorbell, ms: number): void {
-  const end = performance.now() + ms;
-  for (let now = end - ms; now < end; now = performance.now()) {
+/** @returns milliseconds of the longest turn */
+function runFor(shard: Shard, doorbell: Doorbell, ms: number, stats: Float64Array): number {
+  let now = performance.now();
+  const end = now + ms;
+  let longest = 0;
+  while (now < end) {
     let busy = true;
-    for (let turns = 0; busy && turns < TURNS; turns++) busy = shard.turn(performance.now());
+    for (let turns = 0; busy && turns < TURNS; turns++) {
+      busy = shard.turn(now);
+      const after = performance.now();
+      if (after - now > longest) longest = after - now;
+      now = after;
+    }
     if (busy) continue;
-    if (shard.finished) return;
+    if (shard.finished) break;
     doorbell.sleep();
-    if (shard.hasWork) doorbell.rise();
-    else doorbell.wait(TICK_MS);
+    if (shard.hasWork) {
+      doorbell.rise();
+      continue;
+    }
+    doorbell.wait(TICK_MS);
+    const woken = performance.now();
+    stats[SHARD_STATS.SLEPT_MS]! += woken - now;
+    now = woken;
   }
+  return longest;
 }

@@ -34,6 +34,7 @@ import {
   type UserSlot,
 } from '../engine/partition.js';
 import { HOLD_CURSOR_WAIT, HOLD_LOADING, HOLD_READY, HOLD_STREAMING } from './holds.js';
+import { WAIT } from './introspection/slow-log.js';
 import { TICK_MS } from './shard-options.js';
 import type { ShardState } from './shard-state.js';
 import { SHARD_STATS } from './stats.js';
@@ -70,6 +71,7 @@ export function submit(shard: ShardState, words: Int32Array, at: number, length:
   const index = shard.partitionOf(hash);
   const partition = shard.partition(index);
   if (shard.lobbyCount > 0 && mustQueueUp(shard, index, words, at)) {
+    shard.parking.seen(shard.nowUs);
     enterLobby(shard, index, words, at, length);
     return;
   }
@@ -78,6 +80,7 @@ export function submit(shard: ShardState, words: Int32Array, at: number, length:
     shard.count(SHARD_STATS.HITS);
     return;
   }
+  shard.parking.seen(shard.nowUs);
   if (outcome === OUTCOME_HELD) {
     const hold = partition.holdOf(residentUser(partition, words, at));
     if (!shard.parking.push(hold, words, at, length)) refuseBusy(shard, words, at);
@@ -153,6 +156,7 @@ function makeRoom(shard: ShardState, partition: Partition, words: Int32Array, at
 /** Sees that what the hold's first operation (at `words[at]`) lacks comes about. */
 function waitFor(shard: ShardState, hold: number, outcome: Outcome, words: Int32Array, at: number): void {
   const { holds } = shard;
+  holds.sinceUs[hold] = shard.nowUs;
   if (outcome === OUTCOME_CURSOR) {
     holds.kind[hold] = HOLD_CURSOR_WAIT;
     shard.ready.push(hold);
@@ -361,6 +365,12 @@ function enterLobby(shard: ShardState, index: number, words: Int32Array, at: num
   if (first) shard.lobbySince[index] = shard.tick;
 }
 
+/** Whatever an operation that leaves a lobby has not waited for elsewhere, it has waited for room. */
+function noteRoom(waits: Int32Array, nowUs: number): void {
+  const since = (nowUs - waits[WAIT.SEEN]!) | 0;
+  waits[WAIT.ROOM] = Math.max(0, since - waits[WAIT.LOAD]! - waits[WAIT.CURSOR]!);
+}
+
 /** Lets those who wait for room go on, in their order, as far as there is some; who waited too long is refused. */
 export function serveLobby(shard: ShardState, index: number): void {
   const { parking, scratch } = shard;
@@ -370,6 +380,7 @@ export function serveLobby(shard: ShardState, index: number): void {
     if (left === 0) shard.roomMayBe = true; // the rest at the next turn
     if (left === 0 || !shard.hasReplyRoom() || !shard.loads.hasRoom(LOAD_WORDS_MAX, LOAD_WORDS_MAX)) return;
     const length = parking.peek(lobby, scratch);
+    noteRoom(parking.waits, shard.nowUs);
     const user = admit(shard, partition, scratch, 0);
     const outcome = user === 0 ? OUTCOME_NEEDS_SPACE : executeWithRoom(shard, partition, length);
     if (outcome === OUTCOME_NEEDS_SPACE) {
@@ -413,8 +424,12 @@ export function serveWaiting(shard: ShardState): void {
         continue;
       }
     }
-    if (((shard.tick - holds.deadline[hold]!) | 0) > 0) fail(shard, hold, STATUS_STORE_UNAVAILABLE);
-    else waiting.push(hold);
+    if (((shard.tick - holds.deadline[hold]!) | 0) > 0) {
+      shard.waited(hold, WAIT.LOAD);
+      fail(shard, hold, STATUS_STORE_UNAVAILABLE);
+    } else {
+      waiting.push(hold);
+    }
   }
 }
 
@@ -427,6 +442,7 @@ export function expireLoads(shard: ShardState): void {
     if (kind !== HOLD_LOADING && kind !== HOLD_STREAMING) continue;
     if (((shard.tick - holds.deadline[hold]!) | 0) <= 0) continue;
     shard.count(SHARD_STATS.LOAD_FAILURES);
+    shard.waited(hold, WAIT.LOAD);
     fail(shard, hold, STATUS_STORE_UNAVAILABLE);
   }
 }

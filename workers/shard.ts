@@ -7,6 +7,7 @@
  */
 import { REQUEST, ROUTED } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
+import { showPartition } from './introspection/partition-gauges.js';
 import { serveReady } from './shard-lists.js';
 import { type ShardOptions, TICK_MS } from './shard-options.js';
 import { ShardState } from './shard-state.js';
@@ -16,6 +17,8 @@ import { SHARD_STATS } from './stats.js';
 
 /** In the operation's place of a request that is not a client's: the shard answers what is in flight, flushes, ends. */
 export const OP_STOP = 0xff;
+/** Likewise: what has changed until now is flushed, due or not. */
+export const OP_FLUSH = 0xfe;
 
 /** Records of evicted and deleted users that a partition frees each tick; makeRoom frees more when it needs them. */
 const SWEEP_RECORDS = 256;
@@ -61,6 +64,7 @@ export class Shard {
    */
   turn(nowMs: number): boolean {
     const { state } = this;
+    state.introspection?.beginTurn(nowMs);
     const ticked = nowMs - this.#lastTickMs >= TICK_MS;
     if (ticked) {
       const ticks = Math.floor((nowMs - this.#lastTickMs) / TICK_MS);
@@ -76,9 +80,12 @@ export class Shard {
       if (state.lobbyCount > 0) for (const index of state.owned) serveLobby(state, index);
       serveWaiting(state);
     }
-    const flushed = ticked || state.flushSoon || state.stopping ? flushDue(state) : false;
+    const flushed =
+      ticked || state.flushSoon || state.flushOrdered || state.stopping ? flushDue(state) : false;
     this.#publish();
+    state.introspection?.endTurn();
     if (ticked) {
+      state.introspection?.tick();
       for (const index of state.owned) state.partition(index).sweep(SWEEP_RECORDS);
       this.#showGauges();
     }
@@ -126,15 +133,18 @@ export class Shard {
 
   #takeBatch(): boolean {
     const { state } = this;
-    const { requests } = state;
+    const { requests, introspection } = state;
     let count = 0;
     while (count < TOUCH_MAX) {
       const at = requests.next();
       if (at === -1) break;
-      if ((requests.words[at + ROUTED.WORDS + REQUEST.HEAD]! & 0xff) === OP_STOP) {
-        state.stopping = true;
+      const op = requests.words[at + ROUTED.WORDS + REQUEST.HEAD]! & 0xff;
+      if (op >= OP_FLUSH) {
+        this.#takeOrder(op);
         continue;
       }
+      if (introspection !== null && --introspection.untilSample === 0)
+        introspection.sample(requests.words, at);
       const hash = requests.words[at + ROUTED.USER_HASH]!;
       this.#ats[count] = at;
       this.#opAts[count] = at + ROUTED.WORDS;
@@ -149,8 +159,19 @@ export class Shard {
     return count > 0;
   }
 
+  #takeOrder(op: number): void {
+    const { state } = this;
+    if (op === OP_STOP) {
+      state.stopping = true;
+    } else {
+      state.flushOrdered = true;
+      state.flushUntil = (state.tick + state.partitionOptions.flushDelayTicks) | 0;
+    }
+  }
+
   #showGauges(): void {
     const { stats, owned, options, parking } = this.state;
+    const { partitionStats, unsavedAges, tick } = this.state;
     let records = 0;
     let users = 0;
     let dirty = 0;
@@ -161,6 +182,8 @@ export class Shard {
       users += partition.userCount;
       dirty += partition.dirtyUserCount;
       evicted += partition.evictedUserCount;
+      const age = unsavedAges.age(index, partition, tick);
+      showPartition(partitionStats, index, options.shard, partition, age * TICK_MS);
     }
     stats[SHARD_STATS.RECORDS] = records;
     stats[SHARD_STATS.USERS] = users;

@@ -32,6 +32,20 @@ export const SHARD_STATS = layout({
   GC_PAUSE_SUM_MS: 1,
   GC_PAUSE_MAX_MS: 1, // gauge: the longest since the thread started
   HEAP_USED_BYTES: 1, // gauge
+  SLEPT_MS: 1, // time in which there was nothing to do
+  TURN_MAX_MS: 1, // gauge: the longest turn of the last second
+});
+
+/** Of one partition, written by its owner each tick. */
+export const PARTITION_STATS = layout({
+  SHARD: 1, // gauge: the owner, from 1; 0 = none has written yet
+  RECORDS: 1, // gauge
+  RECORDS_MAX: 1, // gauge
+  USERS: 1, // gauge
+  USERS_MAX: 1, // gauge
+  DIRTY_USERS: 1, // gauge: users with changes that the store does not have
+  OLDEST_DIRTY_MS: 1, // gauge: age of the oldest such change, 0 = there is none
+  EVICTED_USERS: 1,
 });
 
 /** Of the persister thread. */
@@ -51,8 +65,11 @@ export const PERSISTER_STATS = layout({
   GC_PAUSE_SUM_MS: 1,
   GC_PAUSE_MAX_MS: 1,
   HEAP_USED_BYTES: 1,
+  LOOP_DELAY_P99_MS: 1, // gauge: event loop, of the last second
+  LOOP_DELAY_MAX_MS: 1,
 });
 
-export function createStats(table: { readonly WORDS: number }): SharedArrayBuffer {
-  return new SharedArrayBuffer(table.WORDS * Float64Array.BYTES_PER_ELEMENT);
+/** @param blocks  of the table */
+export function createStats(table: { readonly WORDS: number }, blocks = 1): SharedArrayBuffer {
+  return new SharedArrayBuffer(table.WORDS * blocks * Float64Array.BYTES_PER_ELEMENT);
 }

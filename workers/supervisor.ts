@@ -8,12 +8,13 @@ import { Piscina } from 'piscina';
 import { createDoorbell } from '../engine/doorbell.js';
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
-import { createRing } from '../engine/ring.js';
+import { createRing, ringDepth } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { FrontRings } from './front-port.js';
+import { createIntrospection, type IntrospectionMemory } from './introspection/shard-introspection.js';
 import { allocatePartitions } from './partition-memory.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
-import { OP_STOP } from './shard.js';
+import { OP_FLUSH, OP_STOP } from './shard.js';
 import {
   FLUSH_RING_WORDS,
   LOAD_RING_WORDS,
@@ -22,8 +23,8 @@ import {
   type ShardOptions,
   STORE_ANSWER_RING_WORDS,
 } from './shard-options.js';
-import { createStats, PERSISTER_STATS, SHARD_STATS } from './stats.js';
-import type { Workers, WorkersOptions } from './workers.js';
+import { createStats, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from './stats.js';
+import type { RingDepths, Workers, WorkersOptions } from './workers.js';
 
 /**
  * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
@@ -48,8 +49,9 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   assert(shards >= 1 && shards <= partitions, `${shards} shards for ${partitions} partitions`);
   const frontDoorbell = createDoorbell();
   const persisterDoorbell = createDoorbell();
+  const partitionStats = createStats(PARTITION_STATS, partitions);
   const parts = Array.from({ length: shards }, (_, shard) =>
-    shardParts(options, shard, frontDoorbell, persisterDoorbell),
+    shardParts(options, shard, frontDoorbell, persisterDoorbell, partitionStats),
   );
   const front = new FrontRings(
     parts.map(({ options: { rings, doorbell }, toFront }) => ({
@@ -84,6 +86,7 @@ function shardParts(
   shard: number,
   frontDoorbell: SharedArrayBuffer,
   persisterDoorbell: SharedArrayBuffer,
+  partitionStats: SharedArrayBuffer,
 ): ShardParts {
   const recordsMax = Math.ceil(
     (options.capacity / options.partitions) * (options.partitions > 1 ? UNEVENNESS : 1),
@@ -120,6 +123,9 @@ function shardParts(
       persisterDoorbell,
       persisterPort: persister.port2,
       stats: createStats(SHARD_STATS),
+      introspection: options.introspection === false ? null : createIntrospection(),
+      partitionStats,
+      shard,
       partitions: options.partitions,
       owned,
       flushDelayMs: options.flushDelayMs,
@@ -133,6 +139,8 @@ function shardParts(
 class WorkerGroup implements Workers {
   readonly port: FrontRings;
   readonly shardStats: readonly Float64Array[];
+  readonly partitionStats: Float64Array;
+  readonly introspection: readonly IntrospectionMemory[];
   onFailure: (error: Error) => void = () => {};
   onWarning: (message: string) => void = () => {};
   readonly #parts: readonly ShardParts[];
@@ -155,6 +163,8 @@ class WorkerGroup implements Workers {
     this.#parts = parts;
     this.#saveTimeoutMs = options.saveTimeoutMs ?? SAVE_TIMEOUT_MS;
     this.shardStats = parts.map((part) => new Float64Array(part.options.stats));
+    this.partitionStats = new Float64Array(parts[0]!.options.partitionStats);
+    this.introspection = parts.flatMap(({ options: { introspection } }) => introspection ?? []);
     this.#shardPool = pool(
       './shard-thread.js',
       parts.length,
@@ -211,13 +221,23 @@ class WorkerGroup implements Workers {
     return done;
   }
 
-  ringWords(): readonly { shard: number; requests: number; answers: number; capacity: number }[] {
-    return this.#parts.map((_, shard) => ({ shard, ...this.port.filledWords(shard) }));
+  ringDepths(): readonly RingDepths[] {
+    return this.#parts.map(({ options: { rings } }) => ({
+      requests: ringDepth(rings.requests),
+      replies: ringDepth(rings.replies),
+      loads: ringDepth(rings.loads),
+      flushes: ringDepth(rings.flushes),
+      store_answers: ringDepth(rings.storeAnswers),
+    }));
+  }
+
+  flushNow(): boolean {
+    const order = orderOf(OP_FLUSH);
+    return this.#parts.map((_, shard) => this.port.order(shard, order)).every((told) => told);
   }
 
   async stop(): Promise<void> {
-    const order = new Array<number>(ROUTED.WORDS + REQUEST.WORDS).fill(0);
-    order[ROUTED.WORDS + REQUEST.HEAD] = OP_STOP;
+    const order = orderOf(OP_STOP);
     for (let shard = 0; shard < this.#parts.length; shard++) {
       while (!this.port.order(shard, order)) await delay(1);
     }
@@ -236,6 +256,13 @@ class WorkerGroup implements Workers {
       );
     }
   }
+}
+
+/** A message to a shard that is no client's operation. */
+function orderOf(op: number): number[] {
+  const order = new Array<number>(ROUTED.WORDS + REQUEST.WORDS).fill(0);
+  order[ROUTED.WORDS + REQUEST.HEAD] = op;
+  return order;
 }
 
 function pool(file: string, threads: number, oldSpaceMb: number | null): Piscina {

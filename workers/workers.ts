@@ -2,6 +2,7 @@
  * What the gateway sees of the worker threads: a place to put operations, a place where answers come from, and
  * the counters. `startWorkers` (supervisor.ts) makes the real one.
  */
+import type { IntrospectionMemory } from './introspection/shard-introspection.js';
 
 export interface WorkersOptions {
   /** Shard threads, 1 to `partitions`. */
@@ -23,6 +24,8 @@ export interface WorkersOptions {
   readonly parkedMax: number;
   /** Users that may be subscribed to, all together. */
   readonly watchedUsersMax: number;
+  /** Latencies, hot keys and the slow log are kept; true if left out. */
+  readonly introspection?: boolean;
   /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
   readonly saveTimeoutMs?: number;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
@@ -49,14 +52,31 @@ export interface FrontPort {
   onDrained: () => void;
 }
 
+/** A ring's filled and all words. */
+export interface RingDepth {
+  readonly filled: number;
+  readonly capacity: number;
+}
+
+export const RING_NAMES = ['requests', 'replies', 'loads', 'flushes', 'store_answers'] as const;
+export type RingName = (typeof RING_NAMES)[number];
+/** Of one shard. */
+export type RingDepths = Readonly<Record<RingName, RingDepth>>;
+
 export interface Workers {
   readonly port: FrontPort;
   /** One block each, laid out by SHARD_STATS. */
   readonly shardStats: readonly Float64Array[];
   /** PERSISTER_STATS. */
   readonly persisterStats: Float64Array;
-  /** Filled words of each shard's request ring, for metrics. */
-  ringWords(): readonly { shard: number; requests: number; answers: number; capacity: number }[];
+  /** A block of PARTITION_STATS for each partition. */
+  readonly partitionStats: Float64Array;
+  /** What each shard notes about its operations; empty when introspection is off. */
+  readonly introspection: readonly IntrospectionMemory[];
+  /** How full the rings of each shard are. */
+  ringDepths(): readonly RingDepths[];
+  /** Has all shards flush what has changed until now, due or not. @returns false if one of them could not be told */
+  flushNow(): boolean;
   /** A worker that ended by itself; the front logs it and exits with an error. */
   onFailure: (error: Error) => void;
   /** What the store complained about, for the log; at most one a second. */

@@ -79,6 +79,7 @@ export class Service {
       parkedMax: config.maxParked,
       watchedUsersMax: config.maxWatched,
       storeFaults: this.#faults,
+      introspection: config.introspection === 'on',
     });
     this.#server = await Server.start(config, this.#workers);
   }

@@ -107,13 +107,17 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     roomTimeoutMs: config.roomTimeout,
     parkedMax: config.maxParked,
     watchedUsersMax: config.maxWatched,
+    introspection: config.introspection === 'on',
   });
   const port = new FaultyPort(real.port);
   const workers: Workers = {
     port,
     shardStats: real.shardStats,
     persisterStats: real.persisterStats,
-    ringWords: () => real.ringWords(),
+    partitionStats: real.partitionStats,
+    introspection: real.introspection,
+    ringDepths: () => real.ringDepths(),
+    flushNow: () => real.flushNow(),
     onFailure: () => {},
     onWarning: () => {},
     stop: () => real.stop(),

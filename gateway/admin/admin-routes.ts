@@ -1,0 +1,92 @@
+/**
+ * `/admin/...`: what operators ask and order. On the service's listener, or on one of its own.
+ *
+ * Who may: with admin tokens, whoever has one. Without (the listener is loopback then), everyone on this machine, but
+ * no web page: a page of another origin is refused by its Origin, and one whose name was made to point here (DNS
+ * rebinding) by the Host that its browser names.
+ */
+import type { HttpRequest, TemplatedApp } from 'uWebSockets.js';
+import { AdminAuth } from '../auth.js';
+import { hostNameOf, isLoopback } from '../config.js';
+import {
+  ADMIN_UNAUTHORIZED,
+  type ApiError,
+  BUSY,
+  FOREIGN_HOST,
+  FOREIGN_PAGE,
+  METHOD_NOT_ALLOWED,
+  STOPPING,
+} from '../errors.js';
+import type { Front } from '../front.js';
+import { HttpCaller } from '../http-answer.js';
+import { readStatus, type StatusSources } from './status.js';
+
+const SINCE_PATTERN = /(?:^|&)after_ms=(\d{1,15})(?:&|$)/;
+
+const JSON_HEADERS = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' };
+
+export class AdminGate {
+  readonly #auth: AdminAuth;
+
+  constructor(tokens: readonly string[]) {
+    this.#auth = new AdminAuth(tokens);
+  }
+
+  /** Why the request is refused, or null. */
+  refuse(request: HttpRequest): ApiError | null {
+    const host = request.getHeader('host');
+    if (this.#auth.required) {
+      if (!this.#auth.admits(request.getHeader('authorization'))) return ADMIN_UNAUTHORIZED;
+    } else if (!isLoopback(hostNameOf(host))) {
+      return FOREIGN_HOST;
+    }
+    const origin = request.getHeader('origin');
+    return origin === '' || origin.replace(/^[a-z]+:\/\//, '') === host ? null : FOREIGN_PAGE;
+  }
+}
+
+/** Adds the admin calls to an app. */
+export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: StatusSources): void {
+  const { front, workers, sampler } = sources;
+  const call = (
+    method: 'get' | 'post',
+    path: string,
+    run: (caller: HttpCaller, query: string) => void,
+  ): void => {
+    app[method](path, (response, request) => {
+      const caller = new HttpCaller(response, 0, front.counters);
+      const refusal = gate.refuse(request);
+      if (refusal === null) run(caller, request.getQuery());
+      else caller.error(refusal);
+    });
+    addMethodNotAllowed(app, front, path, method);
+  };
+  call('get', '/admin/status', (caller) => json(caller, 200, '200 OK', readStatus(sources)));
+  call('get', '/admin/history', (caller, query) => {
+    const afterMs = Number(SINCE_PATTERN.exec(query)?.[1] ?? 0);
+    json(caller, 200, '200 OK', sampler.history(afterMs));
+  });
+  call('post', '/admin/flush', (caller) => {
+    if (front.stopping) {
+      caller.error(STOPPING);
+    } else if (workers.flushNow()) {
+      const { totals } = readStatus(sources);
+      json(caller, 202, '202 Accepted', { unsaved_users: totals.unsaved_users });
+    } else {
+      caller.error(BUSY);
+    }
+  });
+}
+
+/** Any other method than the one that the path takes. */
+function addMethodNotAllowed(app: TemplatedApp, front: Front, path: string, method: 'get' | 'post'): void {
+  const allow = { Allow: method.toUpperCase() };
+  app.any(path, (response, request) => {
+    const isHead = request.getMethod() === 'head';
+    new HttpCaller(response, 0, front.counters, isHead).error(METHOD_NOT_ALLOWED, allow);
+  });
+}
+
+function json(caller: HttpCaller, status: number, statusLine: string, body: object): void {
+  caller.answer(status, statusLine, JSON_HEADERS, JSON.stringify(body));
+}

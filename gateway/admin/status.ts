@@ -1,0 +1,315 @@
+/** Puts together what `GET /admin/status` says: the one place that knows where each figure comes from. */
+import { formatId } from '../../engine/ids.js';
+import { OP_MAX } from '../../engine/messages.js';
+import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from '../../workers/introspection/hot-keys.js';
+import { LATENCIES, percentileUs } from '../../workers/introspection/latency-histogram.js';
+import { SAMPLED_OF } from '../../workers/introspection/shard-introspection.js';
+import { SlowLog } from '../../workers/introspection/slow-log.js';
+import { PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
+import type { RingDepth, RingDepths, Workers } from '../../workers/workers.js';
+import type { Config } from '../config.js';
+import { OP_NAMES } from '../counters.js';
+import type { Front } from '../front.js';
+import {
+  ALL_OPERATIONS,
+  busyPart,
+  growth,
+  latencyGrowth,
+  oldestUnsavedMs,
+  operations,
+  type Sampler,
+  type Snapshot,
+  sum,
+} from './sampler.js';
+import type {
+  AdminStatus,
+  HotStatus,
+  LatencyStatus,
+  PartitionStatus,
+  RingStatus,
+  ShardStatus,
+  SlowStatus,
+  StatusTotals,
+  StoreStatus,
+  ThreadStatus,
+} from './status-types.js';
+
+const HOT_KEYS_SHOWN = 16;
+const SLOW_SHOWN = 32;
+/** Samples in the window below which a key is chance. */
+const SAMPLES_MIN = 3;
+
+export interface StatusSources {
+  readonly front: Front;
+  readonly workers: Workers;
+  readonly sampler: Sampler;
+  readonly config: Config;
+  readonly version: string;
+}
+
+export function readStatus({ front, workers, sampler, config, version }: StatusSources): AdminStatus {
+  const before = sampler.windowStart;
+  const now = sampler.snapshot();
+  const windowS = Math.max((now.atMs - before.atMs) / 1000, 1e-3);
+  return {
+    time: new Date().toISOString(),
+    uptime_s: round(process.uptime()),
+    version,
+    node: process.version,
+    pid: process.pid,
+    state: front.stopping ? 'stopping' : 'serving',
+    window_s: round(windowS),
+    settings: {
+      shards: workers.shardStats.length,
+      partitions: config.partitions,
+      capacity: config.capacity,
+      engine: config.engine,
+      store: withoutPassword(config.store),
+      durability: config.durability,
+      flush_delay_ms: config.flushDelay,
+      ack_order: config.ackOrder,
+      introspection: workers.introspection.length > 0,
+    },
+    totals: totalsOf(before, now, windowS, workers),
+    shards: shardsOf(before, now, windowS, workers),
+    partitions: partitionsOf(workers.partitionStats),
+    threads: threadsOf(before, now, windowS, sampler),
+    latencies: latenciesOf(before, now, windowS),
+    store: storeOf(before, now, windowS),
+    front: {
+      requests_waiting: front.waitingCount,
+      websockets: front.connections.count,
+      subscriptions: front.subscriptions.count,
+      backpressure_bytes: front.outbox.backpressureBytes,
+      list_bytes: front.budget.usedBytes,
+    },
+    hot: hotOf(workers),
+    slow: slowOf(workers),
+  };
+}
+
+/** To six digits: what is beyond is noise, and long to read. */
+function round(value: number): number {
+  return Number(value.toPrecision(6));
+}
+
+function ratioOf(hits: number, misses: number): number | null {
+  return hits + misses === 0 ? null : round(hits / (hits + misses));
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/\/\/[^/]*@/, '//');
+}
+
+function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Workers): StatusTotals {
+  const S = SHARD_STATS;
+  const rate = (offset: number): number => round(growth(before, now, offset) / windowS);
+  let total = 0;
+  for (let op = 1; op <= OP_MAX; op++) total += sum(now, S.OPERATIONS + op);
+  return {
+    operations: total,
+    operations_per_s: round(operations(before, now) / windowS),
+    busy_per_s: rate(S.BUSY),
+    store_unavailable_per_s: rate(S.STORE_UNAVAILABLE),
+    events_per_s: rate(S.EVENTS),
+    hit_ratio: ratioOf(growth(before, now, S.HITS), growth(before, now, S.MISSES)),
+    records: sum(now, S.RECORDS),
+    records_max: sum(now, S.RECORDS_MAX),
+    users: sum(now, S.USERS),
+    evicted_users: sum(now, S.EVICTED_USERS),
+    evicted_users_per_s: rate(S.EVICTED_USERS),
+    unsaved_users: sum(now, S.DIRTY_USERS),
+    oldest_unsaved_ms: oldestUnsavedMs(workers),
+    parked: sum(now, S.PARKED),
+  };
+}
+
+function ringOf({ filled, capacity }: RingDepth): RingStatus {
+  return { filled_bytes: filled * 4, capacity_bytes: capacity * 4 };
+}
+
+function ringsOf(depths: RingDepths): ShardStatus['rings'] {
+  return {
+    requests: ringOf(depths.requests),
+    replies: ringOf(depths.replies),
+    loads: ringOf(depths.loads),
+    flushes: ringOf(depths.flushes),
+    store_answers: ringOf(depths.store_answers),
+  };
+}
+
+function shardsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Workers): ShardStatus[] {
+  const S = SHARD_STATS;
+  const depths = workers.ringDepths();
+  return now.shards.map((stats, shard) => {
+    const alone = { ...now, shards: [stats] };
+    const then = { ...before, shards: before.shards.slice(shard, shard + 1) };
+    const owned: number[] = [];
+    for (let at = 0; at < workers.partitionStats.length; at += PARTITION_STATS.WORDS) {
+      if (workers.partitionStats[at + PARTITION_STATS.SHARD] === shard + 1)
+        owned.push(at / PARTITION_STATS.WORDS);
+    }
+    return {
+      shard,
+      partitions: owned,
+      operations_per_s: round(operations(then, alone) / windowS),
+      busy: round(busyPart(before, now, stats, shard)),
+      hit_ratio: ratioOf(growth(then, alone, S.HITS), growth(then, alone, S.MISSES)),
+      records: stats[S.RECORDS]!,
+      records_max: stats[S.RECORDS_MAX]!,
+      users: stats[S.USERS]!,
+      unsaved_users: stats[S.DIRTY_USERS]!,
+      parked: stats[S.PARKED]!,
+      rings: ringsOf(depths[shard]!),
+    };
+  });
+}
+
+function partitionsOf(stats: Float64Array): PartitionStatus[] {
+  const P = PARTITION_STATS;
+  const partitions: PartitionStatus[] = [];
+  for (let at = 0; at < stats.length; at += P.WORDS) {
+    partitions.push({
+      partition: at / P.WORDS,
+      shard: stats[at + P.SHARD] === 0 ? null : stats[at + P.SHARD]! - 1,
+      records: stats[at + P.RECORDS]!,
+      records_max: stats[at + P.RECORDS_MAX]!,
+      users: stats[at + P.USERS]!,
+      users_max: stats[at + P.USERS_MAX]!,
+      unsaved_users: stats[at + P.DIRTY_USERS]!,
+      oldest_unsaved_ms: stats[at + P.OLDEST_DIRTY_MS]!,
+      evicted_users: stats[at + P.EVICTED_USERS]!,
+    });
+  }
+  return partitions;
+}
+
+function threadsOf(before: Snapshot, now: Snapshot, windowS: number, sampler: Sampler): ThreadStatus[] {
+  const S = SHARD_STATS;
+  const P = PERSISTER_STATS;
+  const { frontThread } = sampler;
+  return [
+    {
+      thread: 'front',
+      gc_count: frontThread.gcCount,
+      gc_ms_per_s: round((now.frontGcMs - before.frontGcMs) / windowS),
+      gc_pause_max_ms: round(frontThread.gcPauseMaxMs),
+      heap_used_bytes: frontThread.heapUsedBytes,
+      loop_delay_p99_ms: round(frontThread.loopDelay.p99Ms),
+      loop_delay_max_ms: round(frontThread.loopDelay.maxMs),
+      turn_max_ms: null,
+    },
+    ...now.shards.map((stats, shard) => ({
+      thread: `shard ${shard}`,
+      gc_count: stats[S.GC_COUNT]!,
+      gc_ms_per_s: round(
+        (stats[S.GC_PAUSE_SUM_MS]! - (before.shards[shard]?.[S.GC_PAUSE_SUM_MS] ?? 0)) / windowS,
+      ),
+      gc_pause_max_ms: round(stats[S.GC_PAUSE_MAX_MS]!),
+      heap_used_bytes: stats[S.HEAP_USED_BYTES]!,
+      loop_delay_p99_ms: null,
+      loop_delay_max_ms: null,
+      turn_max_ms: round(stats[S.TURN_MAX_MS]!),
+    })),
+    {
+      thread: 'persister',
+      gc_count: now.persister[P.GC_COUNT]!,
+      gc_ms_per_s: round(
+        (now.persister[P.GC_PAUSE_SUM_MS]! - before.persister[P.GC_PAUSE_SUM_MS]!) / windowS,
+      ),
+      gc_pause_max_ms: round(now.persister[P.GC_PAUSE_MAX_MS]!),
+      heap_used_bytes: now.persister[P.HEAP_USED_BYTES]!,
+      loop_delay_p99_ms: round(now.persister[P.LOOP_DELAY_P99_MS]!),
+      loop_delay_max_ms: round(now.persister[P.LOOP_DELAY_MAX_MS]!),
+      turn_max_ms: null,
+    },
+  ];
+}
+
+function latenciesOf(before: Snapshot, now: Snapshot, windowS: number): LatencyStatus[] | null {
+  const { latencies } = now;
+  if (latencies === null) return null;
+  const rows: LatencyStatus[] = [];
+  for (let op = ALL_OPERATIONS; op <= OP_MAX; op++) {
+    const { counts, total } = latencyGrowth(before, now, op)!;
+    const maxUs =
+      op === ALL_OPERATIONS
+        ? latencies.subarray(LATENCIES.MAX_US).reduce((most, us) => Math.max(most, us), 0)
+        : latencies[LATENCIES.MAX_US + op]!;
+    if (op !== ALL_OPERATIONS && maxUs === 0 && total === 0) continue;
+    const percentile = (part: number): number | null => {
+      const us = percentileUs(counts, total, part);
+      return us === null ? null : round(Math.min(us, maxUs) / 1000); // a bucket's middle may be beyond all in it
+    };
+    rows.push({
+      operation: op === ALL_OPERATIONS ? 'all' : OP_NAMES[op]!,
+      per_s: round(total / windowS),
+      p50_ms: percentile(0.5),
+      p90_ms: percentile(0.9),
+      p99_ms: percentile(0.99),
+      p999_ms: percentile(0.999),
+      max_ms: round(maxUs / 1000),
+    });
+  }
+  return rows;
+}
+
+function storeOf(before: Snapshot, now: Snapshot, windowS: number): StoreStatus {
+  const P = PERSISTER_STATS;
+  const grown = (offset: number): number => now.persister[offset]! - before.persister[offset]!;
+  const mean = (seconds: number, count: number): number | null =>
+    count === 0 ? null : round((seconds / count) * 1000);
+  return {
+    loads: now.persister[P.LOADS]!,
+    loads_per_s: round(grown(P.LOADS) / windowS),
+    loads_in_flight: now.persister[P.LOADS_IN_FLIGHT]!,
+    load_failures: now.persister[P.LOAD_FAILURES]!,
+    load_ms: mean(grown(P.LOAD_SECONDS_SUM), grown(P.LOADS)),
+    written_rows: now.persister[P.WRITTEN_ROWS]!,
+    written_rows_per_s: round(grown(P.WRITTEN_ROWS) / windowS),
+    writes_in_flight: now.persister[P.WRITES_IN_FLIGHT]!,
+    write_failures: now.persister[P.WRITE_FAILURES]!,
+    write_ms: mean(grown(P.WRITE_SECONDS_SUM), grown(P.WRITE_BATCHES)),
+  };
+}
+
+function hotOf({ introspection }: Workers): HotStatus | null {
+  if (introspection.length === 0) return null;
+  const top = (byteOffset: number): [string, number][] => {
+    const rates = new Map<string, number>();
+    for (const { hotKeys } of introspection) {
+      new HotTable(hotKeys, byteOffset).each(SAMPLES_MIN, (lo, hi, count) => {
+        const id = formatId(lo, hi);
+        rates.set(id, (rates.get(id) ?? 0) + (count * SAMPLED_OF) / WINDOW_S);
+      });
+    }
+    return [...rates].sort((a, b) => b[1] - a[1]).slice(0, HOT_KEYS_SHOWN);
+  };
+  return {
+    window_s: WINDOW_S,
+    users: top(0).map(([user_id, rate]) => ({ user_id, per_s: Number(rate.toPrecision(3)) })),
+    channels: top(HOT_TABLE_BYTES).map(([channel_id, rate]) => ({
+      channel_id,
+      per_s: Number(rate.toPrecision(3)),
+    })),
+  };
+}
+
+function slowOf({ introspection }: Workers): SlowStatus[] | null {
+  if (introspection.length === 0) return null;
+  return introspection
+    .flatMap(({ slow }) => new SlowLog(slow).read())
+    .sort((a, b) => b.totalUs - a.totalUs)
+    .slice(0, SLOW_SHOWN)
+    .map((one) => ({
+      operation: OP_NAMES[one.op]!,
+      user_id: formatId(one.userLo, one.userHi),
+      channel_id: one.channelLo === 0 && one.channelHi === 0 ? null : formatId(one.channelLo, one.channelHi),
+      ended: new Date(one.endedMs).toISOString(),
+      total_ms: one.totalUs / 1000,
+      ring_ms: one.ringUs / 1000,
+      load_ms: one.loadUs / 1000,
+      room_ms: one.roomUs / 1000,
+      cursor_ms: one.cursorUs / 1000,
+    }));
+}

@@ -1,0 +1,195 @@
+/**
+ * What a shard notes about its own operations: how long they took, which were the slowest, and which users and
+ * channels have the most. All of it in shared memory that only the shard writes; nothing is allocated.
+ *
+ * Latencies are from the front's stamp (read once for all that it publishes together) to the end of the turn in
+ * which the answer was published. Operations with one stamp that are answered in one turn took the same time: they
+ * are a *run*, counted by operation, and the clock is read once for all runs of a turn. An operation that had to wait
+ * is a run of its own, with what it waited for.
+ */
+
+import { layout } from '../../engine/layout.js';
+import {
+  OP_ACK,
+  OP_DELETE,
+  OP_GET,
+  OP_MAX,
+  OP_MENTION,
+  OP_PIN_ACK,
+  REQUEST,
+  ROUTED,
+} from '../../engine/messages.js';
+import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from './hot-keys.js';
+import { addLatency, LATENCIES } from './latency-histogram.js';
+import { sharedUs } from './shared-clock.js';
+import { SLOW_LOG_BYTES, SlowLog, WAIT } from './slow-log.js';
+
+const RUN = layout({
+  STAMP: 1,
+  OP: 1, // of the first operation, and whom it was about
+  USER_LO: 1,
+  USER_HI: 1,
+  CHANNEL_LO: 1,
+  CHANNEL_HI: 1,
+  WAITS: WAIT.WORDS,
+  COUNTS: OP_MAX + 1, // operations by OP_*
+});
+/** Runs of one turn; when there are more, the first are closed early. */
+const RUNS_MAX = 64;
+
+/** One operation in so many is looked at, on average: gaps are 1 to GAP_MASK + 1. */
+const GAP_MASK = 31;
+export const SAMPLED_OF = (GAP_MASK + 2) / 2;
+
+/** What one shard notes, and who reads it needs. */
+export interface IntrospectionMemory {
+  readonly latencies: SharedArrayBuffer;
+  /** Two tables: users, channels. */
+  readonly hotKeys: SharedArrayBuffer;
+  readonly slow: SharedArrayBuffer;
+}
+
+export function createIntrospection(): IntrospectionMemory {
+  return {
+    latencies: new SharedArrayBuffer(LATENCIES.WORDS * Float64Array.BYTES_PER_ELEMENT),
+    hotKeys: new SharedArrayBuffer(HOT_TABLE_BYTES * 2),
+    slow: new SharedArrayBuffer(SLOW_LOG_BYTES),
+  };
+}
+
+/** Whether the operation's channel words are a channel. */
+function namesChannel(op: number): boolean {
+  return op === OP_ACK || op === OP_MENTION || op === OP_GET || op === OP_PIN_ACK || op === OP_DELETE;
+}
+
+/** @returns 32 bits that depend on all of an id's */
+function hashChannel(lo: number, hi: number): number {
+  let hash = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b), 0x9e3779b1);
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0xc2b2ae35);
+  return hash ^ (hash >>> 13);
+}
+
+export class ShardIntrospection {
+  readonly users: HotTable;
+  readonly channels: HotTable;
+  /** Operations until the next sample. */
+  untilSample = 1;
+  /** Time of the turn's begin, on the shared clock. */
+  nowUs = 0;
+  readonly #latencies: Float64Array;
+  readonly #slow: SlowLog;
+  readonly #runs = new Int32Array(RUNS_MAX * RUN.WORDS);
+  #runCount = 0;
+  /** Where the run is to which the next operation may belong; -1 = none. */
+  #runAt = -1;
+  #runStamp = 0;
+  #random: number;
+  #decayedUs: number;
+  readonly #now: () => number;
+
+  /**
+   * @param seed  of the samples
+   * @param now   milliseconds, as `performance.now`
+   */
+  constructor(memory: IntrospectionMemory, seed: number, now: () => number = () => performance.now()) {
+    this.#latencies = new Float64Array(memory.latencies);
+    this.users = new HotTable(memory.hotKeys, 0, seed + 1);
+    this.channels = new HotTable(memory.hotKeys, HOT_TABLE_BYTES, seed + 2);
+    this.#slow = new SlowLog(memory.slow);
+    this.#random = (seed + 3) | 1;
+    this.#now = now;
+    this.#decayedUs = sharedUs(now());
+  }
+
+  beginTurn(nowMs: number): void {
+    this.nowUs = sharedUs(nowMs);
+  }
+
+  /** An operation whose turn to be sampled it is (`untilSample` is 0). @param at  of its ROUTED words */
+  sample(words: Int32Array, at: number): void {
+    let x = this.#random;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#random = x;
+    this.untilSample = 1 + (x & GAP_MASK);
+    const opAt = at + ROUTED.WORDS;
+    this.users.add(
+      words[at + ROUTED.USER_HASH]!,
+      words[opAt + REQUEST.USER_LO]!,
+      words[opAt + REQUEST.USER_HI]!,
+    );
+    if (!namesChannel(words[opAt + REQUEST.HEAD]! & 0xff)) return;
+    const lo = words[opAt + REQUEST.CHANNEL_LO]!;
+    const hi = words[opAt + REQUEST.CHANNEL_HI]!;
+    this.channels.add(hashChannel(lo, hi), lo, hi);
+  }
+
+  /** An operation (ROUTED words at `at`) was answered in the turn in which it came. */
+  answered(words: Int32Array, at: number, op: number): void {
+    const stamp = words[at + ROUTED.STAMP_US]!;
+    if (this.#runAt === -1 || stamp !== this.#runStamp) {
+      const run = this.#beginRun(words, at, op);
+      this.#runs[run + RUN.WAITS + WAIT.SEEN] = this.nowUs;
+      for (let word = WAIT.SEEN + 1; word < WAIT.WORDS; word++) this.#runs[run + RUN.WAITS + word] = 0;
+    }
+    const count = this.#runAt + RUN.COUNTS + op;
+    this.#runs[count] = this.#runs[count]! + 1;
+  }
+
+  /** One that had to wait was answered. @param waits  its WAIT words */
+  answeredLate(words: Int32Array, at: number, op: number, waits: Int32Array): void {
+    const run = this.#beginRun(words, at, op);
+    for (let word = 0; word < WAIT.WORDS; word++) this.#runs[run + RUN.WAITS + word] = waits[word]!;
+    this.#runs[run + RUN.COUNTS + op] = 1;
+    this.#runAt = -1; // no other belongs to this run
+  }
+
+  #beginRun(words: Int32Array, at: number, op: number): number {
+    if (this.#runCount === RUNS_MAX) this.endTurn();
+    const runs = this.#runs;
+    const run = this.#runCount++ * RUN.WORDS;
+    const opAt = at + ROUTED.WORDS;
+    const channel = namesChannel(op);
+    runs[run + RUN.STAMP] = words[at + ROUTED.STAMP_US]!;
+    runs[run + RUN.OP] = op;
+    runs[run + RUN.USER_LO] = words[opAt + REQUEST.USER_LO]!;
+    runs[run + RUN.USER_HI] = words[opAt + REQUEST.USER_HI]!;
+    runs[run + RUN.CHANNEL_LO] = channel ? words[opAt + REQUEST.CHANNEL_LO]! : 0;
+    runs[run + RUN.CHANNEL_HI] = channel ? words[opAt + REQUEST.CHANNEL_HI]! : 0;
+    this.#runAt = run;
+    this.#runStamp = runs[run + RUN.STAMP]!;
+    return run;
+  }
+
+  /** The answers are published: all runs end now. */
+  endTurn(): void {
+    if (this.#runCount === 0) return;
+    const nowUs = sharedUs(this.#now());
+    const runs = this.#runs;
+    for (let i = 0; i < this.#runCount; i++) {
+      const run = i * RUN.WORDS;
+      const stamp = runs[run + RUN.STAMP]!;
+      const us = Math.max(0, (nowUs - stamp) | 0);
+      for (let op = 1; op <= OP_MAX; op++) {
+        const count = runs[run + RUN.COUNTS + op]!;
+        if (count === 0) continue;
+        addLatency(this.#latencies, op, us, count);
+        runs[run + RUN.COUNTS + op] = 0;
+      }
+      if (us >= this.#slow.thresholdUs) this.#slow.add(runs, run + RUN.OP, stamp, us, runs, run + RUN.WAITS);
+    }
+    this.#runCount = 0;
+    this.#runAt = -1;
+  }
+
+  /** To be called some times a second. */
+  tick(): void {
+    const left = Math.exp(((this.#decayedUs - this.nowUs) | 0) / 1e6 / WINDOW_S);
+    this.#decayedUs = this.nowUs;
+    this.users.decay(left);
+    this.channels.decay(left);
+    this.#slow.expire();
+  }
+}
