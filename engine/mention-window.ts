@@ -113,12 +113,9 @@ export class MentionWindow {
     }
   }
 
-  /** Loads what `has` and `add` will look at, so that their cache misses overlap with others; the value means nothing. */
-  touch(keyLo: number): number {
-    const words = this.#words;
-    const buckets = this.#base + WINDOW.BUCKETS;
-    const oldest = this.#keyLo(words[this.#base + WINDOW.NEXT]!);
-    return words[buckets + (keyLo & BUCKET_MASK)]! ^ words[buckets + (oldest & BUCKET_MASK)]!;
+  /** Where in the words the home bucket of a key lies, which `has` and `add` look at first. */
+  bucketAt(keyLo: number): number {
+    return this.#base + WINDOW.BUCKETS + (keyLo & BUCKET_MASK);
   }
 
   /** Remembers a mention and, when the window is full, forgets the oldest. Both words are signed (`| 0`). */

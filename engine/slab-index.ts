@@ -19,7 +19,7 @@ import type { RecordSlot, UserSlot } from './partition.js';
 import type { SlabMemory } from './slab-memory.js';
 
 /** All users of a partition share the low bits of their hash, so the index mixes it again. */
-function userIndexHash(hash: number): number {
+export function userIndexHash(hash: number): number {
   return mix(hash);
 }
 

@@ -136,6 +136,8 @@ export class SlabMemory {
   readonly #usersBase: number;
   readonly #recordsBase: number;
   readonly userBuckets: Int32Array;
+  /** Where in the buffer's words `userBuckets` begins. */
+  readonly userBucketsBase: number;
   /** The buffer's words; those from `recordBucketsBase` are the index. */
   readonly recordBuckets: Int32Array;
   readonly recordBucketsBase: number;
@@ -167,6 +169,7 @@ export class SlabMemory {
     this.#recordsBase = base + regions.records;
     this.recordBucketsBase = base + regions.recordBuckets;
     this.recordBucketCount = recordBucketsFor(options.recordsMax);
+    this.userBucketsBase = base + regions.userBuckets;
     this.userBuckets = view(regions.userBuckets, regions.userBuckets + bucketsFor(options.usersMax));
     this.watched = new WatchSet(
       view(regions.watched, regions.watched + WatchSet.words(options.watchedMax)),

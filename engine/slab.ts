@@ -86,7 +86,7 @@ class SlabPartition implements Partition {
   readonly changed = new Int32Array(128);
   changedCount = 0;
   changedUser: UserSlot = 0;
-  #tick = 0;
+  tick = 0;
   readonly #walk = new FlushWalk();
 
   constructor(
@@ -114,7 +114,7 @@ class SlabPartition implements Partition {
   }
 
   setTick(tick: number): void {
-    this.#tick = tick;
+    this.tick = tick;
   }
 
   boundClock(floorUs: number, limitUs: number): void {
@@ -191,7 +191,7 @@ class SlabPartition implements Partition {
       const target = absent
         ? reviveRecord(memory, record, recordHash, user, channelLo, channelHi, type)
         : record;
-      mentionRecord(memory, target, words, at, this.#tick);
+      mentionRecord(memory, target, words, at, this.tick);
       this.#noteChange(user, target);
       replyWithRecord(memory, target, head, requestId, STATUS_OK, REPLY_CHANGED, out, outAt);
       return OUTCOME_DONE;
@@ -199,7 +199,7 @@ class SlabPartition implements Partition {
 
     if (op === OP_ACK || op === OP_PIN_ACK) {
       if (record === 0 && memory.freeRecords === 0) return OUTCOME_NEEDS_SPACE;
-      lruTouch(memory, user, this.#tick);
+      lruTouch(memory, user, this.tick);
       const target = absent
         ? reviveRecord(memory, record, recordHash, user, channelLo, channelHi, type)
         : record;
@@ -207,21 +207,21 @@ class SlabPartition implements Partition {
       const hi = words[at + REQUEST.ARGUMENT_HI]!;
       const changed =
         op === OP_ACK
-          ? ackRecord(memory, target, absent, lo, hi, head, words, at + REQUEST.WORDS, this.#tick)
-          : pinRecord(memory, target, absent, lo, hi, this.#tick);
+          ? ackRecord(memory, target, absent, lo, hi, head, words, at + REQUEST.WORDS, this.tick)
+          : pinRecord(memory, target, absent, lo, hi, this.tick);
       if (changed) this.#noteChange(user, target);
       replyWithRecord(memory, target, head, requestId, STATUS_OK, changed ? REPLY_CHANGED : 0, out, outAt);
       return OUTCOME_DONE;
     }
 
-    lruTouch(memory, user, this.#tick);
+    lruTouch(memory, user, this.tick);
     if (op === OP_GET) {
       if (absent) this.#replyWithoutRecord(head, requestId, STATUS_UNKNOWN, 0, out, outAt);
       else replyWithRecord(memory, record, head | REQUEST_WITH_ENTRY, requestId, STATUS_OK, 0, out, outAt);
       return OUTCOME_DONE;
     }
     if (!absent) {
-      deleteRecord(memory, record, this.#tick);
+      deleteRecord(memory, record, this.tick);
       this.#noteChange(user, record);
     }
     const version = users[userAt + USER.VERSION]!;
@@ -271,7 +271,7 @@ class SlabPartition implements Partition {
     if (memory.users[this.memory.userAt(user) + USER.HOLD] !== 0) return OUTCOME_HELD;
     if (op === OP_LIST || op === OP_BADGE) {
       if (!isComplete(memory, user)) return OUTCOME_NEEDS_USER;
-      lruTouch(memory, user, this.#tick);
+      lruTouch(memory, user, this.tick);
       return OUTCOME_CURSOR;
     }
     // A user who was admitted and not loaded yet: its version is not known, and must not begin again.
@@ -281,13 +281,13 @@ class SlabPartition implements Partition {
     let slot = user;
     let flags = 0;
     if (!isComplete(memory, user) || !isEmpty(memory, user)) {
-      slot = deleteUser(memory, hash, user, this.#tick);
+      slot = deleteUser(memory, hash, user, this.tick);
       if (slot === 0) return OUTCOME_NEEDS_SPACE;
       if (this.#walk.user === user) this.#walk.record = 0;
       flags = REPLY_CHANGED;
       this.changedUser = slot;
     }
-    lruTouch(memory, slot, this.#tick);
+    lruTouch(memory, slot, this.tick);
     this.#replyWithoutRecord(
       head,
       words[at + REQUEST.REQUEST_ID]!,
@@ -318,7 +318,7 @@ class SlabPartition implements Partition {
     const missing = bulkMissing(memory, hash, words, at, rowsKnown || isComplete(memory, user));
     if (missing === BULK_NEEDS_ROWS) return OUTCOME_NEEDS_ROWS;
     if (missing > memory.freeRecords) return OUTCOME_NEEDS_SPACE;
-    lruTouch(memory, user, this.#tick);
+    lruTouch(memory, user, this.tick);
     this.changedCount = 0;
     const count = words[at + REQUEST.CHANNEL_LO]!;
     for (let i = 0; i < count; i++) {
@@ -332,7 +332,7 @@ class SlabPartition implements Partition {
       const record = absent ? reviveRecord(memory, found, recordHash, user, lo, hi, type) : found;
       const messageLo = words[item + BULK_ITEM.MESSAGE_LO]!;
       const messageHi = words[item + BULK_ITEM.MESSAGE_HI]!;
-      if (ackRecord(memory, record, absent, messageLo, messageHi, head & 0xff, words, 0, this.#tick)) {
+      if (ackRecord(memory, record, absent, messageLo, messageHi, head & 0xff, words, 0, this.tick)) {
         this.#forgetChange(record); // named twice: one change, with the later version
         this.#noteChange(user, record);
       }
@@ -385,7 +385,7 @@ class SlabPartition implements Partition {
     memory.users[at + USER.ID_HI] = hi;
     memory.users[at + USER.STATE] = USER_LIVE | (memory.watched.has(lo, hi) ? USER_WATCHED : 0);
     insertUser(memory, hash, user);
-    lruInsert(memory, user, this.#tick);
+    lruInsert(memory, user, this.tick);
     return user;
   }
 
@@ -453,22 +453,22 @@ class SlabPartition implements Partition {
   }
 
   makeRoom(records: number, forMention: boolean): boolean {
-    return makeRoom(this.memory, records, forMention, this.#tick);
+    return makeRoom(this.memory, records, forMention, this.tick);
   }
   sweep(steps: number): boolean {
     return sweep(this.memory, steps);
   }
   flushNext(out: Int32Array, at: number, steps: number, force: boolean): number {
-    return flushNext(this.memory, this.#walk, this.#tick, out, at, steps, force);
+    return flushNext(this.memory, this.#walk, this.tick, out, at, steps, force);
   }
   nextDue(): number {
     return nextDue(this.memory);
   }
   hurry(user: UserSlot): boolean {
-    return hurry(this.memory, user, this.#tick);
+    return hurry(this.memory, user, this.tick);
   }
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
-    flushed(this.memory, this.#walk, this.#tick, words, at, ok, retryTick);
+    flushed(this.memory, this.#walk, this.tick, words, at, ok, retryTick);
   }
   hottestUsers(out: Int32Array, at: number, max: number): number {
     return hottestUsers(this.memory, out, at, max);
