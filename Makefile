@@ -10,10 +10,10 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 torture coverage lint format layout
-.PHONY: cassandra cassandra-stop bench-engine bench-wire replay clean
+.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-introspection replay clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
 
 # Compared by content: a checkout that only touches the lockfile reinstalls nothing.
 install: ## install the dependencies of the lockfile, unless they are there
@@ -75,6 +75,9 @@ bench-engine: build ## the engine against other caches
 
 bench-wire: build ## the whole server under open-loop load
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-wire.js $(ARGS)
+
+bench-introspection: build ## what always-on introspection costs: on and off, interleaved
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-introspection.js $(ARGS)
 
 replay: build ## replay recorded traffic against a fresh server (ARGS=FILE and options of tidemark replay)
 	node dist/bench/replay-fresh.js $(ARGS)

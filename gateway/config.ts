@@ -145,6 +145,13 @@ export const OPTIONS = {
     'latencies, hot keys and the slow log of /admin/status, on or off (to measure what they cost)',
     'on',
   ),
+  limitUser: option(
+    count(0, 1_000_000_000),
+    'N',
+    'operations a second of one user, beyond which its operations are answered busy, 0 = no limit; needs --introspection on',
+    '0',
+  ),
+  limitChannel: option(count(0, 1_000_000_000), 'N', 'likewise of one channel, all users together', '0'),
   tlsCert: option(z.string().optional(), 'FILE', 'certificate chain, PEM; with --tls-key'),
   tlsKey: option(z.string().optional(), 'FILE', 'private key, PEM; with --tls-cert'),
   engine: option(
@@ -297,6 +304,12 @@ export function readConfig(
     );
   } else if (partitions !== undefined) {
     checkSizes(config, named, problems);
+  }
+  if (config.introspection === 'off') {
+    for (const name of ['limitUser', 'limitChannel'] as const) {
+      if (config[name] > 0)
+        problems.push(`${named[name]} needs the hot keys. Leave out --introspection off, or the limit.`);
+    }
   }
   const complete = {
     ...config,

@@ -33,6 +33,8 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     watchedUsersMax: config.maxWatched,
     saveTimeoutMs: config.saveTimeout,
     introspection: config.introspection === 'on',
+    limitUserPerS: config.limitUser,
+    limitChannelPerS: config.limitChannel,
   }).catch((error: unknown) => fail('the workers did not start', error));
   workers.onWarning = (message) => log.warn(message);
   workers.onFailure = (error) => fail('a worker thread ended by itself', error);

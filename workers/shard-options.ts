@@ -1,5 +1,6 @@
 /** What a shard thread is started with: its partitions, its rings and the limits. */
 import type { MessagePort } from 'node:worker_threads';
+import type { RateLimits } from './introspection/limiter.js';
 import type { IntrospectionMemory } from './introspection/shard-introspection.js';
 
 /** Time of partitions: flush delays and deadlines are counted in it. */
@@ -43,6 +44,9 @@ export interface ShardOptions {
   readonly stats: SharedArrayBuffer;
   /** What the shard notes about its operations; null = nothing. */
   readonly introspection: IntrospectionMemory | null;
+  /** Limits of hot users and channels, and among how many shards those of channels are shared; needs introspection. */
+  readonly limits: RateLimits;
+  readonly shards: number;
   /** A block of PARTITION_STATS for each partition of the service; a shard writes those of its own. */
   readonly partitionStats: SharedArrayBuffer;
   /** Its number, from 0. */

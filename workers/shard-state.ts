@@ -5,6 +5,7 @@
  * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are.
  */
 import { Doorbell } from '../engine/doorbell.js';
+import { hashUser } from '../engine/hash.js';
 import { heap } from '../engine/heap.js';
 import { assert, broken } from '../engine/layout.js';
 import {
@@ -45,6 +46,7 @@ import {
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { HoldQueue, Holds } from './holds.js';
+import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
 import { ShardIntrospection } from './introspection/shard-introspection.js';
 import { Parking } from './parking.js';
@@ -87,6 +89,8 @@ export class ShardState {
   readonly persister: Doorbell;
   readonly stats: Float64Array;
   readonly introspection: ShardIntrospection | null;
+  /** Null when there is no limit. */
+  readonly limiter: Limiter | null;
   readonly holds: Holds;
   /** Queue n is hold n's; `lobbyOf(p)` is where users without a slot wait. */
   readonly parking: Parking;
@@ -145,6 +149,9 @@ export class ShardState {
     this.stats = new Float64Array(options.stats);
     this.introspection =
       options.introspection === null ? null : new ShardIntrospection(options.introspection, options.shard);
+    const { limits } = options;
+    const limited = this.introspection !== null && limits.userPerS + limits.channelPerS > 0;
+    this.limiter = limited ? new Limiter(limits, options.shards, hashUser) : null;
     this.partitionStats = new Float64Array(options.partitionStats);
     this.unsavedAges = new UnsavedAges(options.partitions, this.partitionOptions.flushDelayTicks, TICK_MS);
     const holdsMax = Math.min(options.parkedMax, HOLDS_MAX);

@@ -5,7 +5,7 @@
  * A turn takes what the store has answered, then one batch of requests, lets waiting and long work go on by a slice,
  * and sends what is due to the persister. Nothing in it waits, and each part is bounded.
  */
-import { REQUEST, ROUTED } from '../engine/messages.js';
+import { REQUEST, ROUTED, STATUS_BUSY } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
 import { showPartition } from './introspection/partition-gauges.js';
 import { serveReady } from './shard-lists.js';
@@ -85,7 +85,7 @@ export class Shard {
     this.#publish();
     state.introspection?.endTurn();
     if (ticked) {
-      state.introspection?.tick();
+      this.#tickIntrospection();
       for (const index of state.owned) state.partition(index).sweep(SWEEP_RECORDS);
       this.#showGauges();
     }
@@ -115,7 +115,7 @@ export class Shard {
   /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
   #runBatch(): boolean {
     const { state } = this;
-    const { requests } = state;
+    const { requests, limiter } = state;
     if (this.#batchCount === 0) {
       if (!requests.refresh() || !this.#takeBatch()) return false;
       state.engine.touch(this.#partitions, this.#hashes, requests.words, this.#opAts, this.#batchCount);
@@ -124,6 +124,11 @@ export class Shard {
     while (this.#batchDone < this.#batchCount) {
       if (!state.hasReplyRoom()) return true; // the rest when the front has taken some answers
       const i = this.#batchDone++;
+      if (limiter?.active === true && limiter.refuses(requests.words, this.#ats[i]!)) {
+        state.refuse(requests.words, this.#ats[i]!, STATUS_BUSY, SHARD_STATS.BUSY);
+        state.count(SHARD_STATS.LIMITED);
+        continue;
+      }
       submit(state, requests.words, this.#ats[i]!, this.#lengths[i]!);
     }
     this.#batchCount = 0;
@@ -157,6 +162,13 @@ export class Shard {
     this.#batchDone = 0;
     if (count === 0) requests.release();
     return count > 0;
+  }
+
+  #tickIntrospection(): void {
+    const { introspection, limiter } = this.state;
+    if (introspection === null) return;
+    const seconds = introspection.tick();
+    limiter?.tick(seconds, introspection.users, introspection.channels);
   }
 
   #takeOrder(op: number): void {

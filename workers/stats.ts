@@ -32,6 +32,7 @@ export const SHARD_STATS = layout({
   GC_PAUSE_SUM_MS: 1,
   GC_PAUSE_MAX_MS: 1, // gauge: the longest since the thread started
   HEAP_USED_BYTES: 1, // gauge
+  LIMITED: 1, // operations answered busy for a limit on their user or channel; counted in BUSY, too
   SLEPT_MS: 1, // time in which there was nothing to do
   TURN_MAX_MS: 1, // gauge: the longest turn of the last second
 });

@@ -124,6 +124,8 @@ function shardParts(
       persisterPort: persister.port2,
       stats: createStats(SHARD_STATS),
       introspection: options.introspection === false ? null : createIntrospection(),
+      limits: { userPerS: options.limitUserPerS ?? 0, channelPerS: options.limitChannelPerS ?? 0 },
+      shards: options.shards,
       partitionStats,
       shard,
       partitions: options.partitions,

@@ -26,6 +26,9 @@ export interface WorkersOptions {
   readonly watchedUsersMax: number;
   /** Latencies, hot keys and the slow log are kept; true if left out. */
   readonly introspection?: boolean;
+  /** Operations a second of one user, and of one channel; more are answered busy. 0 or left out = no limit. */
+  readonly limitUserPerS?: number;
+  readonly limitChannelPerS?: number;
   /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
   readonly saveTimeoutMs?: number;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */

@@ -46,6 +46,8 @@ export interface StatusTotals {
   readonly operations: number;
   readonly operations_per_s: number;
   readonly busy_per_s: number;
+  /** Of these, for `--limit-user` or `--limit-channel`. */
+  readonly limited_per_s: number;
   readonly store_unavailable_per_s: number;
   readonly events_per_s: number;
   /** Of the window; null when nothing was asked. */

@@ -110,6 +110,7 @@ function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Wor
     operations: total,
     operations_per_s: round(operations(before, now) / windowS),
     busy_per_s: rate(S.BUSY),
+    limited_per_s: rate(S.LIMITED),
     store_unavailable_per_s: rate(S.STORE_UNAVAILABLE),
     events_per_s: rate(S.EVENTS),
     hit_ratio: ratioOf(growth(before, now, S.HITS), growth(before, now, S.MISSES)),

@@ -80,6 +80,8 @@ export class Service {
       watchedUsersMax: config.maxWatched,
       storeFaults: this.#faults,
       introspection: config.introspection === 'on',
+      limitUserPerS: config.limitUser,
+      limitChannelPerS: config.limitChannel,
     });
     this.#server = await Server.start(config, this.#workers);
   }

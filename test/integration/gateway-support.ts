@@ -108,6 +108,8 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     parkedMax: config.maxParked,
     watchedUsersMax: config.maxWatched,
     introspection: config.introspection === 'on',
+    limitUserPerS: config.limitUser,
+    limitChannelPerS: config.limitChannel,
   });
   const port = new FaultyPort(real.port);
   const workers: Workers = {

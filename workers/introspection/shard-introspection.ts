@@ -58,12 +58,12 @@ export function createIntrospection(): IntrospectionMemory {
 }
 
 /** Whether the operation's channel words are a channel. */
-function namesChannel(op: number): boolean {
+export function namesChannel(op: number): boolean {
   return op === OP_ACK || op === OP_MENTION || op === OP_GET || op === OP_PIN_ACK || op === OP_DELETE;
 }
 
 /** @returns 32 bits that depend on all of an id's */
-function hashChannel(lo: number, hi: number): number {
+export function hashChannel(lo: number, hi: number): number {
   let hash = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b), 0x9e3779b1);
   hash ^= hash >>> 15;
   hash = Math.imul(hash, 0xc2b2ae35);
@@ -184,12 +184,14 @@ export class ShardIntrospection {
     this.#runAt = -1;
   }
 
-  /** To be called some times a second. */
-  tick(): void {
-    const left = Math.exp(((this.#decayedUs - this.nowUs) | 0) / 1e6 / WINDOW_S);
+  /** To be called some times a second. @returns seconds since the last time */
+  tick(): number {
+    const seconds = ((this.nowUs - this.#decayedUs) | 0) / 1e6;
+    const left = Math.exp(-seconds / WINDOW_S);
     this.#decayedUs = this.nowUs;
     this.users.decay(left);
     this.channels.decay(left);
     this.#slow.expire();
+    return seconds;
   }
 }
