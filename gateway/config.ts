@@ -4,6 +4,13 @@
  */
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import {
+  CASSANDRA_PARAMETERS,
+  CASSANDRA_PREFIX,
+  PASSWORD_VARIABLE,
+  readCassandraUrl,
+  redactStore,
+} from '../workers/stores/cassandra-url.js';
 import { readTokens } from './auth.js';
 import { LOG_LEVELS } from './log.js';
 import { SLOTS_MAX } from './slot-table.js';
@@ -55,9 +62,15 @@ const durability = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-const store = z.string().refine((text) => text === 'memory:' || /^lmdb:./.test(text), {
-  error:
-    'is not lmdb:DIRECTORY or memory: (which forgets everything at the end; cassandra is not available in this version)',
+/** A text of `--store`, without opening it. */
+const storeText = z.string().superRefine((text, context) => {
+  const refuse = (message: string): void => context.addIssue({ code: 'custom', message });
+  if (text.startsWith(CASSANDRA_PREFIX)) readCassandraUrl(text).problems.forEach(refuse);
+  else if (text !== 'memory:' && !/^lmdb:./.test(text)) {
+    refuse(
+      'is not lmdb:DIRECTORY, cassandra://HOST,HOST:9042/KEYSPACE?dc=DATACENTRE, or memory: (which forgets everything at the end)',
+    );
+  }
 });
 
 interface Option<T extends z.ZodType<unknown, string | undefined> = z.ZodType<unknown, string | undefined>> {
@@ -95,7 +108,11 @@ export const OPTIONS = {
     'read states kept in memory, like 250k or 8m',
     '1m',
   ),
-  store: option(store.optional(), 'URL', 'lmdb:DIR or memory: (default: lmdb:DATA/store)'),
+  store: option(
+    storeText.optional(),
+    'URL',
+    `lmdb:DIR, memory:, or cassandra://[USER:PASSWORD@]HOST,HOST:9042/KEYSPACE?dc=DATACENTRE with ${CASSANDRA_PARAMETERS}; the password may be in ${PASSWORD_VARIABLE} instead (default: lmdb:DATA/store)`,
+  ),
   flushDelay: option(
     duration(0, 3_600_000),
     'TIME',
@@ -273,6 +290,9 @@ export class ConfigError extends Error {
   }
 }
 
+/** A command could not do what it was asked for; the message is all that there is to say. */
+export class CommandError extends Error {}
+
 /**
  * @param given        the options of the command line, as text
  * @param environment  asked for TIDEMARK_* where the command line says nothing
@@ -290,7 +310,7 @@ export function readConfig(
     const variable = variableOf(name);
     const text = given[name] ?? environment[variable] ?? default_;
     named[name] =
-      `${given[name] === undefined && environment[variable] !== undefined ? variable : flagOf(name)}=${text}`;
+      `${given[name] === undefined && environment[variable] !== undefined ? variable : flagOf(name)}=${redactStore(String(text))}`;
     const result = type.safeParse(text);
     if (result.success) values[name] = result.data;
     else problems.push(`${named[name]} ${result.error.issues.map(({ message }) => message).join(', ')}.`);

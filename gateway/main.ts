@@ -1,6 +1,14 @@
 /** The command line. What a command needs is loaded when it is asked for: a client's tool starts no server code. */
 import { Command, CommanderError, Option } from 'commander';
-import { ConfigError, flagOf, OPTIONS, type OptionName, readConfig, variableOf } from './config.js';
+import {
+  CommandError,
+  ConfigError,
+  flagOf,
+  OPTIONS,
+  type OptionName,
+  readConfig,
+  variableOf,
+} from './config.js';
 import { packageVersion } from './version.js';
 
 const EXIT_USAGE = 2;
@@ -24,6 +32,33 @@ function serveCommand(): Command {
   return command;
 }
 
+const REPLICAS_MAX = 100;
+
+function schemaCommand(): Command {
+  const command = new Command('schema').description(
+    'print the CQL that a Cassandra store needs, or apply it',
+  );
+  const variable = variableOf('store');
+  command.addOption(new Option('--store <URL>', `cassandra://…, as of serve (default: ${variable})`));
+  command.addOption(new Option('--apply', 'make what is missing, instead of printing'));
+  command.addOption(
+    new Option('--replicas <N>', 'of each user in the data centre, for a new keyspace').default('3'),
+  );
+  command.action(async (given: { store?: string; apply?: true; replicas: string }) => {
+    const store = given.store ?? process.env[variable];
+    const replicas = /^\d+$/.test(given.replicas) ? Number(given.replicas) : 0;
+    const problems: string[] = [];
+    if (store === undefined) problems.push(`give --store or ${variable}.`);
+    if (replicas < 1 || replicas > REPLICAS_MAX)
+      problems.push(`--replicas=${given.replicas} is not a whole number from 1 to ${REPLICAS_MAX}.`);
+    if (store === undefined || problems.length > 0) throw new ConfigError(problems);
+    const { applySchema, printSchema } = await import('./schema.js');
+    if (given.apply === undefined) console.log(printSchema(store, replicas));
+    else for (const line of await applySchema(store, replicas)) console.log(`tidemark: ${line}`);
+  });
+  return command;
+}
+
 /** The tools that are clients of a server. */
 const TOOLS: Record<string, () => Promise<Command>> = {
   status: async () => (await import('./admin/status-command.js')).statusCommand(),
@@ -36,6 +71,7 @@ async function main(argv: readonly string[]): Promise<void> {
     .description('Read states of a chat: who has read how far, and how many mentions wait')
     .version(packageVersion());
   program.addCommand(serveCommand());
+  program.addCommand(schemaCommand());
   const asked = argv[2];
   for (const [name, load] of Object.entries(TOOLS)) {
     if (asked === name || asked === undefined || asked.startsWith('-') || asked === 'help')
@@ -52,6 +88,9 @@ main(process.argv).catch((error: unknown) => {
   } else if (error instanceof CommanderError) {
     // Commander has said what is wrong, or has shown the help.
     process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+  } else if (error instanceof CommandError) {
+    console.error(`tidemark: ${error.message}`);
+    process.exitCode = 1;
   } else {
     console.error(error);
     process.exitCode = 1;

@@ -1,4 +1,5 @@
 /** `tidemark serve`: starts the workers and the server, and stops them in order. */
+import { redactStore } from '../workers/stores/cassandra-url.js';
 import type { Workers } from '../workers/workers.js';
 import type { Config } from './config.js';
 import { createLogger } from './log.js';
@@ -61,7 +62,8 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
 
-  const { shards, partitions, capacity, store, engine } = config;
+  const { shards, partitions, capacity, engine } = config;
+  const store = redactStore(config.store);
   const url = `${config.tlsCert === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${server.port}`;
   log.info({ url, pid: process.pid, shards, partitions, capacity, store, engine }, 'ready');
 }

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'cassandra-driver';
 import { describe, inject } from 'vitest';
+import { tableCql } from '../../workers/stores/cassandra-schema.js';
 
 const DATA_CENTER = 'datacenter1';
 
@@ -33,4 +34,24 @@ export async function newKeyspace(contactPoints: readonly string[], replicas = 1
     await client.shutdown();
   }
   return keyspace;
+}
+
+/**
+ * The text of a store in a keyspace that nobody else has, with its table.
+ * @param contactPoints  of the cluster that makes them; default: the shared one
+ * @param hosts          as in the text, for proxies before the nodes; default: `contactPoints`
+ */
+export async function newStoreUrl(
+  contactPoints?: readonly string[],
+  { hosts, replicas = 1 }: { readonly hosts?: readonly string[]; readonly replicas?: number } = {},
+): Promise<string> {
+  const points = contactPoints ?? (await sharedCassandra());
+  const keyspace = await newKeyspace(points, replicas);
+  const client = cassandraClient(points);
+  try {
+    await client.execute(tableCql(keyspace));
+  } finally {
+    await client.shutdown();
+  }
+  return `cassandra://${(hosts ?? points).join(',')}/${keyspace}?dc=${DATA_CENTER}`;
 }

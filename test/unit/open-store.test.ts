@@ -1,12 +1,20 @@
 import { describe, expect, it } from 'vitest';
+import { CassandraStore } from '../../workers/stores/cassandra.js';
 import { LmdbStore } from '../../workers/stores/lmdb.js';
 import { createFaults, FAULTS, MemoryStore } from '../../workers/stores/memory.js';
 import { createStore } from '../../workers/stores/open.js';
 
 describe('createStore', () => {
-  it('knows lmdb: and memory:', () => {
+  it('knows lmdb:, cassandra: and memory:', () => {
     expect(createStore('lmdb:./data/store')).toBeInstanceOf(LmdbStore);
     expect(createStore('memory:')).toBeInstanceOf(MemoryStore);
+    expect(createStore('cassandra://h1,h2:9042/k?dc=d')).toBeInstanceOf(CassandraStore);
+  });
+
+  it('says what is wrong with a cassandra: text, without the password', () => {
+    expect(() => createStore('cassandra://me:secret@h/k')).toThrow(
+      '--store=cassandra://me:***@h/k has no dc=DATACENTRE',
+    );
   });
 
   it('sets the faults of memory:', () => {
@@ -19,7 +27,7 @@ describe('createStore', () => {
     expect(words[FAULTS.WRITE_HANG]).toBe(0);
   });
 
-  it.each(['', 'lmdb', 'lmdb:', './data', 'memory', 'memory:x', 'redis://host', 'cassandra://host/k'])(
+  it.each(['', 'lmdb', 'lmdb:', './data', 'memory', 'memory:x', 'redis://host', 'cassandra:h'])(
     'refuses %j and names it',
     (text) => {
       expect(() => createStore(text)).toThrow(`--store=${text} is no store. Allowed are lmdb:DIRECTORY`);

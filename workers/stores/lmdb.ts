@@ -83,10 +83,16 @@ const SLICE_GROUPS = 512;
  */
 const COMMIT_TIMEOUT_MS = 60_000;
 
+/** See the table above: 10,000 are written hardly faster, and take 316 ms instead of 241. */
+const WRITE_ROWS = 8192;
+
 /** Transactions that may fail in one call of `write` before its remaining groups are given up without a try. */
 const FAILED_COMMITS_MAX = 8;
 
 export class LmdbStore implements Store {
+  readonly loadsAtOnce = Number.POSITIVE_INFINITY; // each is answered within a turn of the event loop
+  readonly writesAtOnce = 1;
+  readonly rowsAWrite = WRITE_ROWS;
   readonly #directory: string;
   #db: RootDatabase<Uint8Array, Uint8Array> | null = null;
   #unlock: () => void = () => {};

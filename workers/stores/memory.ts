@@ -37,6 +37,9 @@ interface StoredUser {
 }
 
 export class MemoryStore implements Store {
+  readonly loadsAtOnce: number = Number.POSITIVE_INFINITY;
+  readonly writesAtOnce: number = 1;
+  readonly rowsAWrite: number = 8192;
   readonly #faults: Int32Array;
   readonly #users = new Map<string, StoredUser>();
   /** Chances taken so far: faults are the same in every run. */

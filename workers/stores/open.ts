@@ -1,22 +1,30 @@
 /** From the text of `--store` to a store. */
+import { CassandraStore } from './cassandra.js';
+import { CASSANDRA_PREFIX, readCassandraUrl, redactStore } from './cassandra-url.js';
 import { LmdbStore } from './lmdb.js';
 import { MemoryStore } from './memory.js';
 import type { Store } from './store.js';
 
-const ALLOWED = 'lmdb:DIRECTORY, or memory: (for tests: nothing is kept)';
+const ALLOWED =
+  'lmdb:DIRECTORY, cassandra://HOST,HOST:9042/KEYSPACE?dc=DATACENTRE, or memory: (for tests: nothing is kept)';
 
 /**
  * The store that `text` names, not yet open.
  * @param faults  the fault switches of a `memory:` store (memory.ts), for tests
- * @throws Error that names the value and what is allowed
+ * @throws Error that names the value, without a password, and what is allowed
  */
 export function createStore(text: string, faults?: SharedArrayBuffer): Store {
   if (text.startsWith('lmdb:') && text.length > 'lmdb:'.length)
     return new LmdbStore(text.slice('lmdb:'.length));
+  if (text.startsWith(CASSANDRA_PREFIX)) {
+    const { settings, problems } = readCassandraUrl(text);
+    if (problems.length > 0) throw new Error(`--store=${redactStore(text)} ${problems.join(', and ')}.`);
+    return new CassandraStore(settings);
+  }
   if (text === 'memory:' || text.startsWith('memory:?')) {
     const store = new MemoryStore(faults);
     store.setFaults(text.slice('memory:?'.length));
     return store;
   }
-  throw new Error(`--store=${text} is no store. Allowed are ${ALLOWED}.`);
+  throw new Error(`--store=${redactStore(text)} is no store. Allowed are ${ALLOWED}.`);
 }

@@ -9,13 +9,14 @@ export interface WriteGroup {
   readonly userHi: number;
   /** Of the user; written with the rows. */
   readonly version: number;
+  /** 0 leaves what is stored; never 0 with `wipe`, which is a deletion. */
   readonly deletedVersion: number;
   /** Microseconds since 1970, strictly growing for each user: what is older never replaces what is newer. */
   readonly clockLo: number;
   readonly clockHi: number;
   /** First drop every row of the user older than the clock. */
   readonly wipe: boolean;
-  /** `count` ROWs, one after the other (ROW.WORDS each); META_DELETED in a row's META deletes that row. */
+  /** `count` ROWs, no key twice, one after the other (ROW.WORDS each); META_DELETED in a row's META deletes that row. */
   readonly rows: Int32Array;
   readonly count: number;
 }
@@ -29,7 +30,20 @@ export interface UserRow {
 /** Takes `count` ROWs; the words are valid only during the call. Await it: the receiver may be full. */
 export type RowSink = (rows: Int32Array, count: number) => Promise<void> | void;
 
+/** Why a group could not be written when the store is well: something about the group itself. */
+export class GroupRefused extends Error {}
+
+/**
+ * A load that never ends is given up by the persister: its sink then rejects, and the store may go on or not.
+ * `write` has to end by itself.
+ */
 export interface Store {
+  /** Calls of `loadUser` and `loadRows` that may be in work at once. Looked at before each call: it may change. */
+  readonly loadsAtOnce: number;
+  /** Calls of `write` that may be in work at once, also with groups of one user. 1: in the order of the calls. */
+  readonly writesAtOnce: number;
+  /** A call of `write` is full with so many rows; a group counts one more. It has at least one group. */
+  readonly rowsAWrite: number;
   /** Opens or creates; rejects with an error that says what to do. */
   open(): Promise<void>;
   /** All rows in (channel, type) order, in parts of at most LOAD_PART_ROWS. */
