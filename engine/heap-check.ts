@@ -105,7 +105,7 @@ export function checkHeap(partition: HeapOperations): void {
   checkList('the passive list', partition.passive, listed);
   const queued = checkQueues(partition);
   let users = 0;
-  let dirtyUsers = 0;
+  const unsaved: [number, number] = [0, 0];
   let records = 0;
   for (const user of partition.users) {
     if (user === null) continue;
@@ -113,7 +113,7 @@ export function checkHeap(partition: HeapOperations): void {
     assert(listed.has(user), `I1: user ${user.slot} is in no LRU list`);
     assert(partition.findUser(user.hash, user.lo, user.hi) === user.slot, `user ${user.slot} is not found`);
     records += checkUser(partition, user, queued.has(user));
-    if (user.dirty) dirtyUsers++;
+    if (user.dirty) unsaved[user.epoch]!++;
   }
   assert(listed.size === users, `${listed.size} users in LRU lists, and ${users} in slots`);
   assert(partition.userCount === users, `${partition.userCount} users, and ${users} in slots`);
@@ -122,10 +122,13 @@ export function checkHeap(partition: HeapOperations): void {
     records <= partition.options.recordsMax,
     `${records} records, and ${partition.options.recordsMax} are the most`,
   );
-  assert(
-    partition.dirtyUserCount === dirtyUsers,
-    `${partition.dirtyUserCount} dirty users, and found ${dirtyUsers}`,
-  );
+  for (const parity of [0, 1]) {
+    const counted = partition.unsavedUsers(parity);
+    assert(
+      counted === unsaved[parity],
+      `${counted} users are unsaved of parity ${parity}, and found ${unsaved[parity]}`,
+    );
+  }
   assert(
     partition.watched.size <= partition.options.watchedMax,
     `${partition.watched.size} users are watched`,

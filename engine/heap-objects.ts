@@ -32,6 +32,8 @@ export class HeapRecord {
   dirty = false;
   /** A write is on its way to the store. */
   inFlight = false;
+  /** The store may have a row of it. */
+  stored = false;
   /** Next in the user's list of records that can be sent (dirty and not in flight). */
   nextDirty: HeapRecord | null = null;
 
@@ -67,6 +69,7 @@ export class HeapRecord {
     out[at + ENTRY.PIN_HI] = this.pinHi;
   }
 
+  /** As a ROW, with META_DELETED of a tombstone. */
   writeRow(out: Int32Array, at: number): void {
     this.writeEntry(out, at + ROW.ENTRY);
     if (this.deleted) out[at + ROW.ENTRY + ENTRY.META]! |= META_DELETED;
@@ -118,8 +121,13 @@ export class HeapUser {
   queueNext: HeapUser | null = null;
   queuePrevious: HeapUser | null = null;
   due = 0;
-  /** Has something to flush, or on its way to the store. */
+  /** Has something to flush, or on its way to the store; its oldest unsaved change is of an epoch of this parity. */
   dirty = false;
+  epoch = 0;
+  /** Parity when the present flight began, with nothing on its way; whether all that was dirty then was sent; and failed. */
+  sentEpoch = 0;
+  flightWhole = false;
+  flightFailed = false;
   /** It was due, but all that is dirty was on its way already: it is due when the answer comes. */
   overdue = false;
   dirtyCount = 0;
@@ -128,6 +136,8 @@ export class HeapUser {
   /** The store must drop all rows before it takes newer ones; and: a write of that is on its way. */
   wipe = false;
   wiping = false;
+  /** Version of the latest wipe: what is on its way and not newer is of before. */
+  wipeVersion = 0;
   groupsInFlight = 0;
   /** Confirmed tombstones that wait for the end of the hold. */
   keptTombstones = 0;

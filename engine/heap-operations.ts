@@ -304,6 +304,7 @@ export abstract class HeapOperations extends HeapSpace {
     user.wipe = true;
     user.version = (user.version + 1) | 0;
     user.deletedVersion = user.version;
+    user.wipeVersion = user.version;
     this.userChanged(user);
     return this.#reply(OP_DELETE_USER, STATUS_OK, REPLY_CHANGED, null, user.version, out, outAt);
   }

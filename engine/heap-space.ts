@@ -5,6 +5,7 @@ import { DueQueue, HeapRecord, HeapUser, UserList } from './heap-objects.js';
 import { assert, broken, META_TYPE_MASK } from './layout.js';
 import { ENTRY } from './messages.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
+import { laterVersion } from './versions.js';
 
 const SLOTS_MAX = (1 << 25) - 1;
 
@@ -17,7 +18,9 @@ export abstract class HeapSpace {
   readonly options: PartitionOptions;
   tick = 0;
   evictedUserCount = 0;
-  dirtyUserCount = 0;
+  /** Parity of the journal's epoch, and dirty users by the parity of theirs. */
+  epoch = 0;
+  readonly unsaved: [number, number] = [0, 0];
   /** By slot; null where the slot is free. Slot 0 is never used. */
   readonly users: (HeapUser | null)[] = [null];
   readonly records: (HeapRecord | null)[] = [null];
@@ -53,6 +56,14 @@ export abstract class HeapSpace {
   }
   get hasFreeUser(): boolean {
     return this.userCount < this.options.usersMax;
+  }
+
+  /** A deleted user stays in its slot: what is on its way of it counts here, too. */
+  get dirtyUserCount(): number {
+    return this.unsaved[0] + this.unsaved[1];
+  }
+  unsavedUsers(parity: number): number {
+    return this.unsaved[parity]!;
   }
 
   setTick(tick: number): void {
@@ -141,8 +152,8 @@ export abstract class HeapSpace {
   applyUserRow(slot: UserSlot, version: number, deletedVersion: number): void {
     const user = this.userAt(slot);
     if (user.known) return;
-    user.version = version | 0;
-    user.deletedVersion = deletedVersion | 0;
+    user.version = laterVersion(user.version, version | 0);
+    user.deletedVersion = laterVersion(user.deletedVersion, deletedVersion | 0);
     user.known = true;
   }
 
@@ -156,6 +167,7 @@ export abstract class HeapSpace {
     if (this.freeRecordCount === 0) return false;
     const record = this.createRecord(user, hash, lo, hi, type);
     record.readRow(words, at);
+    record.stored = true;
     user.liveCount++;
     return true;
   }
@@ -199,14 +211,31 @@ export abstract class HeapSpace {
   protected userChanged(user: HeapUser): void {
     if (!user.dirty) {
       user.dirty = true;
-      this.dirtyUserCount++;
+      user.epoch = this.epoch;
+      this.unsaved[user.epoch]!++;
     }
     if (user.queue === null) this.pending.insert(user, (this.tick + this.options.flushDelayTicks) | 0);
+  }
+
+  protected markSaved(user: HeapUser): void {
+    user.dirty = false;
+    this.unsaved[user.epoch]!--;
+  }
+
+  protected moveToEpoch(user: HeapUser, parity: number): void {
+    this.unsaved[user.epoch]!--;
+    this.unsaved[parity]!++;
+    user.epoch = parity;
   }
 
   protected recordChanged(user: HeapUser, record: HeapRecord): void {
     user.version = (user.version + 1) | 0;
     record.version = user.version;
+    this.markDirty(user, record);
+  }
+
+  /** Sees that the record will be written. */
+  protected markDirty(user: HeapUser, record: HeapRecord): void {
     if (!record.dirty) {
       record.dirty = true;
       user.dirtyCount++;

@@ -10,11 +10,11 @@
  */
 import { checkHeap } from './heap-check.js';
 import { HeapCursor } from './heap-cursor.js';
+import { HeapJournal } from './heap-journal.js';
 import type { HeapUser } from './heap-objects.js';
-import { HeapOperations } from './heap-operations.js';
 import { splitHigh, splitLow } from './ids.js';
-import { broken } from './layout.js';
-import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
+import { broken, META_STORED } from './layout.js';
+import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
 import { type Cursor, type Engine, NO_DUE, type Partition, type UserSlot } from './partition.js';
 
 /** Users looked at in one call of `makeRoom`. */
@@ -22,7 +22,7 @@ const CANDIDATES_MAX = 64;
 /** Passive users keep this share of the records (1/16) before active ones go. */
 const PASSIVE_SHARE_SHIFT = 4;
 
-class HeapPartition extends HeapOperations implements Partition {
+class HeapPartition extends HeapJournal implements Partition {
   #clock = 0;
   #clockLimitUs = Number.POSITIVE_INFINITY;
 
@@ -128,6 +128,11 @@ class HeapPartition extends HeapOperations implements Partition {
     const rowsMax = Math.min(steps, FLUSH_ROWS_MAX);
     let rowAt = at + FLUSH.WORDS;
     let count = 0;
+    if (user.groupsInFlight === 0) {
+      user.sentEpoch = this.epoch;
+      user.flightWhole = false;
+      user.flightFailed = false;
+    }
     while (count < rowsMax) {
       const record = user.shiftDirty();
       if (record === null) break;
@@ -135,6 +140,8 @@ class HeapPartition extends HeapOperations implements Partition {
       record.inFlight = true;
       out[rowAt + FLUSH_ROW.SLOT] = record.slot;
       record.writeRow(out, rowAt + FLUSH_ROW.ROW);
+      if (record.stored) out[rowAt + FLUSH_ROW.ROW + ENTRY.META]! |= META_STORED;
+      record.stored = true;
       rowAt += FLUSH_ROW.WORDS;
       count++;
     }
@@ -151,6 +158,7 @@ class HeapPartition extends HeapOperations implements Partition {
     user.groupsInFlight++;
     user.wiping = user.wipe;
     user.wipe = false;
+    if (user.firstDirty === null) user.flightWhole = true;
     if (user.wiping || user.firstDirty === null) {
       user.queue!.remove(user);
       user.overdue = user.dirtyCount > 0;
@@ -171,12 +179,16 @@ class HeapPartition extends HeapOperations implements Partition {
     }
     const count = words[at + FLUSHED.COUNT]!;
     for (let i = 0; i < count; i++) this.#rowFlushed(user, words[at + FLUSHED.WORDS + i]!, ok);
+    user.flightFailed ||= !ok;
     if (user.dirtyCount > 0 || user.wipe) {
+      // All that was dirty when the flight began is saved: what is left was changed since.
+      if (user.groupsInFlight === 0 && user.flightWhole && !user.flightFailed) {
+        this.moveToEpoch(user, user.sentEpoch);
+      }
       this.#queueAgain(user, ok ? this.tick : retryTick, ok);
     } else if (user.groupsInFlight === 0) {
-      user.dirty = false;
       user.overdue = false;
-      this.dirtyUserCount--;
+      this.markSaved(user);
       if (user.evicting && user.hold === 0) this.#evict(user);
     }
   }

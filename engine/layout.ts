@@ -41,7 +41,7 @@ export function layout<const T extends Record<string, number>>(widths: T): Layou
 }
 
 /** Grows when a saved partition of an older build could no longer be read. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /**
  * One read state: 48 bytes. Written only by the shard that owns the partition. Slot 0 is never used.
@@ -81,6 +81,10 @@ export const META_DIRTY = 1 << 27;
 export const META_FLUSHING = 1 << 28;
 /** A tombstone: deleted, and kept until the store has confirmed it. */
 export const META_DELETED = 1 << 29;
+/** The store may have a row of this key: loaded from it, sent to it, or found in a journal. */
+export const META_STORED = 1 << 30;
+/** Only in an IMAGE: all rows of the user with a lower version are dropped. */
+export const META_WIPE = 1 << 31;
 
 /** One user: 64 bytes, a cache line of its own. Slot 0 is never used. */
 export const USER = layout({
@@ -123,3 +127,13 @@ export const USER_WIPING = 1 << 7;
 export const USER_WATCHED = 1 << 8;
 /** Evicted or deleted; its records are freed bit by bit. */
 export const USER_DETACHED = 1 << 9;
+/** Queued, or with writes on its way: counted in HEADER.UNSAVED_0 or UNSAVED_1. Never of a detached user. */
+export const USER_UNSAVED = 1 << 10;
+/** Parity of the journal's epoch in which its oldest unsaved change was made. */
+export const USER_EPOCH = 1 << 11;
+/** Parity of the epoch in which its flight began: a walk from the head of the chain while nothing was on its way. */
+export const USER_SENT_EPOCH = 1 << 12;
+/** All that was dirty when the flight began has been sent. */
+export const USER_FLIGHT_WHOLE = 1 << 13;
+/** A write of the flight failed. */
+export const USER_FLIGHT_FAILED = 1 << 14;

@@ -171,3 +171,11 @@ export const STORE_WORDS_MAX = Math.max(
   FLUSH.WORDS + FLUSH_ROWS_MAX * FLUSH_ROW.WORDS,
   LOADED.WORDS + LOAD_PART_ROWS * ROW.WORDS,
 );
+
+// ---- journal --------------------------------------------------------------------------------------------------
+
+/**
+ * One change as the journal keeps it. META may carry META_DELETED (the row is deleted) or META_WIPE (all rows of the
+ * user with a lower version are dropped; the channel words are 0). ROW's VERSION is the user's version at the change.
+ */
+export const IMAGE = layout({ USER_LO: 1, USER_HI: 1, ROW: ROW.WORDS });

@@ -62,7 +62,7 @@ export interface Partition {
   readonly options: PartitionOptions;
   readonly recordCount: number;
   readonly userCount: number;
-  /** Users with something to flush or on its way to the store. */
+  /** Users with something to flush or on its way to the store, also evicted and deleted ones. */
   readonly dirtyUserCount: number;
   readonly evictedUserCount: number;
   readonly freeRecordCount: number;
@@ -74,6 +74,11 @@ export interface Partition {
    * wall clock counts up to there. Microseconds since 1970.
    */
   boundClock(floorUs: number, limitUs: number): void;
+
+  /** Parity (0 or 1) of the journal's epoch in which the changes that follow are journaled. No user is unsaved of it but those already. */
+  setEpoch(parity: number): void;
+  /** Users whose oldest unsaved change was made in an epoch of this parity. */
+  unsavedUsers(parity: number): number;
 
   /**
    * Runs one operation: REQUEST words at `words[at]`, the answer (REPLY words, and entries) to `out[outAt]`.
@@ -106,7 +111,10 @@ export interface Partition {
   /** Frees the user if nothing is left of it but the slot (a load that failed). */
   dropIfEmpty(user: UserSlot): void;
 
-  /** What the store knows of the user itself. Ignored when it is known already (the resident one is newer). */
+  /**
+   * What the store knows of the user itself. Ignored when it is known already (the resident one is newer); of a user
+   * restored from a journal the later version of both holds.
+   */
   applyUserRow(user: UserSlot, version: number, deletedVersion: number): void;
   versionOf(user: UserSlot): number;
   deletedVersionOf(user: UserSlot): number;
@@ -117,6 +125,29 @@ export interface Partition {
 
   /** The entry of a record (ENTRY words) to `out[at]`; a tombstone is written as an empty entry. */
   writeEntry(record: RecordSlot, out: Int32Array, at: number): void;
+
+  /** The last change of a record as an IMAGE at `out[at]`. */
+  writeImage(record: RecordSlot, out: Int32Array, at: number): void;
+  /** The deletion of a user (`changedUser` after `delete_user`) as an IMAGE at `out[at]`. */
+  writeWipeImage(user: UserSlot, out: Int32Array, at: number): void;
+  /**
+   * Writes up to `max` IMAGEs of what users have not saved whose oldest unsaved change is of the other parity than the
+   * current one, looking at about `steps` slots. A user whose images are all written counts for the current epoch from
+   * then on. Done when `unsavedUsers` of the other parity is 0; call again otherwise, also after 0.
+   *
+   * The images of one call must become durable together or not at all. A user with a pending wipe is written in one call,
+   * however many steps that takes; one with `max` records or more is passed over and keeps its epoch.
+   * @returns images written
+   */
+  carryUnsaved(out: Int32Array, at: number, max: number, steps: number): number;
+  /**
+   * Applies an IMAGE from a journal: what is resident and newer stays. The record is dirty then, the user not known to be
+   * that of the store (but after a wipe). The images of a user must come in the order in which they were written.
+   * @param hash  `hashUser` of the user
+   * @returns false = not now, and nothing changed: no room, or a wipe of a user with writes on their way. Make room, take
+   *          the store's answers, and call again
+   */
+  restoreImage(hash: number, words: Int32Array, at: number): boolean;
 
   /**
    * Evicts cold users until `records` record slots (and one user slot) are free; looks at a bounded number of

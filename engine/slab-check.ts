@@ -12,9 +12,11 @@ import {
   USER,
   USER_ACTIVE,
   USER_DETACHED,
+  USER_EPOCH,
   USER_LIVE,
   USER_QUEUED,
   USER_RETRYING,
+  USER_UNSAVED,
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
@@ -63,7 +65,8 @@ function liveUsers(memory: SlabMemory): number {
 function checkUsers(memory: SlabMemory): Set<number> {
   const { users } = memory;
   const chained = new Set<number>();
-  let dirtyUsers = 0;
+  const unsaved: [number, number] = [0, 0];
+  let detachedInFlight = 0;
   let passiveRecords = 0;
   for (const user of usedUsers(memory)) {
     const at = memory.userAt(user);
@@ -83,8 +86,16 @@ function checkUsers(memory: SlabMemory): Set<number> {
         `user ${user} has ${flights} in flight, not ${field(users, at, USER.IN_FLIGHT)}`,
       );
     const queued = (state & USER_QUEUED) !== 0;
-    if (queued || field(users, at, USER.IN_FLIGHT) !== 0) dirtyUsers++;
-    if (detached) continue;
+    const isUnsaved = !detached && (queued || flights > 0);
+    assert(
+      isUnsaved === ((state & USER_UNSAVED) !== 0),
+      `user ${user} is unsaved: ${isUnsaved}, and its state is another`,
+    );
+    if (isUnsaved) unsaved[(state & USER_EPOCH) === 0 ? 0 : 1]++;
+    if (detached) {
+      if (field(users, at, USER.IN_FLIGHT) !== 0) detachedInFlight++;
+      continue;
+    }
     assert(
       counts.dirty === field(users, at, USER.DIRTY_COUNT),
       `user ${user} counts ${field(users, at, USER.DIRTY_COUNT)} dirty records and has ${counts.dirty}`,
@@ -97,9 +108,17 @@ function checkUsers(memory: SlabMemory): Set<number> {
     if ((state & USER_ACTIVE) === 0) passiveRecords += counts.records;
   }
   const { header } = memory;
+  for (const parity of [0, 1] as const) {
+    const counted = field(header, 0, HEADER.UNSAVED_0 + parity);
+    assert(
+      unsaved[parity] === counted,
+      `${unsaved[parity]} users are unsaved of parity ${parity}, not ${counted}`,
+    );
+  }
+  const flying = field(header, 0, HEADER.DETACHED_IN_FLIGHT);
   assert(
-    dirtyUsers === field(header, 0, HEADER.DIRTY_USERS),
-    `${dirtyUsers} users are dirty, not ${field(header, 0, HEADER.DIRTY_USERS)}`,
+    detachedInFlight === flying,
+    `${detachedInFlight} detached users have writes on their way, not ${flying}`,
   );
   assert(
     passiveRecords === field(header, 0, HEADER.PASSIVE_RECORDS),

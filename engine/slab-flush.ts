@@ -10,20 +10,23 @@ import {
   META_DELETED,
   META_DIRTY,
   META_FLUSHING,
+  META_STORED,
   RECORD,
   USER,
-  USER_ACTIVE,
   USER_DETACHED,
+  USER_FLIGHT_FAILED,
+  USER_FLIGHT_WHOLE,
   USER_QUEUED,
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
-import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH, ROW } from './messages.js';
+import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
 import { NO_DUE, type RecordSlot, type UserSlot } from './partition.js';
 import { removeRecord } from './slab-index.js';
-import { addInFlight, dirtyAppend, dirtyRemove, dirtyToFront } from './slab-lists.js';
+import type { JournalState } from './slab-journal.js';
+import { beginFlight, dirtyAppend, dirtyRemove, dirtyToFront, endFlight, markSaved } from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
-import { writeEntry } from './slab-records.js';
+import { countPassive, writeRow } from './slab-records.js';
 import { resweep } from './slab-space.js';
 
 /** Due ticks wrap: `due` is reached when it is not after `tick`. */
@@ -109,6 +112,7 @@ export function flushNext(
   if (walk.user !== user || walk.record === 0) {
     walk.user = user;
     walk.record = users[userAt + USER.FIRST_RECORD]!;
+    if (users[userAt + USER.IN_FLIGHT] === 0) beginFlight(memory, user);
   }
   let record = walk.record;
   let count = 0;
@@ -118,11 +122,8 @@ export function flushNext(
     const meta = records[recordAt + RECORD.META]!;
     if ((meta & (META_DIRTY | META_FLUSHING)) === META_DIRTY) {
       out[rowAt + FLUSH_ROW.SLOT] = record;
-      writeEntry(memory, record, out, rowAt + FLUSH_ROW.ROW);
-      out[rowAt + FLUSH_ROW.ROW + ENTRY.META] =
-        out[rowAt + FLUSH_ROW.ROW + ENTRY.META]! | (meta & META_DELETED);
-      out[rowAt + FLUSH_ROW.ROW + ROW.FINGERPRINT] = records[recordAt + RECORD.FINGERPRINT]!;
-      records[recordAt + RECORD.META] = (meta & ~META_DIRTY) | META_FLUSHING;
+      writeRow(memory, record, META_DELETED | META_STORED, out, rowAt + FLUSH_ROW.ROW);
+      records[recordAt + RECORD.META] = (meta & ~META_DIRTY) | META_FLUSHING | META_STORED;
       rowAt += FLUSH_ROW.WORDS;
       count++;
     }
@@ -130,12 +131,8 @@ export function flushNext(
   }
   walk.record = record;
   users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! - count;
-  addInFlight(memory, user, count + (wipe ? 1 : 0));
-  // The end of the chain: what is dirty still is on its way as well, and queued again when answered.
-  if (record === 0 || users[userAt + USER.DIRTY_COUNT] === 0) {
-    walk.record = 0;
-    dirtyRemove(memory, user);
-  }
+  users[userAt + USER.IN_FLIGHT] = users[userAt + USER.IN_FLIGHT]! + count + (wipe ? 1 : 0);
+  if (record === 0 || users[userAt + USER.DIRTY_COUNT] === 0) endWalk(memory, walk, user, tick);
   if (wipe) {
     users[userAt + USER.STATE] = (users[userAt + USER.STATE]! & ~USER_WIPE) | USER_WIPING;
   } else if (count === 0) {
@@ -154,6 +151,21 @@ export function flushNext(
   return rowAt - at;
 }
 
+/**
+ * The end of the chain. What is dirty still is on its way as well, and queued again when that is answered; or it changed
+ * behind the walk, which took several calls, and all that was sent has been answered.
+ */
+function endWalk(memory: SlabMemory, walk: FlushWalk, user: UserSlot, tick: number): void {
+  const { users } = memory;
+  const userAt = memory.userAt(user);
+  walk.record = 0;
+  dirtyRemove(memory, user);
+  users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_FLIGHT_WHOLE;
+  if (users[userAt + USER.IN_FLIGHT] !== 0) return;
+  endFlight(memory, user);
+  dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0, false);
+}
+
 /** Records of a chain that one answer looks at for tombstones to free. */
 const PRUNE_STEPS = 1024;
 
@@ -162,7 +174,7 @@ const PRUNE_STEPS = 1024;
  * a very large user stay (they are known to be absent) until the user is evicted: a walk would stop the shard.
  */
 function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
-  const { records, users, header } = memory;
+  const { records, users } = memory;
   const userAt = memory.userAt(user);
   let previous = 0;
   let freed = 0;
@@ -182,22 +194,21 @@ function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
     record = next;
   }
   users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - freed;
-  if ((users[userAt + USER.STATE]! & USER_ACTIVE) === 0) {
-    header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! - freed;
-  }
+  countPassive(memory, user, -freed);
 }
 
 /** See `Partition.flushed`. */
 export function flushed(
   memory: SlabMemory,
   walk: FlushWalk,
+  journal: JournalState,
   tick: number,
   words: Int32Array,
   at: number,
   ok: boolean,
   retryTick: number,
 ): void {
-  const { records, users } = memory;
+  const { records, users, header } = memory;
   const user = words[at + FLUSHED.USER_SLOT]!;
   const userAt = memory.userAt(user);
   const wipe = (words[at + FLUSHED.KIND]! & FLUSH_WIPE) !== 0;
@@ -217,23 +228,30 @@ export function flushed(
       tombstones = true;
     }
   }
-  if (wipe) {
-    const state = users[userAt + USER.STATE]! & ~USER_WIPING;
-    users[userAt + USER.STATE] = ok || detached ? state : state | USER_WIPE;
-  }
-  addInFlight(memory, user, -(count + (wipe ? 1 : 0)));
+  let state = users[userAt + USER.STATE]!;
+  if (wipe) state = ok || detached ? state & ~USER_WIPING : (state & ~USER_WIPING) | USER_WIPE;
+  if (!ok) state |= USER_FLIGHT_FAILED;
+  users[userAt + USER.STATE] = state;
+  const inFlight = users[userAt + USER.IN_FLIGHT]! - count - (wipe ? 1 : 0);
+  users[userAt + USER.IN_FLIGHT] = inFlight;
   if (detached) {
+    if (inFlight !== 0) return;
+    header[HEADER.DETACHED_IN_FLIGHT] = header[HEADER.DETACHED_IN_FLIGHT]! - 1;
     resweep(memory, user);
     return;
   }
   // A held user may be under a cursor's walk; its tombstones can wait.
   if (tombstones && users[userAt + USER.HOLD] === 0) {
     if (walk.user === user) walk.record = 0;
+    if (journal.user === user) journal.record = 0;
     pruneTombstones(memory, user);
   }
-  const state = users[userAt + USER.STATE]!;
-  const unsaved = users[userAt + USER.DIRTY_COUNT] !== 0 || (state & USER_WIPE) !== 0;
-  if (!unsaved || (state & USER_QUEUED) !== 0) return;
+  if (users[userAt + USER.DIRTY_COUNT] === 0 && (state & USER_WIPE) === 0) {
+    if (inFlight === 0) markSaved(memory, user);
+    return;
+  }
+  if (inFlight === 0) endFlight(memory, user);
+  if ((state & USER_QUEUED) !== 0) return;
   // What changed while it was on its way is due a delay from now; what failed, when the store may take it again.
   dirtyAppend(memory, user, ok ? (tick + memory.options.flushDelayTicks) | 0 : retryTick, !ok);
 }

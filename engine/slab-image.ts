@@ -54,7 +54,12 @@ export function checkHeader(
 /** See `Partition.afterRestart`. */
 export function afterRestart(memory: SlabMemory): void {
   const { header, users } = memory;
-  assert(header[HEADER.DIRTY_HEAD] === 0 && header[HEADER.RETRY_HEAD] === 0, 'a saved partition is unsaved');
+  const unsaved = header[HEADER.UNSAVED_0]! + header[HEADER.UNSAVED_1]!;
+  assert(unsaved === 0, `${unsaved} users of a saved partition are unsaved`);
+  assert(
+    header[HEADER.DETACHED_IN_FLIGHT] === 0,
+    'a saved partition has writes of evicted users on their way',
+  );
   assert(memory.watched.size === 0, 'a saved partition has watched users');
   const fresh = header[HEADER.USER_FRESH]!;
   for (let user = 1; user < fresh; user++) {

@@ -5,9 +5,22 @@
  * I2  A user is in a dirty queue if and only if it has USER_QUEUED; which one says USER_RETRYING.
  * I3  The dirty queue is in order of due time: the delay is one and the same, and what is made due at once goes to
  *     the front.
- * I4  HEADER.DIRTY_USERS counts the users that are queued or have writes on their way.
+ * I4  A user that is queued or has writes on its way has USER_UNSAVED, but for a detached one, and no other has it.
+ * I5  UNSAVED_0 and UNSAVED_1 count the users with USER_UNSAVED by their USER_EPOCH; DETACHED_IN_FLIGHT counts the
+ *     detached ones with writes on their way, which nobody needs to journal: the wipe that follows supersedes them.
  */
-import { USER, USER_ACTIVE, USER_DETACHED, USER_QUEUED, USER_RETRYING } from './layout.js';
+import {
+  USER,
+  USER_ACTIVE,
+  USER_DETACHED,
+  USER_EPOCH,
+  USER_FLIGHT_FAILED,
+  USER_FLIGHT_WHOLE,
+  USER_QUEUED,
+  USER_RETRYING,
+  USER_SENT_EPOCH,
+  USER_UNSAVED,
+} from './layout.js';
 import type { UserSlot } from './partition.js';
 import { removeUser, userHashOf } from './slab-index.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
@@ -73,29 +86,73 @@ function tailField(state: number): number {
   return (state & USER_RETRYING) !== 0 ? HEADER.RETRY_TAIL : HEADER.DIRTY_TAIL;
 }
 
-function isBusyWriting(memory: SlabMemory, at: number): boolean {
-  return (memory.users[at + USER.STATE]! & USER_QUEUED) !== 0 || memory.users[at + USER.IN_FLIGHT] !== 0;
+function epochOf(state: number): number {
+  return (state & USER_EPOCH) !== 0 ? 1 : 0;
 }
 
-/** Changes IN_FLIGHT and keeps I4. */
-export function addInFlight(memory: SlabMemory, user: UserSlot, count: number): void {
-  const at = memory.userAt(user);
-  const before = isBusyWriting(memory, at);
-  memory.users[at + USER.IN_FLIGHT] = memory.users[at + USER.IN_FLIGHT]! + count;
-  countDirty(memory, before, isBusyWriting(memory, at));
+function countUnsaved(memory: SlabMemory, parity: number, by: number): void {
+  const { header } = memory;
+  header[HEADER.UNSAVED_0 + parity] = header[HEADER.UNSAVED_0 + parity]! + by;
 }
 
-function countDirty(memory: SlabMemory, before: boolean, after: boolean): void {
-  if (before === after) return;
-  memory.header[HEADER.DIRTY_USERS] = memory.header[HEADER.DIRTY_USERS]! + (after ? 1 : -1);
+/** Whether the user's oldest unsaved change was made in an epoch of this parity. */
+export function isUnsavedOf(memory: SlabMemory, user: UserSlot, parity: number): boolean {
+  const state = memory.users[memory.userAt(user) + USER.STATE]!;
+  return (state & USER_UNSAVED) !== 0 && epochOf(state) === parity;
+}
+
+/** The store has all that the user has changed. */
+export function markSaved(memory: SlabMemory, user: UserSlot): void {
+  const at = memory.userAt(user) + USER.STATE;
+  const state = memory.users[at]!;
+  if ((state & USER_UNSAVED) === 0) return;
+  countUnsaved(memory, epochOf(state), -1);
+  memory.users[at] = state & ~USER_UNSAVED;
+}
+
+/** The oldest change that an unsaved user has not saved is of this epoch. */
+export function moveToEpoch(memory: SlabMemory, user: UserSlot, parity: number): void {
+  const at = memory.userAt(user) + USER.STATE;
+  const state = memory.users[at]!;
+  countUnsaved(memory, epochOf(state), -1);
+  countUnsaved(memory, parity, 1);
+  memory.users[at] = parity === 0 ? state & ~USER_EPOCH : state | USER_EPOCH;
+}
+
+/** Nothing of the user is on its way, and a walk begins at the head of its chain: what is dirty now is the flight's. */
+export function beginFlight(memory: SlabMemory, user: UserSlot): void {
+  setSentEpoch(memory, user);
+  const at = memory.userAt(user) + USER.STATE;
+  memory.users[at] = memory.users[at]! & ~(USER_FLIGHT_WHOLE | USER_FLIGHT_FAILED);
+}
+
+/** What is unsaved of the user now is journaled in the current epoch or later. */
+export function setSentEpoch(memory: SlabMemory, user: UserSlot): void {
+  const at = memory.userAt(user) + USER.STATE;
+  const state = memory.users[at]!;
+  memory.users[at] = memory.header[HEADER.EPOCH] === 0 ? state & ~USER_SENT_EPOCH : state | USER_SENT_EPOCH;
+}
+
+/**
+ * An unsaved user has nothing on its way. If all that was dirty when its flight began has been saved, what is left was
+ * changed since, and journaled in the epoch of that time or later.
+ */
+export function endFlight(memory: SlabMemory, user: UserSlot): void {
+  const state = memory.users[memory.userAt(user) + USER.STATE]!;
+  if ((state & (USER_FLIGHT_WHOLE | USER_FLIGHT_FAILED)) !== USER_FLIGHT_WHOLE) return;
+  moveToEpoch(memory, user, (state & USER_SENT_EPOCH) !== 0 ? 1 : 0);
 }
 
 /** Appends a user that is in no queue. `retry`: to the queue of the retries. */
 export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number, retry: boolean): void {
   const { users, header } = memory;
   const at = memory.userAt(user);
-  const before = isBusyWriting(memory, at);
-  const state = (users[at + USER.STATE]! & ~USER_RETRYING) | USER_QUEUED | (retry ? USER_RETRYING : 0);
+  let state = (users[at + USER.STATE]! & ~USER_RETRYING) | USER_QUEUED | (retry ? USER_RETRYING : 0);
+  if ((state & USER_UNSAVED) === 0) {
+    const parity = header[HEADER.EPOCH]!;
+    state = (state & ~USER_EPOCH) | USER_UNSAVED | (parity === 0 ? 0 : USER_EPOCH);
+    countUnsaved(memory, parity, 1);
+  }
   users[at + USER.STATE] = state;
   const tail = header[tailField(state)]!;
   users[at + USER.DIRTY_DUE] = due;
@@ -104,9 +161,9 @@ export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number, ret
   if (tail === 0) header[headField(state)] = user;
   else users[memory.userAt(tail) + USER.DIRTY_NEXT] = user;
   header[tailField(state)] = user;
-  countDirty(memory, before, true);
 }
 
+/** Takes a user out of its queue; it stays unsaved. */
 export function dirtyRemove(memory: SlabMemory, user: UserSlot): void {
   const { users, header } = memory;
   const at = memory.userAt(user);
@@ -118,7 +175,6 @@ export function dirtyRemove(memory: SlabMemory, user: UserSlot): void {
   if (next === 0) header[tailField(state)] = previous;
   else users[memory.userAt(next) + USER.DIRTY_PREVIOUS] = previous;
   users[at + USER.STATE] = state & ~(USER_QUEUED | USER_RETRYING);
-  countDirty(memory, true, isBusyWriting(memory, at));
 }
 
 /** Makes a queued user due at once, before all others. */
@@ -140,7 +196,6 @@ export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): 
   users[at + USER.DIRTY_NEXT] = head;
   users[memory.userAt(head) + USER.DIRTY_PREVIOUS] = user;
   header[HEADER.DIRTY_HEAD] = user;
-  countDirty(memory, memory.users[at + USER.IN_FLIGHT] !== 0, true);
 }
 
 /**
@@ -151,6 +206,10 @@ export function detachUser(memory: SlabMemory, user: UserSlot): void {
   const { users, header } = memory;
   const at = memory.userAt(user);
   if ((users[at + USER.STATE]! & USER_QUEUED) !== 0) dirtyRemove(memory, user);
+  markSaved(memory, user);
+  if (users[at + USER.IN_FLIGHT] !== 0) {
+    header[HEADER.DETACHED_IN_FLIGHT] = header[HEADER.DETACHED_IN_FLIGHT]! + 1;
+  }
   lruRemove(memory, user);
   removeUser(memory, user);
   users[at + USER.TOUCHED] = userHashOf(memory, user);

@@ -38,9 +38,12 @@ export const HEADER = layout({
   DETACHED: 1, // users whose records are to be freed
   CLOCK_LO: 1, // of the last flush, microseconds
   CLOCK_HI: 1,
-  DIRTY_USERS: 1, // users queued or with writes on their way
+  EPOCH: 1, // parity of the journal's epoch: 0 or 1
+  UNSAVED_0: 1, // users with USER_UNSAVED whose oldest unsaved change is of an even epoch
+  UNSAVED_1: 1, // the same of an odd epoch
+  DETACHED_IN_FLIGHT: 1, // detached users with writes on their way
   EVICTED_USERS: 1, // counter, wraps
-  RESERVED: 8, // to a whole number of cache lines
+  RESERVED: 5, // to a whole number of cache lines
 });
 assert(HEADER.WORDS === 32, `the header has ${HEADER.WORDS} words, not 32`);
 

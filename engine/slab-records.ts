@@ -15,7 +15,7 @@ import {
   USER_ACTIVE,
   USER_QUEUED,
 } from './layout.js';
-import { ENTRY } from './messages.js';
+import { ENTRY, ROW } from './messages.js';
 import type { RecordSlot, UserSlot } from './partition.js';
 import { insertRecord } from './slab-index.js';
 import { dirtyAppend } from './slab-lists.js';
@@ -32,7 +32,7 @@ export function createRecord(
 ): RecordSlot {
   const slot = memory.allocateRecord(user);
   if (slot === 0) return 0;
-  const { records, users, header } = memory;
+  const { records, users } = memory;
   const at = memory.recordAt(slot);
   const userAt = memory.userAt(user);
   records[at + RECORD.CHANNEL_LO] = channelLo;
@@ -43,11 +43,16 @@ export function createRecord(
   records[at + RECORD.NEXT_OF_USER] = users[userAt + USER.FIRST_RECORD]!;
   users[userAt + USER.FIRST_RECORD] = slot;
   users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! + 1;
-  if ((users[userAt + USER.STATE]! & USER_ACTIVE) === 0) {
-    header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! + 1;
-  }
+  countPassive(memory, user, 1);
   insertRecord(memory, hash, slot);
   return slot;
+}
+
+/** The user's chain has grown by so many records: PASSIVE_RECORDS counts those of passive users. */
+export function countPassive(memory: SlabMemory, user: UserSlot, by: number): void {
+  const { users, header } = memory;
+  if ((users[memory.userAt(user) + USER.STATE]! & USER_ACTIVE) !== 0) return;
+  header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! + by;
 }
 
 /** Everything that a reader can see of a record, but its key and version. */
@@ -65,13 +70,21 @@ export function clearRecord(records: Int32Array, at: number): void {
 export function recordChanged(memory: SlabMemory, slot: RecordSlot, tick: number): void {
   const { records, users } = memory;
   const at = memory.recordAt(slot);
-  const user = records[at + RECORD.USER_SLOT]!;
-  const userAt = memory.userAt(user);
+  const userAt = memory.userAt(records[at + RECORD.USER_SLOT]!);
   const version = (users[userAt + USER.VERSION]! + 1) | 0;
   users[userAt + USER.VERSION] = version;
   records[at + RECORD.VERSION] = version;
+  markDirty(memory, slot, tick);
+}
+
+/** Sees that the record will be written. */
+export function markDirty(memory: SlabMemory, slot: RecordSlot, tick: number): void {
+  const { records, users } = memory;
+  const at = memory.recordAt(slot);
   const meta = records[at + RECORD.META]!;
   if ((meta & META_DIRTY) !== 0) return;
+  const user = records[at + RECORD.USER_SLOT]!;
+  const userAt = memory.userAt(user);
   records[at + RECORD.META] = meta | META_DIRTY;
   users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! + 1;
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
@@ -94,7 +107,23 @@ export function writeEntry(memory: SlabMemory, slot: RecordSlot, out: Int32Array
   out[at + ENTRY.PIN_HI] = records[from + RECORD.PIN_HI]!;
 }
 
-/** The inverse, with what else a ROW holds: `ROW.FINGERPRINT` is right behind the entry. */
+/** A record as a ROW; of the record's own state, META shows the bits of `stateMask`. */
+export function writeRow(
+  memory: SlabMemory,
+  slot: RecordSlot,
+  stateMask: number,
+  out: Int32Array,
+  at: number,
+): void {
+  const { records } = memory;
+  const from = memory.recordAt(slot);
+  const entry = at + ROW.ENTRY;
+  writeEntry(memory, slot, out, entry);
+  out[entry + ENTRY.META] = out[entry + ENTRY.META]! | (records[from + RECORD.META]! & stateMask);
+  out[at + ROW.FINGERPRINT] = records[from + RECORD.FINGERPRINT]!;
+}
+
+/** The inverse, but for META: of the record's own state nothing is left. */
 export function readRow(memory: SlabMemory, slot: RecordSlot, words: Int32Array, from: number): void {
   const { records } = memory;
   const at = memory.recordAt(slot);
@@ -105,7 +134,7 @@ export function readRow(memory: SlabMemory, slot: RecordSlot, words: Int32Array,
   records[at + RECORD.VERSION] = words[from + ENTRY.VERSION]!;
   records[at + RECORD.PIN_LO] = words[from + ENTRY.PIN_LO]!;
   records[at + RECORD.PIN_HI] = words[from + ENTRY.PIN_HI]!;
-  records[at + RECORD.FINGERPRINT] = words[from + ENTRY.WORDS]!;
+  records[at + RECORD.FINGERPRINT] = words[from + ROW.FINGERPRINT]!;
 }
 
 export function isDeleted(memory: SlabMemory, slot: RecordSlot): boolean {

@@ -5,7 +5,7 @@
  * slab-memory.ts for the regions, slab-index.ts, slab-lists.ts, slab-records.ts, slab-space.ts and slab-flush.ts for
  * the structures in them, slab-check.ts for their invariants in one walk.
  */
-import { hashRecord, hashUser } from './hash.js';
+import { hashRecord } from './hash.js';
 import {
   assert,
   broken,
@@ -14,7 +14,6 @@ import {
   USER,
   USER_COMPLETE,
   USER_KNOWN,
-  USER_LIVE,
   USER_WATCHED,
 } from './layout.js';
 import {
@@ -59,8 +58,9 @@ import { checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { boundClock, FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
 import { afterRestart, hottestUsers } from './slab-image.js';
-import { findRecord, findUser, insertUser } from './slab-index.js';
-import { detachUser, lruInsert, lruTouch } from './slab-lists.js';
+import { findRecord, findUser } from './slab-index.js';
+import { carryUnsaved, JournalState, restoreImage, writeImage, writeWipeImage } from './slab-journal.js';
+import { lruTouch } from './slab-lists.js';
 import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
 import {
   ackRecord,
@@ -77,9 +77,10 @@ import {
   replyWithRecord,
   reviveRecord,
 } from './slab-operations.js';
-import { createRecord, isDeleted, readRow, writeEntry } from './slab-records.js';
+import { isDeleted, writeEntry } from './slab-records.js';
 import { makeRoom, sweep } from './slab-space.js';
 import { touch } from './slab-touch.js';
+import { admitUser, applyUserRow, dropIfEmpty, insertRow, markComplete, watchUser } from './slab-users.js';
 
 class SlabPartition implements Partition {
   readonly memory: SlabMemory;
@@ -88,6 +89,7 @@ class SlabPartition implements Partition {
   changedUser: UserSlot = 0;
   tick = 0;
   readonly #walk = new FlushWalk();
+  readonly #journal = new JournalState();
 
   constructor(
     readonly options: PartitionOptions,
@@ -104,7 +106,8 @@ class SlabPartition implements Partition {
     return this.memory.header[HEADER.USER_COUNT]!;
   }
   get dirtyUserCount(): number {
-    return this.memory.header[HEADER.DIRTY_USERS]!;
+    const { header } = this.memory;
+    return header[HEADER.UNSAVED_0]! + header[HEADER.UNSAVED_1]! + header[HEADER.DETACHED_IN_FLIGHT]!;
   }
   get evictedUserCount(): number {
     return this.memory.header[HEADER.EVICTED_USERS]! >>> 0;
@@ -119,6 +122,19 @@ class SlabPartition implements Partition {
 
   boundClock(floorUs: number, limitUs: number): void {
     boundClock(this.memory, floorUs, limitUs);
+  }
+
+  setEpoch(parity: number): void {
+    const { header } = this.memory;
+    if (header[HEADER.EPOCH] === parity) return;
+    if (this.unsavedUsers(parity) !== 0)
+      broken(`${this.unsavedUsers(parity)} users are unsaved of an epoch gone`);
+    header[HEADER.EPOCH] = parity;
+    this.#journal.record = 0;
+    this.#journal.wipes.clear();
+  }
+  unsavedUsers(parity: number): number {
+    return this.memory.header[HEADER.UNSAVED_0 + parity]!;
   }
 
   execute(
@@ -348,25 +364,16 @@ class SlabPartition implements Partition {
 
   /** Needs no residency, and passes by whoever waits: what is announced begins with the next change. */
   #watch(hash: number, head: number, words: Int32Array, at: number, out: Int32Array, outAt: number): Outcome {
-    const { watched, users } = this.memory;
-    const lo = words[at + REQUEST.USER_LO]!;
-    const hi = words[at + REQUEST.USER_HI]!;
     const wanted = (head & 0xff) === OP_SUBSCRIBE;
-    const done = wanted ? watched.add(lo, hi) : true;
-    if (!wanted) watched.delete(lo, hi);
-    const user = findUser(this.memory, hash, lo, hi);
-    if (user !== 0 && done) {
-      const state = this.memory.userAt(user) + USER.STATE;
-      users[state] = wanted ? users[state]! | USER_WATCHED : users[state]! & ~USER_WATCHED;
-    }
-    this.#replyWithoutRecord(
-      head,
-      words[at + REQUEST.REQUEST_ID]!,
-      done ? STATUS_OK : STATUS_BUSY,
-      0,
-      out,
-      outAt,
+    const done = watchUser(
+      this.memory,
+      hash,
+      words[at + REQUEST.USER_LO]!,
+      words[at + REQUEST.USER_HI]!,
+      wanted,
     );
+    const status = done ? STATUS_OK : STATUS_BUSY;
+    this.#replyWithoutRecord(head, words[at + REQUEST.REQUEST_ID]!, status, 0, out, outAt);
     return OUTCOME_DONE;
   }
 
@@ -375,18 +382,7 @@ class SlabPartition implements Partition {
   }
 
   admitUser(hash: number, lo: number, hi: number): UserSlot {
-    const memory = this.memory;
-    const found = findUser(memory, hash, lo, hi);
-    if (found !== 0) return found;
-    const user = memory.allocateUser();
-    if (user === 0) return 0;
-    const at = this.memory.userAt(user);
-    memory.users[at + USER.ID_LO] = lo;
-    memory.users[at + USER.ID_HI] = hi;
-    memory.users[at + USER.STATE] = USER_LIVE | (memory.watched.has(lo, hi) ? USER_WATCHED : 0);
-    insertUser(memory, hash, user);
-    lruInsert(memory, user, this.tick);
-    return user;
+    return admitUser(this.memory, hash, lo, hi, this.tick);
   }
 
   setHold(user: UserSlot, hold: number): void {
@@ -403,23 +399,11 @@ class SlabPartition implements Partition {
   }
 
   dropIfEmpty(user: UserSlot): void {
-    const { users } = this.memory;
-    const at = this.memory.userAt(user);
-    const isBare = users[at + USER.RECORD_COUNT] === 0 && (users[at + USER.STATE]! & USER_KNOWN) === 0;
-    if (!isBare) return;
-    detachUser(this.memory, user);
-    sweep(this.memory, 1);
+    dropIfEmpty(this.memory, user);
   }
-
   applyUserRow(user: UserSlot, version: number, deletedVersion: number): void {
-    const { users } = this.memory;
-    const at = this.memory.userAt(user);
-    if ((users[at + USER.STATE]! & USER_KNOWN) !== 0) return;
-    users[at + USER.VERSION] = version;
-    users[at + USER.DELETED_VERSION] = deletedVersion;
-    users[at + USER.STATE] = users[at + USER.STATE]! | USER_KNOWN;
+    applyUserRow(this.memory, user, version, deletedVersion);
   }
-
   versionOf(user: UserSlot): number {
     return this.memory.users[this.memory.userAt(user) + USER.VERSION]! >>> 0;
   }
@@ -428,28 +412,26 @@ class SlabPartition implements Partition {
   }
 
   insertRow(user: UserSlot, words: Int32Array, at: number): boolean {
-    const memory = this.memory;
-    const userAt = this.memory.userAt(user);
-    const userLo = memory.users[userAt + USER.ID_LO]!;
-    const userHi = memory.users[userAt + USER.ID_HI]!;
-    const lo = words[at + ENTRY.CHANNEL_LO]!;
-    const hi = words[at + ENTRY.CHANNEL_HI]!;
-    const type = words[at + ENTRY.META]! & META_TYPE_MASK;
-    const hash = hashRecord(hashUser(userLo, userHi), lo, hi, type);
-    if (findRecord(memory, hash, userLo, userHi, lo, hi, type) !== 0) return true;
-    const record = createRecord(memory, hash, user, lo, hi, type);
-    if (record === 0) return false;
-    readRow(memory, record, words, at);
-    return true;
+    return insertRow(this.memory, user, words, at);
   }
-
   markComplete(user: UserSlot): void {
-    const state = this.memory.userAt(user) + USER.STATE;
-    this.memory.users[state] = this.memory.users[state]! | USER_COMPLETE;
+    markComplete(this.memory, user);
   }
 
   writeEntry(record: RecordSlot, out: Int32Array, at: number): void {
     writeEntry(this.memory, record, out, at);
+  }
+  writeImage(record: RecordSlot, out: Int32Array, at: number): void {
+    writeImage(this.memory, record, out, at);
+  }
+  writeWipeImage(user: UserSlot, out: Int32Array, at: number): void {
+    writeWipeImage(this.memory, user, out, at);
+  }
+  carryUnsaved(out: Int32Array, at: number, max: number, steps: number): number {
+    return carryUnsaved(this.memory, this.#journal, out, at, max, steps);
+  }
+  restoreImage(hash: number, words: Int32Array, at: number): boolean {
+    return restoreImage(this.memory, this.#journal, this.#walk, this.tick, hash, words, at);
   }
 
   makeRoom(records: number, forMention: boolean): boolean {
@@ -468,7 +450,7 @@ class SlabPartition implements Partition {
     return hurry(this.memory, user, this.tick);
   }
   flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
-    flushed(this.memory, this.#walk, this.tick, words, at, ok, retryTick);
+    flushed(this.memory, this.#walk, this.#journal, this.tick, words, at, ok, retryTick);
   }
   hottestUsers(out: Int32Array, at: number, max: number): number {
     return hottestUsers(this.memory, out, at, max);

@@ -3,7 +3,7 @@
  * older overwrites it, and a wipe drops what is older than its own clock. Groups may be applied in any order.
  */
 import { joinWords } from '../../engine/ids.js';
-import { META_DELETED, META_TYPE_MASK } from '../../engine/layout.js';
+import { META_DELETED, META_ENTRY_MASK, META_TYPE_MASK } from '../../engine/layout.js';
 import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_WIPE, ROW } from '../../engine/messages.js';
 import { joinId, keyOf } from './partition-model.js';
 
@@ -47,7 +47,8 @@ export class FakeStore {
     if (clock > user.clock) {
       user.clock = clock;
       user.version = group[FLUSH.VERSION]!;
-      user.deletedVersion = group[FLUSH.DELETED_VERSION]!;
+      // 0 of a user restored from a journal, of whom the store may know more.
+      user.deletedVersion = group[FLUSH.DELETED_VERSION]! || user.deletedVersion;
     }
     if ((group[FLUSH.KIND]! & FLUSH_WIPE) !== 0 && clock > user.wipeClock) {
       user.wipeClock = clock;
@@ -61,6 +62,7 @@ export class FakeStore {
         joinId(words[ROW.ENTRY + ENTRY.CHANNEL_LO]!, words[ROW.ENTRY + ENTRY.CHANNEL_HI]!),
         meta & META_TYPE_MASK,
       );
+      words[ROW.ENTRY + ENTRY.META] = meta & META_ENTRY_MASK;
       if (clock < user.wipeClock || clock < (user.rows.get(key)?.clock ?? 0)) continue;
       user.rows.set(key, { clock, words: (meta & META_DELETED) !== 0 ? null : words });
     }

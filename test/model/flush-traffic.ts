@@ -1,7 +1,7 @@
 /** What is on its way between a partition and the store: checked when it is sent, stored and answered later. */
 import { expect } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
-import { META_DELETED } from '../../engine/layout.js';
+import { META_DELETED, META_ENTRY_MASK } from '../../engine/layout.js';
 import {
   ENTRY,
   FLUSH,
@@ -89,7 +89,7 @@ export class FlushTraffic {
       const at = FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.ROW + ROW.ENTRY;
       const isDeleted = (group[at + ENTRY.META]! & META_DELETED) !== 0;
       const words = group.slice(at, at + ENTRY.WORDS);
-      words[ENTRY.META]! &= ~META_DELETED;
+      words[ENTRY.META]! &= META_ENTRY_MASK;
       const got = decodeEntry(words, 0);
       const entry = user.entries.get(keyOf(got.channel, got.type));
       expect(isDeleted).toBe(entry === undefined);

@@ -1,0 +1,237 @@
+/**
+ * A slab partition and the journal: images of changes, images carried to a newer epoch, and images applied again.
+ *
+ * I1  The versions of a user's images never fall in the order in which they are written. So, wherever a replay evicts
+ *     the user in between, what its last image restores has no lower version than the store may hold. A carried image
+ *     therefore has the user's version of the moment, not the record's.
+ * I2  After an image of a wipe come images of all rows that the user had then: a replay that had stored and evicted
+ *     such a row before wipes it, and restores it again.
+ */
+import { hashRecord } from './hash.js';
+import {
+  META_DELETED,
+  META_DIRTY,
+  META_FLUSHING,
+  META_STORED,
+  META_TYPE_MASK,
+  META_WIPE,
+  RECORD,
+  USER,
+  USER_COMPLETE,
+  USER_KNOWN,
+  USER_QUEUED,
+  USER_WIPE,
+  USER_WIPING,
+} from './layout.js';
+import { ENTRY, IMAGE, ROW } from './messages.js';
+import type { RecordSlot, UserSlot } from './partition.js';
+import { RestoredWipes } from './restored-wipes.js';
+import type { FlushWalk } from './slab-flush.js';
+import { findRecord, findUser, removeRecord } from './slab-index.js';
+import { dirtyAppend, isUnsavedOf, moveToEpoch, setSentEpoch } from './slab-lists.js';
+import { HEADER, type SlabMemory } from './slab-memory.js';
+import { countPassive, createRecord, markDirty, readRow, writeRow } from './slab-records.js';
+import { admitUser } from './slab-users.js';
+import { isLater, laterVersion } from './versions.js';
+
+/** What a partition remembers of carrying and restoring; nothing is lost when it is forgotten. */
+export class JournalState {
+  /** Where `carryUnsaved` goes on: all users in the order of their slots, round and round; 0 = at the head of the chain. */
+  user: UserSlot = 1;
+  record: RecordSlot = 0;
+  readonly wipes = new RestoredWipes();
+}
+
+/** See `Partition.writeImage`. */
+export function writeImage(memory: SlabMemory, record: RecordSlot, out: Int32Array, at: number): void {
+  const { records, users } = memory;
+  const userAt = memory.userAt(records[memory.recordAt(record) + RECORD.USER_SLOT]!);
+  out[at + IMAGE.USER_LO] = users[userAt + USER.ID_LO]!;
+  out[at + IMAGE.USER_HI] = users[userAt + USER.ID_HI]!;
+  writeRow(memory, record, META_DELETED, out, at + IMAGE.ROW);
+}
+
+/** All rows of the user with a version below this one are dropped. */
+function writeWipe(memory: SlabMemory, user: UserSlot, version: number, out: Int32Array, at: number): void {
+  const userAt = memory.userAt(user);
+  out.fill(0, at, at + IMAGE.WORDS);
+  out[at + IMAGE.USER_LO] = memory.users[userAt + USER.ID_LO]!;
+  out[at + IMAGE.USER_HI] = memory.users[userAt + USER.ID_HI]!;
+  out[at + IMAGE.ROW + ROW.ENTRY + ENTRY.META] = META_WIPE;
+  out[at + IMAGE.ROW + ROW.ENTRY + ENTRY.VERSION] = version;
+}
+
+/** See `Partition.writeWipeImage`. */
+export function writeWipeImage(memory: SlabMemory, user: UserSlot, out: Int32Array, at: number): void {
+  writeWipe(memory, user, memory.users[memory.userAt(user) + USER.VERSION]!, out, at);
+}
+
+/** An unsaved record as it is now, with the user's version (I1). */
+function carryRecord(memory: SlabMemory, record: RecordSlot, out: Int32Array, at: number): void {
+  const user = memory.records[memory.recordAt(record) + RECORD.USER_SLOT]!;
+  writeImage(memory, record, out, at);
+  out[at + IMAGE.ROW + ROW.ENTRY + ENTRY.VERSION] = memory.users[memory.userAt(user) + USER.VERSION]!;
+}
+
+/**
+ * A user whose wipe the store has not confirmed, and so none of the rows made since, which are all that it has. With
+ * rows, its version is above that of the wipe, so that one less is not below it, and below all of the images.
+ * @returns images written
+ */
+function carryWiped(memory: SlabMemory, user: UserSlot, out: Int32Array, at: number): number {
+  const { users, records } = memory;
+  const userAt = memory.userAt(user);
+  let record = users[userAt + USER.FIRST_RECORD]!;
+  writeWipe(memory, user, (users[userAt + USER.VERSION]! - (record === 0 ? 0 : 1)) | 0, out, at);
+  let written = 1;
+  for (; record !== 0; record = records[memory.recordAt(record) + RECORD.NEXT_OF_USER]!) {
+    carryRecord(memory, record, out, at + written++ * IMAGE.WORDS);
+  }
+  return written;
+}
+
+/** See `Partition.carryUnsaved`. */
+export function carryUnsaved(
+  memory: SlabMemory,
+  walk: JournalState,
+  out: Int32Array,
+  at: number,
+  max: number,
+  steps: number,
+): number {
+  const { header, users, records } = memory;
+  const current = header[HEADER.EPOCH]!;
+  const other = current ^ 1;
+  let written = 0;
+  for (; steps > 0 && written < max && header[HEADER.UNSAVED_0 + other] !== 0; steps--) {
+    const { user } = walk;
+    if (!isUnsavedOf(memory, user, other)) {
+      toNextUser(memory, walk);
+      continue;
+    }
+    const userAt = memory.userAt(user);
+    if ((users[userAt + USER.STATE]! & (USER_WIPE | USER_WIPING)) !== 0) {
+      const needed = users[userAt + USER.RECORD_COUNT]! + 1;
+      if (needed > max - written) {
+        if (written > 0 && needed <= max) break;
+        toNextUser(memory, walk);
+        continue;
+      }
+      written += carryWiped(memory, user, out, at + written * IMAGE.WORDS);
+      steps -= needed;
+      endCarry(memory, walk, current);
+      continue;
+    }
+    const record = walk.record === 0 ? users[userAt + USER.FIRST_RECORD]! : walk.record;
+    const recordAt = memory.recordAt(record);
+    if ((records[recordAt + RECORD.META]! & (META_DIRTY | META_FLUSHING)) !== 0) {
+      carryRecord(memory, record, out, at + written++ * IMAGE.WORDS);
+    }
+    walk.record = records[recordAt + RECORD.NEXT_OF_USER]!;
+    if (walk.record === 0) endCarry(memory, walk, current);
+  }
+  return written;
+}
+
+function toNextUser(memory: SlabMemory, walk: JournalState): void {
+  walk.record = 0;
+  walk.user = walk.user + 1 < memory.header[HEADER.USER_FRESH]! ? walk.user + 1 : 1;
+}
+
+/** The images of all that the user has not saved are in the current epoch; a flight that ends must not take that back. */
+function endCarry(memory: SlabMemory, walk: JournalState, parity: number): void {
+  moveToEpoch(memory, walk.user, parity);
+  setSentEpoch(memory, walk.user);
+  toNextUser(memory, walk);
+}
+
+/** See `Partition.restoreImage`. */
+export function restoreImage(
+  memory: SlabMemory,
+  journal: JournalState,
+  flush: FlushWalk,
+  tick: number,
+  hash: number,
+  words: Int32Array,
+  at: number,
+): boolean {
+  const userLo = words[at + IMAGE.USER_LO]!;
+  const userHi = words[at + IMAGE.USER_HI]!;
+  const entry = at + IMAGE.ROW + ROW.ENTRY;
+  const meta = words[entry + ENTRY.META]!;
+  const version = words[entry + ENTRY.VERSION]!;
+  let user = findUser(memory, hash, userLo, userHi);
+  if ((meta & META_WIPE) !== 0) {
+    const isFree = user === 0 || memory.users[memory.userAt(user) + USER.IN_FLIGHT] === 0;
+    if (!isFree) return false;
+    if (user === 0) user = admitUser(memory, hash, userLo, userHi, tick);
+    if (user === 0) return false;
+    journal.wipes.add(userLo, userHi, version);
+    if (flush.user === user) flush.record = 0;
+    if (journal.user === user) journal.record = 0;
+    restoreWipe(memory, user, version, tick);
+    return true;
+  }
+  if (journal.wipes.covers(userLo, userHi, version)) return true;
+  const channelLo = words[entry + ENTRY.CHANNEL_LO]!;
+  const channelHi = words[entry + ENTRY.CHANNEL_HI]!;
+  const type = meta & META_TYPE_MASK;
+  const recordHash = hashRecord(hash, channelLo, channelHi, type);
+  let record = findRecord(memory, recordHash, userLo, userHi, channelLo, channelHi, type);
+  if (record === 0) {
+    if (memory.freeRecords === 0) return false;
+    if (user === 0) user = admitUser(memory, hash, userLo, userHi, tick);
+    if (user === 0) return false;
+    record = createRecord(memory, recordHash, user, channelLo, channelHi, type);
+  } else if (!isLater(version, memory.records[memory.recordAt(record) + RECORD.VERSION]!)) {
+    return true;
+  }
+  const { users, records } = memory;
+  const recordAt = memory.recordAt(record);
+  const state = records[recordAt + RECORD.META]! & (META_DIRTY | META_FLUSHING);
+  readRow(memory, record, words, at + IMAGE.ROW);
+  records[recordAt + RECORD.META] =
+    records[recordAt + RECORD.META]! | state | META_STORED | (meta & META_DELETED);
+  const userAt = memory.userAt(user);
+  users[userAt + USER.VERSION] = laterVersion(users[userAt + USER.VERSION]!, version);
+  if ((meta & META_DELETED) !== 0) {
+    users[userAt + USER.DELETED_VERSION] = laterVersion(users[userAt + USER.DELETED_VERSION]!, version);
+  }
+  markDirty(memory, record, tick);
+  return true;
+}
+
+/** The user as `deleteUser` leaves it, but for what is newer: that is all to be written again, behind the wipe. O(records). */
+function restoreWipe(memory: SlabMemory, user: UserSlot, version: number, tick: number): void {
+  const { users, records } = memory;
+  const userAt = memory.userAt(user);
+  let kept = 0;
+  let record = users[userAt + USER.FIRST_RECORD]!;
+  while (record !== 0) {
+    const at = memory.recordAt(record);
+    const next = records[at + RECORD.NEXT_OF_USER]!;
+    if (isLater(version, records[at + RECORD.VERSION]!)) {
+      if ((records[at + RECORD.META]! & META_DIRTY) !== 0) {
+        users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! - 1;
+      }
+      removeRecord(memory, record);
+      memory.freeRecord(record);
+      users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - 1;
+      countPassive(memory, user, -1);
+    } else {
+      if (kept === 0) users[userAt + USER.FIRST_RECORD] = record;
+      else records[memory.recordAt(kept) + RECORD.NEXT_OF_USER] = record;
+      kept = record;
+      markDirty(memory, record, tick);
+    }
+    record = next;
+  }
+  if (kept === 0) users[userAt + USER.FIRST_RECORD] = 0;
+  else records[memory.recordAt(kept) + RECORD.NEXT_OF_USER] = 0;
+  users[userAt + USER.VERSION] = laterVersion(users[userAt + USER.VERSION]!, version);
+  users[userAt + USER.DELETED_VERSION] = laterVersion(users[userAt + USER.DELETED_VERSION]!, version);
+  users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_KNOWN | USER_COMPLETE | USER_WIPE;
+  if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
+    dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0, false);
+  }
+}
