@@ -209,6 +209,12 @@ export const OPTIONS = {
     '120s',
   ),
   maxConnections: option(count(1, SLOTS_MAX), 'N', 'WebSocket connections', '20k'),
+  maxHttpConnections: option(
+    count(1, 10_000_000),
+    'N',
+    'HTTP connections; beyond, no more are taken until some have gone',
+    '20k',
+  ),
   maxPending: option(count(1, SLOTS_MAX - 1), 'N', 'HTTP and JSON requests that wait for shards', '32k'),
   maxInFlight: option(
     count(1, 10_000_000),

@@ -36,6 +36,8 @@ export class Front {
   readonly calls: SlotTable<Call>;
   readonly connections: SlotTable<Connection>;
   readonly subscriptions: Subscriptions;
+  /** HTTP connections, and how often there were too many: set by the server. */
+  openConnections: { readonly connections: number; readonly pauses: number } = { connections: 0, pauses: 0 };
   /** No new requests are taken. */
   stopping = false;
 

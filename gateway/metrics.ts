@@ -76,6 +76,15 @@ export class Metrics {
       [],
       (set) => set({}, counters.httpAborted),
     );
+    this.#gauge('tidemark_http_connections', 'Open HTTP connections, at the last look.', [], (set) =>
+      set({}, front.openConnections.connections),
+    );
+    this.#counter(
+      'tidemark_listen_pauses_total',
+      'Times that no connections were taken, as there were too many.',
+      [],
+      (set) => set({}, front.openConnections.pauses),
+    );
     this.#gauge('tidemark_requests_waiting', 'HTTP and JSON requests that wait for shards.', [], (set) =>
       set({}, front.waitingCount),
     );

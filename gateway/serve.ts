@@ -45,6 +45,8 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     return fail('the server did not start', error);
   });
 
+  server.onWarning = (message) => log.warn(message);
+
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) fail(`${signal} again: stopping at once`, undefined);
@@ -64,8 +66,10 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
 
   const { shards, partitions, capacity, engine } = config;
   const store = redactStore(config.store);
-  const url = `${config.tlsCert === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${server.port}`;
-  log.info({ url, pid: process.pid, shards, partitions, capacity, store, engine }, 'ready');
+  const scheme = config.tlsCert === undefined ? 'http' : 'https';
+  const url = `${scheme}://${urlHost(config.host)}:${server.port}`;
+  const adminUrl = config.admin ? `${scheme}://${urlHost(config.adminHost)}:${server.adminPort}` : undefined;
+  log.info({ url, adminUrl, pid: process.pid, shards, partitions, capacity, store, engine }, 'ready');
 }
 
 async function shutDown(server: Server, workers: Workers, config: Config): Promise<boolean> {

@@ -7,6 +7,7 @@ import { AdminGate, addAdminRoutes } from './admin/admin-routes.js';
 import { Sampler } from './admin/sampler.js';
 import { Auth } from './auth.js';
 import type { Config } from './config.js';
+import { ConnectionGuard } from './connection-guard.js';
 import { CLOSE_GOING_AWAY } from './connections.js';
 import { Front } from './front.js';
 import { addNotFound, addRoutes } from './http-routes.js';
@@ -39,12 +40,17 @@ export class Server {
   readonly adminPort: number;
   #adminSocket: us_listen_socket | null;
   readonly #sampler: Sampler;
+  readonly #guard: ConnectionGuard;
+  /** What is worth a line in the log. */
+  onWarning: (message: string) => void = () => {};
 
   private constructor(
     front: Front,
     sampler: Sampler,
     listenSocket: us_listen_socket,
     adminSocket: us_listen_socket | null,
+    listenAgain: (port: number) => Promise<us_listen_socket>,
+    config: Config,
   ) {
     this.front = front;
     this.#sampler = sampler;
@@ -52,6 +58,23 @@ export class Server {
     this.#adminSocket = adminSocket;
     this.port = uWS.us_socket_local_port(listenSocket);
     this.adminPort = adminSocket === null ? this.port : uWS.us_socket_local_port(adminSocket);
+    this.#guard = new ConnectionGuard(
+      {
+        pause: () => this.#stopListening(),
+        resume: async () => {
+          if (front.stopping) return false;
+          const socket = await listenAgain(this.port).catch(() => null);
+          if (socket === null) return false;
+          this.#listenSocket = socket;
+          if (front.stopping) this.#stopListening();
+          return true;
+        },
+        webSockets: () => front.connections.count,
+        warn: (message) => this.onWarning(message),
+      },
+      config.maxHttpConnections,
+    );
+    front.openConnections = this.#guard;
   }
 
   /** @throws Error when it cannot listen */
@@ -81,11 +104,17 @@ export class Server {
           },
         );
       }
-      return new Server(front, sampler, listenSocket, adminSocket);
+      const again = (port: number): Promise<us_listen_socket> => listen(app, config.host, port, '--port');
+      return new Server(front, sampler, listenSocket, adminSocket, again, config);
     } catch (error) {
       sampler.end();
       throw error;
     }
+  }
+
+  #stopListening(): void {
+    if (this.#listenSocket !== null) uWS.us_listen_socket_close(this.#listenSocket);
+    this.#listenSocket = null;
   }
 
   /**
@@ -95,8 +124,8 @@ export class Server {
   async stop(timeoutMs: number): Promise<boolean> {
     const { front } = this;
     front.stopping = true;
-    if (this.#listenSocket !== null) uWS.us_listen_socket_close(this.#listenSocket);
-    this.#listenSocket = null;
+    this.#guard.end();
+    this.#stopListening();
     if (this.#adminSocket !== null) uWS.us_listen_socket_close(this.#adminSocket);
     this.#adminSocket = null;
     this.#sampler.end();

@@ -151,6 +151,7 @@ export interface StoreStatus {
 
 export interface FrontStatus {
   readonly requests_waiting: number;
+  readonly http_connections: number;
   readonly websockets: number;
   readonly subscriptions: number;
   readonly backpressure_bytes: number;

@@ -6,6 +6,7 @@ import { LATENCIES, percentileUs } from '../../workers/introspection/latency-his
 import { SAMPLED_OF } from '../../workers/introspection/shard-introspection.js';
 import { SlowLog } from '../../workers/introspection/slow-log.js';
 import { PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
+import { redactStore } from '../../workers/stores/cassandra-url.js';
 import type { RingDepth, RingDepths, Workers } from '../../workers/workers.js';
 import type { Config } from '../config.js';
 import { OP_NAMES } from '../counters.js';
@@ -64,7 +65,7 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
       partitions: config.partitions,
       capacity: config.capacity,
       engine: config.engine,
-      store: withoutPassword(config.store),
+      store: redactStore(config.store),
       durability: config.durability,
       flush_delay_ms: config.flushDelay,
       ack_order: config.ackOrder,
@@ -78,6 +79,7 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
     store: storeOf(before, now, windowS),
     front: {
       requests_waiting: front.waitingCount,
+      http_connections: front.openConnections.connections,
       websockets: front.connections.count,
       subscriptions: front.subscriptions.count,
       backpressure_bytes: front.outbox.backpressureBytes,
@@ -95,10 +97,6 @@ function round(value: number): number {
 
 function ratioOf(hits: number, misses: number): number | null {
   return hits + misses === 0 ? null : round(hits / (hits + misses));
-}
-
-function withoutPassword(url: string): string {
-  return url.replace(/\/\/[^/]*@/, '//');
 }
 
 function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Workers): StatusTotals {

@@ -141,3 +141,39 @@ describe('uWebSockets', () => {
     );
   });
 });
+
+describe('the admin side of the configuration', () => {
+  const tokens = (): string => fileOf('admin-tokens', `${TOKEN}\n`);
+  const authTokenFile = (): string => fileOf('service-tokens', `${TOKEN}\n`);
+
+  it('is on where it is loopback or has a token, and off elsewhere', () => {
+    expect(readConfig({}, {})).toMatchObject({ admin: true, adminTokens: [], adminHost: '127.0.0.1' });
+    expect(readConfig({ admin: 'off' }, {})).toMatchObject({ admin: false });
+    const open = { host: '0.0.0.0', authTokenFile: authTokenFile() };
+    expect(readConfig(open, {})).toMatchObject({ admin: false });
+    expect(readConfig({ ...open, adminTokenFile: tokens() }, {})).toMatchObject({
+      admin: true,
+      adminTokens: [TOKEN],
+    });
+    const apart = { ...open, adminPort: '4041', adminHost: '127.0.0.1' };
+    expect(readConfig(apart, {})).toMatchObject({ admin: true, adminHost: '127.0.0.1', adminPort: 4041 });
+  });
+
+  it('is refused where anyone could operate the service', () => {
+    const open = { host: '0.0.0.0', authTokenFile: authTokenFile(), admin: 'on' };
+    expect(problemsOf(open)).toContain('--admin=on with --host=0.0.0.0, which is not loopback');
+    expect(problemsOf({ adminPort: '1', adminHost: '10.0.0.1', admin: 'on' })).toContain(
+      '--admin-host=10.0.0.1',
+    );
+    expect(problemsOf({ adminHost: '127.0.0.2' })).toContain('without --admin-port');
+    expect(problemsOf({ adminTokenFile: '/nowhere' })).toContain(
+      '--admin-token-file=/nowhere cannot be read',
+    );
+    expect(problemsOf({ adminTokenFile: fileOf('short', 'abc') })).toContain('16 are the least');
+  });
+
+  it('has limits only with the hot keys that they need', () => {
+    expect(problemsOf({ limitUser: '100', introspection: 'off' })).toContain('--limit-user=100 needs');
+    expect(readConfig({ limitUser: '1k' }, {})).toMatchObject({ limitUser: 1000, limitChannel: 0 });
+  });
+});

@@ -1,0 +1,105 @@
+/**
+ * Bounds the connections. uWebSockets (20.30) accepts whoever comes and tells nobody, and at the limit of open files
+ * it would ask the kernel again and again; so the sockets are counted through the system, some times a second, and
+ * while there are too many the listener is closed: who connects then is refused by the kernel. Connections that
+ * bring no request in 10 s are closed by uWebSockets itself, so an idle flood is over soon. Between two looks more
+ * may come; a part of the open files stays free for them.
+ */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+
+const LOOK_MS = 200;
+const OPEN_FILES = '/proc/self/fd';
+/** Since Linux 6.2 the directory's size is the number of open files; counting them costs 10 ms for 20,000. */
+const SLOW_LOOK_MS = 1000;
+/** Open files that are left for the store, the journal, and who comes between two looks. */
+const FREE_FILES = 256;
+/** Listening goes on when this part of the bound is left. */
+const RESUME_PART = 0.9;
+
+/** How many files the process has open, or NaN where that cannot be told. */
+function openFiles(): number {
+  try {
+    const { size } = statSync(OPEN_FILES);
+    return size > 0 ? size : readdirSync(OPEN_FILES).length;
+  } catch {
+    return Number.NaN;
+  }
+}
+
+function openFilesMax(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8');
+    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+export interface GuardedListener {
+  /** Closes the listening socket, not the connections. */
+  pause(): void;
+  /** Listens again. @returns false when that failed: it is tried again */
+  resume(): Promise<boolean>;
+  /** Open WebSockets: they have a bound of their own. */
+  webSockets(): number;
+  warn(message: string): void;
+}
+
+export class ConnectionGuard {
+  /** HTTP connections at the last look, as far as can be told. */
+  connections = 0;
+  /** Times that listening was stopped. */
+  pauses = 0;
+  readonly #listener: GuardedListener;
+  readonly #connectionsMax: number;
+  readonly #socketsMax: number;
+  readonly #otherFiles: number;
+  readonly #timer: NodeJS.Timeout;
+  #paused = false;
+  #resuming = false;
+
+  /** To be made when nobody is connected yet. @param connectionsMax  HTTP connections */
+  constructor(listener: GuardedListener, connectionsMax: number) {
+    this.#listener = listener;
+    this.#connectionsMax = connectionsMax;
+    this.#otherFiles = openFiles();
+    this.#socketsMax = Math.max(FREE_FILES, openFilesMax() - this.#otherFiles - FREE_FILES);
+    const lookMs = process.platform === 'linux' && statSizes() ? LOOK_MS : SLOW_LOOK_MS;
+    this.#timer = setInterval(() => this.#look(), lookMs).unref();
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const sockets = openFiles() - this.#otherFiles;
+    if (Number.isNaN(sockets)) return;
+    const webSockets = this.#listener.webSockets();
+    this.connections = Math.max(0, sockets - webSockets);
+    const part = Math.max(this.connections / this.#connectionsMax, sockets / this.#socketsMax);
+    if (!this.#paused && part > 1) {
+      this.#paused = true;
+      this.pauses++;
+      this.#listener.pause();
+      this.#listener.warn(
+        `${sockets} open connections, ${webSockets} of them WebSockets: no more are taken until some have gone (--max-http-connections=${this.#connectionsMax}, ${this.#socketsMax} by the limit of open files)`,
+      );
+    } else if (this.#paused && !this.#resuming && part <= RESUME_PART) {
+      this.#resuming = true;
+      void this.#listener.resume().then((listening) => {
+        this.#resuming = false;
+        if (listening) this.#paused = false;
+      });
+    }
+  }
+}
+
+/** Whether the size of the directory says how many files are open. */
+function statSizes(): boolean {
+  try {
+    return statSync(OPEN_FILES).size > 0;
+  } catch {
+    return false;
+  }
+}
