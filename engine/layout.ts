@@ -41,7 +41,7 @@ export function layout<const T extends Record<string, number>>(widths: T): Layou
 }
 
 /** Grows when a saved partition of an older build could no longer be read. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 /**
  * One read state: 48 bytes. Written only by the shard that owns the partition. Slot 0 is never used.

@@ -80,6 +80,9 @@ export function setMentionKey(
   mentionKey.hi = mix(highRound(high, type));
 }
 
+/** The bucket of the mention that is forgotten next: loaded, so that the next `add` need not wait for it. */
+const loadedAhead = new Int32Array(1);
+
 export class MentionWindow {
   /** Words that a window needs. */
   static readonly WORDS = WINDOW.WORDS;
@@ -128,7 +131,9 @@ export class MentionWindow {
     words[base + WINDOW.KEYS + place * 2] = keyLo;
     words[base + WINDOW.KEYS + place * 2 + 1] = keyHi;
     this.#link(place);
-    words[base + WINDOW.NEXT] = (place + 1) % MENTION_WINDOW;
+    const next = (place + 1) % MENTION_WINDOW;
+    words[base + WINDOW.NEXT] = next;
+    loadedAhead[0] = words[this.bucketAt(this.#keyLo(next))]!;
   }
 
   #keyLo(place: number): number {

@@ -20,14 +20,15 @@ import {
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
-import { findRecord, findUser, userHashOf } from './slab-index.js';
-import { HEADER, type SlabMemory } from './slab-memory.js';
+import { findRecord, findUser, hashOfRecord, homeBucket, userHashOf } from './slab-index.js';
+import { DISTANCE_MAX, HEADER, type SlabMemory } from './slab-memory.js';
 
 export function checkSlab(memory: SlabMemory): void {
   const chained = checkUsers(memory);
   checkSlots(memory, chained);
   checkBuckets(memory, 'user', memory.userBuckets, memory.userSlotMask, liveUsers(memory));
   checkBuckets(memory, 'record', recordBucketsOf(memory), memory.recordSlotMask, chained.size);
+  checkDistances(memory);
   checkLru(memory, 0);
   checkLru(memory, USER_ACTIVE);
   checkQueue(memory, false);
@@ -228,6 +229,21 @@ function checkBuckets(
   assert(seen.size === expected, `${seen.size} ${name}s are in the index, ${expected} are live`);
   assert(seen.size * 10 <= buckets.length * 7, `the ${name} index is over its load`);
   assert(memory.header[HEADER.RECORDS_MAX] === memory.options.recordsMax, 'the header is of another size');
+}
+
+/** The distances that buckets of records tell are true. */
+function checkDistances(memory: SlabMemory): void {
+  const { recordBucketCount: size } = memory;
+  for (const [bucket, word] of recordBucketsOf(memory).entries()) {
+    if (word === 0) continue;
+    const slot = word & memory.recordSlotMask;
+    const distance = (bucket - homeBucket(hashOfRecord(memory, slot), size) + size) % size;
+    const told = (word >>> memory.recordSlotBits) & DISTANCE_MAX;
+    assert(
+      told === Math.min(distance, DISTANCE_MAX),
+      `record ${slot} is ${distance} buckets from its home, not ${told}`,
+    );
+  }
 }
 
 /** One LRU list: linked both ways, holds just the users whose STATE names it. */

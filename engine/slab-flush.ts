@@ -22,7 +22,7 @@ import {
 } from './layout.js';
 import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
 import { NO_DUE, type RecordSlot, type UserSlot } from './partition.js';
-import { removeRecord } from './slab-index.js';
+import { hashOfRecord, removeRecord } from './slab-index.js';
 import type { JournalState } from './slab-journal.js';
 import { beginFlight, dirtyAppend, dirtyRemove, dirtyToFront, endFlight, markSaved } from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
@@ -185,7 +185,7 @@ function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
     if ((records[at + RECORD.META]! & (META_DELETED | META_DIRTY | META_FLUSHING)) === META_DELETED) {
       if (previous === 0) users[userAt + USER.FIRST_RECORD] = next;
       else records[memory.recordAt(previous) + RECORD.NEXT_OF_USER] = next;
-      removeRecord(memory, record);
+      removeRecord(memory, hashOfRecord(memory, record), record);
       memory.freeRecord(record);
       freed++;
     } else {

@@ -2,7 +2,10 @@
  * Open-addressing indexes of a slab partition: user id -> user slot, (user id, channel, type) -> record slot.
  * Owner: the partition's shard. One word a bucket, linear probing:
  *
- *     0 = empty, else | tag: low bits of the hash | slot: as many bits as the largest slot needs |
+ *     0 = empty, else | tag: low bits of the hash | distance: 3 | slot: as many bits as the largest slot needs |
+ *
+ * Only buckets of records have the distance: how far behind its home bucket the slot lies, 7 = 7 or farther. So a
+ * removal knows which of its neighbours may move back without loading their keys, which are three cache misses each.
  *
  * The home bucket is the hash scaled to the size of the table, so it comes from the high bits, and the size need
  * not be a power of two: just two buckets a record, not up to four. The key of a record holds the user's id, not its slot, so that a
@@ -12,11 +15,12 @@
  *     stay indexed until they are freed, but match no key: the user's id reads 0.
  * I2  The load never exceeds 7/10, for records 1/2 (the memory sizes the tables for all slots), so every probe ends.
  * I3  Deletion shifts back, there are no tombstones in the tables.
+ * I4  The distance of a record's bucket is that from its home, or 7 when that is 7 or more.
  */
 import { hashRecord, hashUser, mix } from './hash.js';
 import { broken, META_TYPE_MASK, RECORD, USER } from './layout.js';
 import type { RecordSlot, UserSlot } from './partition.js';
-import type { SlabMemory } from './slab-memory.js';
+import { DISTANCE_MAX, type SlabMemory } from './slab-memory.js';
 
 /** All users of a partition share the low bits of their hash, so the index mixes it again. */
 export function userIndexHash(hash: number): number {
@@ -30,9 +34,9 @@ export function homeBucket(hash: number, size: number): number {
   return ((hash >>> 0) * size * TWO_TO_MINUS_32) | 0;
 }
 
-/** The bucket's word for a slot: 1 to `slotMask`, which is all ones. */
-function taggedSlot(hash: number, slotMask: number, slot: number): number {
-  return Math.imul(hash, slotMask + 1) | slot | 0;
+/** The tag bits of a record's bucket. @param tagMask  all ones above slot and distance */
+export function recordTag(hash: number, tagMask: number): number {
+  return Math.imul(hash, -tagMask);
 }
 
 /** Slot of the user, or 0. @param hash  `hashUser` of the id */
@@ -61,47 +65,17 @@ export function findRecord(
   type: number,
 ): RecordSlot {
   const { recordBuckets: buckets, records, users, recordSlotMask: slotMask } = memory;
-  const { recordBucketsBase: base, recordBucketCount: size } = memory;
-  const tag = Math.imul(hash, slotMask + 1);
+  const { recordBucketsBase: base, recordBucketCount: size, recordTagMask: tagMask } = memory;
+  const tag = recordTag(hash, tagMask);
   for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
     const word = buckets[base + bucket]!;
     if (word === 0) return 0;
-    if (((word ^ tag) & ~slotMask) !== 0) continue;
+    if (((word ^ tag) & tagMask) !== 0) continue;
     const at = memory.recordAt(word & slotMask);
     if (records[at + RECORD.CHANNEL_LO] !== lo || records[at + RECORD.CHANNEL_HI] !== hi) continue;
     if ((records[at + RECORD.META]! & META_TYPE_MASK) !== type) continue;
     const user = memory.userAt(records[at + RECORD.USER_SLOT]!);
     if (users[user + USER.ID_LO] === userLo && users[user + USER.ID_HI] === userHi) return word & slotMask;
-  }
-}
-
-/** Puts a slot into the first empty bucket of the table of `size` buckets from `base`. */
-function insert(
-  buckets: Int32Array,
-  base: number,
-  size: number,
-  hash: number,
-  slotMask: number,
-  slot: number,
-): void {
-  let bucket = homeBucket(hash, size);
-  while (buckets[base + bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
-  buckets[base + bucket] = taggedSlot(hash, slotMask, slot);
-}
-
-/** Bucket that holds the slot; it must be there (I1). */
-function bucketOf(
-  buckets: Int32Array,
-  base: number,
-  size: number,
-  hash: number,
-  slotMask: number,
-  slot: number,
-): number {
-  const word = taggedSlot(hash, slotMask, slot);
-  for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
-    if (buckets[base + bucket] === word) return bucket;
-    if (buckets[base + bucket] === 0) broken(`slot ${slot} is not in its index`);
   }
 }
 
@@ -111,13 +85,24 @@ function staysBehind(hole: number, bucket: number, home: number): boolean {
 }
 
 export function insertUser(memory: SlabMemory, hash: number, slot: UserSlot): void {
-  const { userBuckets } = memory;
-  insert(userBuckets, 0, userBuckets.length, userIndexHash(hash), memory.userSlotMask, slot);
+  const { userBuckets: buckets, userSlotMask: slotMask } = memory;
+  const size = buckets.length;
+  const wanted = userIndexHash(hash);
+  let bucket = homeBucket(wanted, size);
+  while (buckets[bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
+  buckets[bucket] = Math.imul(wanted, slotMask + 1) | slot;
 }
 
 export function insertRecord(memory: SlabMemory, hash: number, slot: RecordSlot): void {
-  const { recordBuckets, recordBucketsBase, recordBucketCount, recordSlotMask } = memory;
-  insert(recordBuckets, recordBucketsBase, recordBucketCount, hash, recordSlotMask, slot);
+  const { recordBuckets: buckets, recordSlotBits: slotBits, recordTagMask: tagMask } = memory;
+  const { recordBucketsBase: base, recordBucketCount: size } = memory;
+  let bucket = homeBucket(hash, size);
+  let distance = 0;
+  while (buckets[base + bucket] !== 0) {
+    bucket = bucket + 1 === size ? 0 : bucket + 1;
+    distance++;
+  }
+  buckets[base + bucket] = recordTag(hash, tagMask) | (Math.min(distance, DISTANCE_MAX) << slotBits) | slot;
 }
 
 /** `hashUser` of a user. A detached one keeps it in TOUCHED (the LRU no longer needs it), for the homes of its records. */
@@ -129,7 +114,7 @@ export function userHashOf(memory: SlabMemory, slot: UserSlot): number {
 }
 
 /** Home hash of an indexed record. */
-function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
+export function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
   const { records } = memory;
   const at = memory.recordAt(slot);
   return hashRecord(
@@ -143,7 +128,11 @@ function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
 export function removeUser(memory: SlabMemory, slot: UserSlot): void {
   const { userBuckets: buckets, userSlotMask: slotMask } = memory;
   const size = buckets.length;
-  let hole = bucketOf(buckets, 0, size, userIndexHash(userHashOf(memory, slot)), slotMask, slot);
+  let hole = homeBucket(userIndexHash(userHashOf(memory, slot)), size);
+  while ((buckets[hole]! & slotMask) !== slot) {
+    if (buckets[hole] === 0) broken(`user ${slot} is not in its index`);
+    hole = hole + 1 === size ? 0 : hole + 1;
+  }
   for (let bucket = hole; ; ) {
     bucket = bucket + 1 === size ? 0 : bucket + 1;
     const word = buckets[bucket]!;
@@ -156,18 +145,36 @@ export function removeUser(memory: SlabMemory, slot: UserSlot): void {
   buckets[hole] = 0;
 }
 
-export function removeRecord(memory: SlabMemory, slot: RecordSlot): void {
-  const { recordBuckets: buckets, recordSlotMask: slotMask } = memory;
-  const { recordBucketsBase: base, recordBucketCount: size } = memory;
-  let hole = bucketOf(buckets, base, size, hashOfRecord(memory, slot), slotMask, slot);
+/** How far behind its home a record's bucket lies; loads its key only when the bucket does not tell. */
+function distanceOf(memory: SlabMemory, bucket: number, word: number): number {
+  const told = (word >>> memory.recordSlotBits) & DISTANCE_MAX;
+  if (told < DISTANCE_MAX) return told;
+  const size = memory.recordBucketCount;
+  const distance = bucket - homeBucket(hashOfRecord(memory, word & memory.recordSlotMask), size);
+  return distance < 0 ? distance + size : distance;
+}
+
+/** @param hash  `hashRecord` of the record's key */
+export function removeRecord(memory: SlabMemory, hash: number, slot: RecordSlot): void {
+  const { recordBuckets: buckets, recordSlotMask: slotMask, recordSlotBits: slotBits } = memory;
+  const { recordBucketsBase: base, recordBucketCount: size, recordTagMask: tagMask } = memory;
+  let hole = homeBucket(hash, size);
+  while ((buckets[base + hole]! & slotMask) !== slot) {
+    if (buckets[base + hole] === 0) broken(`record ${slot} is not in its index`);
+    hole = hole + 1 === size ? 0 : hole + 1;
+  }
+  let gap = 0; // from the hole to the bucket
   for (let bucket = hole; ; ) {
     bucket = bucket + 1 === size ? 0 : bucket + 1;
+    gap++;
     const word = buckets[base + bucket]!;
     if (word === 0) break;
-    const home = homeBucket(hashOfRecord(memory, word & slotMask), size);
-    if (staysBehind(hole, bucket, home)) continue;
-    buckets[base + hole] = word;
+    const distance = distanceOf(memory, bucket, word);
+    if (distance < gap) continue; // its probe begins behind the hole
+    const told = Math.min(distance - gap, DISTANCE_MAX);
+    buckets[base + hole] = (word & (tagMask | slotMask)) | (told << slotBits);
     hole = bucket;
+    gap = 0;
   }
   buckets[base + hole] = 0;
 }

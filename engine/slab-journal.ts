@@ -27,7 +27,7 @@ import { ENTRY, IMAGE, ROW } from './messages.js';
 import type { RecordSlot, UserSlot } from './partition.js';
 import { RestoredWipes } from './restored-wipes.js';
 import type { FlushWalk } from './slab-flush.js';
-import { findRecord, findUser, removeRecord } from './slab-index.js';
+import { findRecord, findUser, hashOfRecord, removeRecord } from './slab-index.js';
 import { dirtyAppend, isUnsavedOf, moveToEpoch, setSentEpoch } from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
 import { countPassive, createRecord, markDirty, readRow, writeRow } from './slab-records.js';
@@ -214,7 +214,7 @@ function restoreWipe(memory: SlabMemory, user: UserSlot, version: number, tick: 
       if ((records[at + RECORD.META]! & META_DIRTY) !== 0) {
         users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! - 1;
       }
-      removeRecord(memory, record);
+      removeRecord(memory, hashOfRecord(memory, record), record);
       memory.freeRecord(record);
       users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - 1;
       countPassive(memory, user, -1);

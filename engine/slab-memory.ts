@@ -47,8 +47,18 @@ export const HEADER = layout({
 });
 assert(HEADER.WORDS === 32, `the header has ${HEADER.WORDS} words, not 32`);
 
-/** Slots are in the low bits of an index bucket; this many bits leave at least 7 for the tag. */
+/**
+ * What was loaded only to have it in a cache: read by nobody, but stored, so that the loads are not removed as dead. Several
+ * are mixed by XOR: a sum leaves the 32 bits, which deoptimises loops.
+ */
+export const loadedAhead = new Int32Array(1);
+
+/** Slots are in the low bits of an index bucket; this many bits leave at least 4 for the tag. */
 const SLOTS_MAX = (1 << 25) - 1;
+
+/** Largest distance from its home that a bucket of a record tells; all ones. */
+export const DISTANCE_MAX = 7;
+const DISTANCE_BITS = 3;
 
 /** Fewest buckets with a load of at most 7/10, in whole cache lines. */
 function bucketsFor(slots: number): number {
@@ -150,6 +160,9 @@ export class SlabMemory {
   /** Low bits of a bucket that are the slot; the others are the tag. */
   readonly userSlotMask: number;
   readonly recordSlotMask: number;
+  readonly recordSlotBits: number;
+  /** High bits of a record's bucket that are the tag; the distance is between it and the slot. */
+  readonly recordTagMask: number;
   /** See `Partition.boundClock`. */
   clockLimitUs = Number.POSITIVE_INFINITY;
 
@@ -181,6 +194,8 @@ export class SlabMemory {
     this.mentions = new MentionWindow(words, base + regions.mentions);
     this.userSlotMask = slotMaskFor(options.usersMax);
     this.recordSlotMask = slotMaskFor(options.recordsMax);
+    this.recordSlotBits = 32 - Math.clz32(this.recordSlotMask);
+    this.recordTagMask = -1 << (this.recordSlotBits + DISTANCE_BITS);
     if (this.header[HEADER.LAYOUT_VERSION] === 0) {
       this.header[HEADER.LAYOUT_VERSION] = LAYOUT_VERSION;
       this.header[HEADER.RECORDS_MAX] = options.recordsMax;
@@ -216,7 +231,10 @@ export class SlabMemory {
     const { header, records } = this;
     let slot = header[HEADER.RECORD_FREE]!;
     if (slot !== 0) {
-      header[HEADER.RECORD_FREE] = records[this.recordAt(slot) + RECORD.NEXT_OF_USER]!;
+      const next = records[this.recordAt(slot) + RECORD.NEXT_OF_USER]!;
+      header[HEADER.RECORD_FREE] = next;
+      // Loads the slot that the next call will take, so that it need not wait for it.
+      loadedAhead[0] = records[this.recordAt(next)]!;
     } else {
       slot = header[HEADER.RECORD_FRESH]!;
       if (slot > this.options.recordsMax) return 0;

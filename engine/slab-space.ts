@@ -1,6 +1,8 @@
 /** Making room in a slab partition: which users are evicted, and how what they leave is freed. */
+import { hashRecord } from './hash.js';
 import {
   META_FLUSHING,
+  META_TYPE_MASK,
   RECORD,
   USER,
   USER_LIVE,
@@ -9,10 +11,10 @@ import {
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
-import type { UserSlot } from './partition.js';
-import { removeRecord } from './slab-index.js';
+import type { RecordSlot, UserSlot } from './partition.js';
+import { homeBucket, removeRecord, userHashOf } from './slab-index.js';
 import { detachUser, dirtyToFront, lruInsert, lruRemove } from './slab-lists.js';
-import { HEADER, type SlabMemory } from './slab-memory.js';
+import { HEADER, loadedAhead, type SlabMemory } from './slab-memory.js';
 
 /** Users looked at in one call: more would make the caller's batch wait. */
 const CANDIDATES_MAX = 64;
@@ -82,29 +84,49 @@ export function makeRoom(memory: SlabMemory, records: number, forMention: boolea
   return hasRoom(memory, records);
 }
 
+/** Records of one chain that are freed together. */
+const CHUNK_RECORDS = 32;
+const chunkSlots = new Int32Array(CHUNK_RECORDS);
+const chunkHashes = new Int32Array(CHUNK_RECORDS);
+
+/**
+ * Looks at up to `max` records of a chain from `first` on, and loads the buckets that name them: all at once, where
+ * removals one after the other would wait for each. @returns how many are in `chunkSlots`
+ */
+function gatherChunk(memory: SlabMemory, user: UserSlot, first: RecordSlot, max: number): number {
+  const { records, recordBuckets, recordBucketsBase: base, recordBucketCount: size } = memory;
+  const userHash = userHashOf(memory, user);
+  let count = 0;
+  for (let record = first; record !== 0 && count < max; count++) {
+    const at = memory.recordAt(record);
+    chunkSlots[count] = record;
+    chunkHashes[count] = hashRecord(
+      userHash,
+      records[at + RECORD.CHANNEL_LO]!,
+      records[at + RECORD.CHANNEL_HI]!,
+      records[at + RECORD.META]! & META_TYPE_MASK,
+    );
+    record = records[at + RECORD.NEXT_OF_USER]!;
+  }
+  let mixed = 0;
+  for (let i = 0; i < count; i++) mixed ^= recordBuckets[base + homeBucket(chunkHashes[i]!, size)]!;
+  loadedAhead[0] = mixed;
+  return count;
+}
+
 /** See `Partition.sweep`. A record on its way to the store keeps its slot until the answer names it. */
 export function sweep(memory: SlabMemory, steps: number): boolean {
-  const { users, records, header } = memory;
+  const { users, header } = memory;
   let previous = 0;
   let user = header[HEADER.DETACHED]!;
   while (user !== 0 && steps > 0) {
     const at = memory.userAt(user);
-    let record = users[at + USER.FIRST_RECORD]!;
-    for (; record !== 0 && steps > 0; steps--) {
-      const recordAt = memory.recordAt(record);
-      const next = records[recordAt + RECORD.NEXT_OF_USER]!;
-      if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) {
-        records[recordAt + RECORD.NEXT_OF_USER] = users[at + USER.LRU_OLDER]!;
-        users[at + USER.LRU_OLDER] = record;
-      } else {
-        removeRecord(memory, record);
-        memory.freeRecord(record);
-        users[at + USER.RECORD_COUNT] = users[at + USER.RECORD_COUNT]! - 1;
-      }
-      record = next;
+    while (users[at + USER.FIRST_RECORD] !== 0 && steps > 0) {
+      const count = gatherChunk(memory, user, users[at + USER.FIRST_RECORD]!, Math.min(steps, CHUNK_RECORDS));
+      freeChunk(memory, at, count);
+      steps -= count;
     }
-    users[at + USER.FIRST_RECORD] = record;
-    if (record !== 0) return true;
+    if (users[at + USER.FIRST_RECORD] !== 0) return true;
     const next = users[at + USER.LRU_NEWER]!;
     if (users[at + USER.RECORD_COUNT] === 0 && users[at + USER.IN_FLIGHT] === 0) {
       if (previous === 0) header[HEADER.DETACHED] = next;
@@ -117,6 +139,24 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
     user = next;
   }
   return user !== 0;
+}
+
+/** Frees the gathered records, the first of the user's chain, but for those on their way to the store. */
+function freeChunk(memory: SlabMemory, userAt: number, count: number): void {
+  const { users, records } = memory;
+  for (let i = 0; i < count; i++) {
+    const record = chunkSlots[i]!;
+    const recordAt = memory.recordAt(record);
+    users[userAt + USER.FIRST_RECORD] = records[recordAt + RECORD.NEXT_OF_USER]!;
+    if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) {
+      records[recordAt + RECORD.NEXT_OF_USER] = users[userAt + USER.LRU_OLDER]!;
+      users[userAt + USER.LRU_OLDER] = record;
+    } else {
+      removeRecord(memory, chunkHashes[i]!, record);
+      memory.freeRecord(record);
+      users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - 1;
+    }
+  }
 }
 
 /** The records that had to stay are looked at again: an answer came for the detached user. */

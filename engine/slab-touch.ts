@@ -4,8 +4,8 @@ import { broken, META_TYPE_MASK, RECORD, USER, USER_ACTIVE } from './layout.js';
 import { mentionKey } from './mention-window.js';
 import { OP_MENTION, REQUEST } from './messages.js';
 import { TOUCH_MAX } from './partition.js';
-import { homeBucket, userIndexHash } from './slab-index.js';
-import type { SlabMemory } from './slab-memory.js';
+import { homeBucket, recordTag, userIndexHash } from './slab-index.js';
+import { loadedAhead, type SlabMemory } from './slab-memory.js';
 import { setKeyOfMention } from './slab-operations.js';
 
 /** What a touch needs of a partition. */
@@ -20,12 +20,6 @@ const wanted = new Int32Array(2 * TOUCH_MAX);
 /** Where each operation's record begins, 0 when none was found. */
 const batchRecords = new Int32Array(TOUCH_MAX);
 const batchUsers = new Int32Array(TOUCH_MAX);
-
-/**
- * What was touched, mixed up; read by nobody, but stored so that the loads are not removed as dead. Mixed by XOR: a sum
- * leaves the 32 bits, which deoptimises the loops.
- */
-const touched = new Int32Array(1);
 
 /**
  * Loads what a batch will need in four rounds: buckets, records, users, neighbours in the LRU. Within a round the loads
@@ -74,7 +68,7 @@ function load(
   } else {
     for (let i = 0; i < count << shift; i++) mixed ^= partitions[i >> shift]!.memory.records[wanted[i]!]!;
   }
-  touched[0] = mixed;
+  loadedAhead[0] = mixed;
 }
 
 function findBuckets(
@@ -99,16 +93,16 @@ function findBuckets(
 function findRecords(partitions: readonly TouchedPartition[], hashes: Int32Array, count: number): void {
   for (let i = 0; i < count; i++) {
     const { memory } = partitions[i]!;
-    const { recordBuckets, recordBucketsBase: base, recordBucketCount: size, recordSlotMask } = memory;
+    const { recordBuckets, recordBucketsBase: base, recordBucketCount: size, recordTagMask } = memory;
     const hash = batchHashes[i]!;
-    const tag = Math.imul(hash, recordSlotMask + 1);
+    const tag = recordTag(hash, recordTagMask);
     let bucket = homeBucket(hash, size);
     let word = recordBuckets[base + bucket]!;
-    while (word !== 0 && ((word ^ tag) & ~recordSlotMask) !== 0) {
+    while (word !== 0 && ((word ^ tag) & recordTagMask) !== 0) {
       bucket = bucket + 1 === size ? 0 : bucket + 1;
       word = recordBuckets[base + bucket]!;
     }
-    const recordAt = word === 0 ? 0 : memory.recordAt(word & recordSlotMask);
+    const recordAt = word === 0 ? 0 : memory.recordAt(word & memory.recordSlotMask);
     const at = recordAt === 0 ? userBucketOf(memory, hashes[i]!) : recordAt;
     batchRecords[i] = recordAt;
     wanted[2 * i] = at;
