@@ -5,8 +5,8 @@ import type { TidemarkError } from '../../gateway/client/errors.js';
 import { Session } from '../../gateway/client/session.js';
 import { type Answer, asHttp, encode, fromHttp, fromWire, type Operation } from './operations.js';
 
-/** How an operation ended: answered, refused with a code, or not answered at all. */
-export type Outcome = { answer: Answer } | { refused: string } | 'lost';
+/** How an operation ended: answered, refused with a code, not answered at all, or in a way that should not be. */
+export type Outcome = { answer: Answer } | { refused: string } | { failed: string } | 'lost';
 
 export interface Connection {
   readonly name: string;
@@ -19,7 +19,7 @@ export interface Connection {
 }
 
 const TIMEOUT_MS = 60_000;
-const NOTHING_DONE = new Set(['busy', 'store_unavailable', 'journal_unavailable']);
+const NOTHING_DONE = new Set(['busy', 'store_unavailable', 'failed']);
 
 export class BinaryConnection implements Connection {
   readonly isPipelined = true;
@@ -88,7 +88,7 @@ export class BinaryConnection implements Connection {
 function outcomeOf(error: TidemarkError): Outcome {
   if (NOTHING_DONE.has(error.code)) return { refused: error.code };
   if (error.code === 'disconnected' || error.code === 'closed') return 'lost';
-  throw error;
+  return { failed: `${error.code} ${error.message}` };
 }
 
 export class HttpConnection implements Connection {
@@ -127,9 +127,9 @@ export class HttpConnection implements Connection {
     this.#socket.request(method, path, body, (status, text) => {
       this.#waiting.delete(ended);
       const answer = fromHttp(operation, status, text.toString());
-      if ('refused' in answer && !NOTHING_DONE.has(answer.refused) && answer.refused !== 'failed')
-        throw new Error(`${method} ${path} ${body} was answered ${status} ${text.toString()}`);
-      ended('refused' in answer ? answer : { answer });
+      if (!('refused' in answer)) ended({ answer });
+      else if (NOTHING_DONE.has(answer.refused)) ended(answer);
+      else ended({ failed: `${method} ${path} ${body} -> ${status} ${text.toString()}` });
     });
   }
 

@@ -4,8 +4,8 @@
  */
 import { sleep, yieldToEvents } from '../../bench/clock.js';
 import { Checker, type UserTrack } from './checker.js';
-import { BinaryConnection, type Connection, HttpConnection } from './connection.js';
-import type { Operation } from './operations.js';
+import { BinaryConnection, type Connection, HttpConnection, type Outcome } from './connection.js';
+import { describe, type Operation } from './operations.js';
 import { SharedUser } from './shared-user.js';
 import { type SharedPlan, Workload } from './workload.js';
 
@@ -21,6 +21,11 @@ export interface LoadOptions {
   inFlightMax: number;
   pipelineMax: number;
   sharedUsers: number;
+  /**
+   * Users that have connections of their own (every other one) and are meant to stay in memory, while the rest come
+   * and go. 0: there is no such difference.
+   */
+  residents: number;
 }
 
 export const LOAD_DEFAULTS: LoadOptions = {
@@ -32,6 +37,7 @@ export const LOAD_DEFAULTS: LoadOptions = {
   inFlightMax: 256,
   pipelineMax: 24,
   sharedUsers: 4,
+  residents: 0,
 };
 
 /** One in ten users gets this share of the operations. */
@@ -55,11 +61,21 @@ export class Load {
   readonly #options: LoadOptions;
   readonly #workload: Workload;
   readonly #userIds: number[];
+  readonly #residents: Set<number>;
+  readonly #writers: Set<number>;
   readonly #shared: Shared[];
   readonly #owner = new Map<UserTrack, Connection>();
   #connections: Connection[] = [];
   #running = false;
   #drivers: Promise<void>[] = [];
+  /**
+   * Residents must not be refused, and their answers are timed. Of the others, only as many as there are residents are
+   * written to meanwhile: when a store is away for long and all in memory is unsaved, there is no room for anybody's
+   * new entries.
+   */
+  residentsMustHit = false;
+  /** Of residents, from sending to answer, in ms. */
+  readonly residentMs: number[] = [];
 
   constructor(options: LoadOptions) {
     this.#options = options;
@@ -68,6 +84,8 @@ export class Load {
     // A store may keep the users of other runs: these are others.
     const first = 1 + random.below(2 ** 30) * 2 ** 20 + (Date.now() % 2 ** 20);
     this.#userIds = Array.from({ length: options.users }, (_, i) => first + i * 4099);
+    this.#residents = new Set(this.#userIds.slice(0, options.residents));
+    this.#writers = new Set(this.#userIds.slice(0, 2 * options.residents));
     this.#shared = Array.from({ length: options.sharedUsers }, (_, i) => {
       const userId = first + 7 + i * 1021;
       const track = this.checker.user(userId);
@@ -165,6 +183,34 @@ export class Load {
     }
   }
 
+  /** Lists the residents, so that all of each is in memory. */
+  async makeResident(): Promise<void> {
+    for (const userId of this.#userIds.slice(0, this.#options.residents))
+      await this.#listUntilAnswered(this.#connections[0]!, this.checker.user(userId));
+    await this.drain();
+  }
+
+  /**
+   * Waits until misses are answered again: twenty in a row, of users that are no residents.
+   * @returns of how many requests that took
+   */
+  async untilAnswered(timeoutMs: number): Promise<number> {
+    const endMs = performance.now() + timeoutMs;
+    const connection = this.#connections.find(({ isPipelined }) => !isPipelined) ?? this.#connections[0]!;
+    const others = this.#userIds.slice(2 * this.#options.residents);
+    for (let asked = 0, inRow = 0; ; ) {
+      const userId = others[asked++ % others.length]!;
+      const outcome = await new Promise<Outcome>((resolve) => {
+        connection.send(userId, { op: 'badge' }, resolve);
+      });
+      inRow = outcome !== 'lost' && 'answer' in outcome ? inRow + 1 : 0;
+      if (inRow === 20) return asked;
+      if (performance.now() > endMs)
+        throw new Error(`after ${timeoutMs} ms misses end with ${JSON.stringify(outcome)}`);
+      if (inRow === 0) await sleep(20);
+    }
+  }
+
   /** Lists every user, and waits for the answers. @returns false when the service is gone */
   async verifyAll(): Promise<boolean> {
     const shared = new Set(this.#shared.map(({ track }) => track));
@@ -208,10 +254,13 @@ export class Load {
 
   #pick(connection: Connection): UserTrack | undefined {
     const { random } = this.#workload;
-    const { users, pipelineMax } = this.#options;
+    const { users, pipelineMax, residents } = this.#options;
     for (let tries = 0; tries < 8; tries++) {
-      const isHot = random.fraction() < HOT_SHARE;
-      const index = random.below(isHot ? Math.ceil(users / 10) : users);
+      let index = random.below(random.fraction() < HOT_SHARE ? Math.ceil(users / 10) : users);
+      if (residents > 0) {
+        const isForResidents = this.#connections.indexOf(connection) % 2 === 0;
+        index = isForResidents ? random.below(residents) : residents + random.below(users - residents);
+      }
       const track = this.checker.user(this.#userIds[index]!);
       if (track.pending.length === 0) return track;
       if (
@@ -235,8 +284,9 @@ export class Load {
     if (track === undefined) return;
     const { pipelineMax } = this.#options;
     const room = connection.isPipelined ? pipelineMax - track.pending.length : 1;
+    const onlyReads = this.residentsMustHit && !this.#writers.has(track.userId);
     for (let i = 0; i < Math.min(count, room); i++)
-      this.#send(connection, track, this.#workload.next(track.userId, track.seenVersions));
+      this.#send(connection, track, this.#workload.next(track.userId, track.seenVersions, onlyReads));
   }
 
   #send(
@@ -247,13 +297,21 @@ export class Load {
   ): void {
     this.#owner.set(track, connection);
     const sent = this.checker.sent(track, operation, connection.name);
+    const mustHit = this.residentsMustHit && this.#residents.has(track.userId);
+    const sentMs = performance.now();
     connection.send(track.userId, operation, (outcome) => {
       if (outcome === 'lost') return;
+      if (mustHit) this.residentMs.push(performance.now() - sentMs);
       if ('answer' in outcome) this.checker.answered(sent, outcome.answer);
-      else {
+      else if ('refused' in outcome) {
         this.checker.refused(sent, outcome.refused);
+        if (mustHit)
+          this.checker.violate(
+            track,
+            `${describe(operation)} is refused with ${outcome.refused}, and all of the user is in memory`,
+          );
         onRefused?.(outcome.refused);
-      }
+      } else this.checker.violate(track, `${describe(operation)} failed: ${outcome.failed}`);
     });
   }
 

@@ -1,8 +1,10 @@
 /** `make torture`: the full run. Exits with 1 on a violation, and prints all that is needed to look into it. */
 import { Command } from 'commander';
 import { decimal, wholeNumber } from '../../bench/target-options.js';
+import { CassandraPlace } from './cassandra-place.js';
 import { LOAD_DEFAULTS } from './load.js';
-import { report, Torture, type TortureOptions } from './torture.js';
+import { report, Torture, type TortureOptions, type TortureResult } from './torture.js';
+import { runTrouble, TROUBLES } from './trouble.js';
 
 interface Given {
   kills: number;
@@ -10,18 +12,22 @@ interface Given {
   seed: number;
   life: number;
   stops: number;
-  users: number;
+  users?: number;
   channels: number;
   sockets: number;
   httpSockets: number;
   store?: string;
-  capacity: string;
+  capacity?: string;
   partitions: string;
   shards: string;
   engine: string;
   durability: string;
   flushDelay: string;
   serve: string[];
+  nodes: number;
+  trouble?: string;
+  troubleTime: number;
+  residents: number;
 }
 
 const command = new Command('torture')
@@ -41,7 +47,11 @@ const command = new Command('torture')
   )
   .option('--life <ms>', 'load before a kill, at most', wholeNumber(1, 3_600_000), 2000)
   .option('--stops <share>', 'of all lives that end with an orderly stop', decimal(0, 1), 0.2)
-  .option('--users <count>', 'users', wholeNumber(10, 1e6), LOAD_DEFAULTS.users)
+  .option(
+    '--users <count>',
+    `users (default: ${LOAD_DEFAULTS.users}, with --trouble 3000)`,
+    wholeNumber(10, 1e6),
+  )
   .option(
     '--channels <count>',
     'channels of a user, on average',
@@ -50,9 +60,16 @@ const command = new Command('torture')
   )
   .option('--sockets <count>', 'WebSockets', wholeNumber(1, 100), LOAD_DEFAULTS.sockets)
   .option('--http-sockets <count>', 'HTTP connections', wholeNumber(0, 100), LOAD_DEFAULTS.httpSockets)
-  .option('--store <url>', 'store (default: LMDB in a folder of the run)')
-  .option('--capacity <records>', 'read states in memory', '1500')
-  .option('--partitions <count>', 'partitions', '4')
+  .option('--store <url>', 'store; cassandra: starts one (default: LMDB in a folder of the run)')
+  .option('--nodes <count>', 'of the Cassandra that is started', wholeNumber(1, 3), 1)
+  .option(
+    '--trouble <kinds>',
+    `no kills, but trouble of the Cassandra: all, or some of ${TROUBLES.join(', ')}`,
+  )
+  .option('--trouble-time <ms>', 'how long each lasts', wholeNumber(100, 3_600_000), 60_000)
+  .option('--residents <count>', 'with --trouble: users that stay in memory', wholeNumber(1, 1e6), 200)
+  .option('--capacity <records>', 'read states in memory (default: 500,1500,6000, with --trouble 15k)')
+  .option('--partitions <count>', 'partitions', '2,4')
   .option('--shards <counts>', 'shard threads', '1,2')
   .option('--engine <names>', 'engine', 'slab')
   .option('--durability <levels>', 'durability', 'process')
@@ -60,28 +77,32 @@ const command = new Command('torture')
   .option('--serve <option=values>', 'another option of serve; repeat it', collect, [])
   .addHelpText(
     'after',
-    '\nWhere an option of serve has several values (a,b), each start takes one by chance.',
+    '\nWhere an option of serve has several values (a,b), starts take another now and then.',
   );
 
 function collect(value: string, before: string[]): string[] {
   return [...before, value];
 }
 
-const { kills, lives, seed, life, stops, store, serve, ...given } = command.parse().opts<Given>();
+const { kills, lives, seed, life, stops, serve, trouble, ...given } = command.parse().opts<Given>();
+const isCassandra = given.store === 'cassandra:' || (given.store === undefined && trouble !== undefined);
+const place = isCassandra ? await CassandraPlace.start(given.nodes) : undefined;
+const store = place?.storeUrl ?? given.store;
 const options: TortureOptions = {
   seed,
   kills,
   lives,
-  users: given.users,
+  users: given.users ?? (trouble === undefined ? LOAD_DEFAULTS.users : 3000),
   channels: given.channels,
   sockets: given.sockets,
   httpSockets: given.httpSockets,
+  residents: trouble === undefined ? 0 : given.residents,
   lifeMs: life,
   stopShare: stops,
   serve: {
     ...(store === undefined ? {} : { store: [store] }),
-    capacity: given.capacity.split(','),
-    partitions: [given.partitions],
+    capacity: (given.capacity ?? (trouble === undefined ? '500,1500,6000' : '15k')).split(','),
+    partitions: given.partitions.split(','),
     shards: given.shards.split(','),
     engine: given.engine.split(','),
     durability: given.durability.split(','),
@@ -96,9 +117,24 @@ const options: TortureOptions = {
   log: (line) => process.stdout.write(`${line}\n`),
 };
 
+async function inTrouble(names: string): Promise<TortureResult> {
+  if (place === undefined) throw new Error('--trouble needs --store cassandra:');
+  const kinds =
+    names === 'all'
+      ? TROUBLES.filter((name) => name.startsWith('one-') === given.nodes > 1)
+      : names.split(',');
+  const torture = await runTrouble(options, { place, kinds, troubleMs: given.troubleTime });
+  return torture.finish();
+}
+
 process.stdout.write(`seed ${seed}\n`);
 const startMs = performance.now();
-const result = await new Torture(options).run();
+let result: TortureResult;
+try {
+  result = await (trouble === undefined ? new Torture(options).run() : inTrouble(trouble));
+} finally {
+  await place?.end();
+}
 const { checker, counters } = result;
 process.stdout.write(
   `${result.kills} kills (${result.startKills} during a start, ${result.stopKills} during a stop), ${result.stops} orderly stops, ${Math.round((performance.now() - startMs) / 1000)} s

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const LAUNCHER = fileURLToPath(new URL('../../../scripts/tidemark', import.meta.url));
+export const LAUNCHER = fileURLToPath(new URL('../../../scripts/tidemark', import.meta.url));
 const LOG_CHARACTERS = 1 << 16;
 
 export interface Ended {

@@ -24,7 +24,7 @@ export interface TortureOptions extends Partial<Omit<LoadOptions, 'seed'>> {
   kills: number;
   /** Lives, if there are not enough kills before. With 0 kills all of them end with an orderly stop. */
   lives?: number;
-  /** Options of `serve`. Where there are several values each start takes one by chance. */
+  /** Options of `serve`. Where there are several values, starts take another now and then. */
   serve: Record<string, readonly string[]>;
   /** How long the load lasts before a kill, at most. */
   lifeMs: number;
@@ -48,6 +48,8 @@ export interface TortureResult {
 const COUNTED = ['hits_total', 'misses_total', 'evicted_users_total', 'flushed_rows_total'].map(
   (name) => `tidemark_shard_${name}`,
 );
+/** At a start, an option with several values is chosen anew with this probability: many starts are with the same. */
+const CHANGE_SHARE = 0.25;
 /** A start that takes longer is one that hangs. */
 const START_MS = 120_000;
 
@@ -57,6 +59,8 @@ export class Torture {
   readonly #options: TortureOptions;
   readonly #random: Random;
   readonly #counters = new Map<string, number>();
+  /** Options of the last start. */
+  readonly #chosen = new Map<string, string>();
   /** How long starts took. */
   #startMs = 500;
   #kills = 0;
@@ -73,7 +77,7 @@ export class Torture {
   /** Runs to the end, or to the first violation. */
   async run(): Promise<TortureResult> {
     const { kills, lives = 0, log } = this.#options;
-    for (let life = 0; (this.#kills < kills || life < lives) && this.#isFine; life++) {
+    for (let life = 0; (this.#kills < kills || life < lives) && this.isFine; life++) {
       const startMs = performance.now();
       const how = await this.#live(life);
       const { checker } = this.load;
@@ -81,13 +85,17 @@ export class Torture {
         `life ${life + 1}, ${Math.round(performance.now() - startMs)} ms, ${how}: ${this.#kills} kills, ${checker.answeredCount} operations answered, ${checker.lostCount} not, refused ${refusals(checker)}`,
       );
     }
-    // What is left has to survive an orderly stop too, and then the store alone has it.
-    for (let i = 0; i < 2 && this.#isFine; i++) {
-      const server = await this.#started();
-      await this.#verify(server);
-      await this.#terminate(server);
-    }
-    const isKept = !this.#isFine;
+    await this.#verifyTwice();
+    return this.finish();
+  }
+
+  get isFine(): boolean {
+    return this.load.checker.violations.length === 0;
+  }
+
+  /** What there is to tell; removes the folder unless there is something to look into. */
+  finish(): TortureResult {
+    const isKept = !this.isFine;
     if (!isKept) rmSync(this.directory, { recursive: true });
     return {
       kills: this.#kills,
@@ -100,14 +108,45 @@ export class Torture {
     };
   }
 
-  get #isFine(): boolean {
-    return this.load.checker.violations.length === 0;
+  async connect(server: Started): Promise<void> {
+    if (!(await this.load.connect(server.url))) throw gone(server.server, 'did not take connections');
+  }
+
+  /** Users with changes that the store does not have. */
+  async unsavedUsers(server: Started): Promise<number> {
+    const text = await (await fetch(new URL('/metrics', server.url))).text();
+    const found = [...text.matchAll(/^tidemark_shard_dirty_users(?:\{[^}]*\})? (\d+)$/gm)];
+    if (found.length === 0) throw new Error('there is no metric tidemark_shard_dirty_users');
+    return found.reduce((sum, [, value]) => sum + Number(value), 0);
+  }
+
+  /** Kills a service, and verifies everything after a start, and once more after an orderly stop. */
+  async killAndVerify(server: Started): Promise<void> {
+    await this.#kill(server.server, 'killed');
+    await this.#verifyTwice();
+  }
+
+  /** What is left has to survive an orderly stop too: then the store alone has it. */
+  async #verifyTwice(): Promise<void> {
+    for (let i = 0; i < 2 && this.isFine; i++) {
+      const server = await this.started();
+      await this.connect(server);
+      await this.#verifyConnected(server);
+      await this.#terminate(server);
+    }
   }
 
   #args(): string[] {
     const args = ['--data', this.directory];
-    for (const [name, values] of Object.entries(this.#options.serve))
-      args.push(`--${name}`, values[this.#random.below(values.length)]!);
+    for (const [name, values] of Object.entries(this.#options.serve)) {
+      const before = this.#chosen.get(name);
+      const value =
+        before === undefined || this.#random.fraction() < CHANGE_SHARE
+          ? values[this.#random.below(values.length)]!
+          : before;
+      this.#chosen.set(name, value);
+      args.push(`--${name}`, value);
+    }
     return args;
   }
 
@@ -116,11 +155,11 @@ export class Torture {
     const random = this.#random;
     const isClean = this.#options.kills === 0;
     if (!isClean && random.below(6) === 0) return this.#killStart();
-    const server = await this.#started();
-    if (!(await this.load.connect(server.url))) throw gone(server.server, 'did not take connections');
+    const server = await this.started();
+    await this.connect(server);
     if (life % 3 === 2) await this.#verifyConnected(server);
     await this.load.retryLost();
-    if (!this.#isFine) return this.#kill(server.server, 'killed');
+    if (!this.isFine) return this.#kill(server.server, 'killed');
     this.load.start();
     await sleep(20 + random.fraction() * this.#options.lifeMs);
     if (server.server.hasEnded) throw gone(server.server, 'ended by itself');
@@ -164,7 +203,7 @@ export class Torture {
     return how;
   }
 
-  async #started(): Promise<Started> {
+  async started(): Promise<Started> {
     const server = new Server(this.#args());
     const timer = setTimeout(() => void server.kill(), START_MS);
     const url = await server.ready;
@@ -172,11 +211,6 @@ export class Torture {
     if (url === undefined) throw gone(server, 'did not start');
     this.#startMs = performance.now() - server.startedMs;
     return { server, url };
-  }
-
-  async #verify(server: Started): Promise<void> {
-    if (!(await this.load.connect(server.url))) throw gone(server.server, 'did not take connections');
-    await this.#verifyConnected(server);
   }
 
   async #verifyConnected(server: Started): Promise<void> {
@@ -211,7 +245,7 @@ export class Torture {
   }
 }
 
-interface Started {
+export interface Started {
   readonly server: Server;
   readonly url: URL;
 }

@@ -57,14 +57,15 @@ export class Workload {
   }
 
   /** @param versions  that answers have told of this user */
-  next(userId: number, versions: readonly number[]): Operation {
+  next(userId: number, versions: readonly number[], onlyReads = false): Operation {
     const { random } = this;
     const plan = this.#plan(userId);
     let roll = random.below(1000);
-    const [op] = MIX.find(([, share]) => {
+    let [op] = MIX.find(([, share]) => {
       roll -= share;
       return roll < 0;
     })!;
+    if (onlyReads && op !== 'list' && op !== 'badge') op = 'get';
     switch (op) {
       case 'ack':
         return this.#ack(plan);
