@@ -61,6 +61,7 @@ function schemaCommand(): Command {
 
 /** The tools that are clients of a server. */
 const TOOLS: Record<string, () => Promise<Command>> = {
+  top: async () => (await import('./admin/top-command.js')).topCommand(),
   status: async () => (await import('./admin/status-command.js')).statusCommand(),
   replay: async () => (await import('../bench/replay.js')).replayCommand(),
   load: async () => (await import('../bench/load.js')).loadCommand(),

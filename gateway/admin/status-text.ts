@@ -6,7 +6,7 @@ const ROWS = 10;
 const PARTITIONS_A_LINE = 16;
 
 /** 1234567 -> `1.23M` */
-function formatCount(value: number): string {
+export function formatCount(value: number): string {
   if (value < 1000) return Number.isInteger(value) ? String(value) : value.toPrecision(3);
   for (const [unit, size] of [
     ['k', 1e3],
@@ -19,7 +19,7 @@ function formatCount(value: number): string {
 }
 
 /** `840 us`, `12.3 ms`, `4.21 s`, `3 min` */
-function formatMs(ms: number | null): string {
+export function formatMs(ms: number | null): string {
   if (ms === null) return '-';
   if (ms === 0) return '0';
   if (ms < 1) return `${Math.round(ms * 1000)} us`;
