@@ -212,6 +212,15 @@ export class Metrics {
     counter('written_rows_total', 'Rows written.', P.WRITTEN_ROWS);
     counter('write_failures_total', 'Groups that could not be written.', P.WRITE_FAILURES);
     counter('write_seconds_total', 'Time of all writes.', P.WRITE_SECONDS_SUM);
+    counter('groups_refused_total', 'Groups with a row that the store refuses.', P.GROUPS_REFUSED);
+    counter('load_timeouts_total', 'Loads that were given up.', P.LOAD_TIMEOUTS);
+    counter('loads_refused_total', 'Loads failed without asking, the circuit being open.', P.LOADS_REFUSED);
+    gauge('load_circuit_open', '1 while the store fails all loads.', P.LOAD_CIRCUIT_OPEN);
+    counter('load_circuit_opened_total', 'Times that it opened.', P.LOAD_CIRCUIT_OPENED);
+    gauge('write_circuit_open', '1 while the store fails all writes.', P.WRITE_CIRCUIT_OPEN);
+    counter('write_circuit_opened_total', 'Times that it opened.', P.WRITE_CIRCUIT_OPENED);
+    gauge('loads_at_once', 'Loads that the store takes at once.', P.LOADS_AT_ONCE);
+    gauge('writes_at_once', 'Writes that the store takes at once.', P.WRITES_AT_ONCE);
     counter('gc_total', 'Garbage collections.', P.GC_COUNT);
     counter('gc_pause_seconds_total', 'Time in garbage collections.', P.GC_PAUSE_SUM_MS, 1e-3);
     gauge('gc_pause_max_seconds', 'Longest garbage collection since the start.', P.GC_PAUSE_MAX_MS, 1e-3);

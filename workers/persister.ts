@@ -2,53 +2,23 @@
  * The persister: takes loads and flushes of all shards from their rings to the store, and the answers back. It has
  * an event loop and a thread of its own (persister-thread.ts); nothing here blocks.
  *
- * I1  Each shard has its own bounds, for loads and for rows to be written. What is beyond them stays in its ring,
- *     and a full ring is what the shard sees. So neither do loads starve flushes, nor one shard another.
- * I2  One call of the store's `write` is in work at a time, and takes groups in the order in which the rings gave
- *     them. A user belongs to one shard, so two groups of one user are never written out of order. Meanwhile the
- *     next groups gather: the busier the store, the larger the batch.
+ * I1  Each shard has its own bounds, for loads and for rows to be written, and the store has its own for each of
+ *     both. What is beyond them stays in its ring, and a full ring is what the shard sees. So neither do loads
+ *     starve flushes, nor one shard another.
+ * I2  A user belongs to one shard, and its groups reach the store in the order in which they were sent
+ *     (persister-writes.ts).
  * I3  Every message is answered once: when the answers ring is full, the answer waits for room. The place that
  *     `reserve` gives is filled before anything else runs.
  * I4  Asleep (doorbell) means: no ring has anything that could be taken. What is in work wakes the persister itself.
  */
-import { setTimeout } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
 import { Doorbell } from '../engine/doorbell.js';
-import { assert } from '../engine/layout.js';
-import {
-  FLUSH,
-  FLUSH_ROW,
-  FLUSH_WIPE,
-  FLUSHED,
-  KIND_FLUSH,
-  KIND_FLUSHED,
-  KIND_LOAD_ROWS,
-  KIND_LOAD_USER,
-  KIND_LOADED,
-  LOAD,
-  LOAD_PART_ROWS,
-  LOADED,
-  LOADED_LAST,
-  ROW,
-  STATUS_OK,
-  STATUS_STORE_UNAVAILABLE,
-  STORE_WORDS_MAX,
-} from '../engine/messages.js';
-import { RingReader, RingWriter } from '../engine/ring.js';
+import { PROBE_MS } from './circuit.js';
+import { copyGroup, type PersisterShard, ShardEnd } from './persister-ends.js';
+import { PersisterLoads } from './persister-loads.js';
+import { PersisterWrites } from './persister-writes.js';
 import { PERSISTER_STATS } from './stats.js';
-import type { Store, UserRow, WriteGroup } from './stores/store.js';
-
-/** The rings between one shard and the persister. */
-export interface PersisterShard {
-  /** LOAD messages; the shard is the producer. */
-  readonly loads: SharedArrayBuffer;
-  /** FLUSH messages; the shard is the producer. */
-  readonly flushes: SharedArrayBuffer;
-  /** LOADED and FLUSHED messages; the shard is the consumer. At least 8,192 words. */
-  readonly answers: SharedArrayBuffer;
-  /** The shard's; rung after each publish to `answers`. The shard waits by `Atomics.wait`. */
-  readonly doorbell: SharedArrayBuffer;
-}
+import type { Store } from './stores/store.js';
 
 /** What a persister thread is started with. */
 export interface PersisterOptions {
@@ -63,6 +33,8 @@ export interface PersisterOptions {
   readonly port: MessagePort;
   /** The shards' ends: any message is a wake-up, and `{stop: true}` stops, too. Must be in the transfer list. */
   readonly ports: readonly MessagePort[];
+  /** A load for which the store has done nothing for so long is given up; default 2 s. */
+  readonly loadTimeoutMs?: number;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
   readonly faults?: SharedArrayBuffer;
 }
@@ -85,12 +57,23 @@ export type PersisterReport =
   | { readonly error: string }
   | { readonly warning: string };
 
-/** The smallest answers ring (a power of two): a message is at most half of it, and two should fit. */
-const ANSWERS_WORDS_MIN = 8192;
-assert(
-  (STORE_WORDS_MAX + 1) * 4 <= ANSWERS_WORDS_MIN,
-  `answers of ${STORE_WORDS_MAX} words and a ring of 8192`,
-);
+/** What loads and writes have of the persister. */
+export interface PersisterCore {
+  readonly store: Store;
+  /** PERSISTER_STATS */
+  readonly stats: Float64Array;
+  readonly isStopping: () => boolean;
+  /** For the log, at most once a second: there may be many of the kind. */
+  readonly complain: (error: unknown) => void;
+  /** For the log. */
+  readonly tell: (text: string) => void;
+  /** Looks at the rings after whatever else the event loop has to do. */
+  readonly wakeSoon: () => void;
+  /** Ends when it is worth looking for room in the answers ring again. */
+  readonly room: (shard: ShardEnd) => Promise<void>;
+  /** Of a bug: ends the persister. */
+  readonly fail: (error: unknown) => void;
+}
 
 /**
  * Loads of one shard in work. LMDB answers each within one turn of the event loop, so there they bound the turn;
@@ -98,99 +81,22 @@ assert(
  */
 export const LOADS_MAX = 64;
 
-/**
- * Rows in one call of the store's `write`; a group counts its user row, too. LMDB (stores/lmdb.ts) gains little from
- * more: 4,096 groups of one row are written at 31,000 rows/s in 133 ms, 10,000 at 32,000 rows/s in 316 ms.
- */
-export const BATCH_ROWS_MAX = 8192;
-
-/** Rows of one shard that are taken and not answered: a batch being written, and the next one. */
-export const SHARD_ROWS_MAX = 2 * BATCH_ROWS_MAX;
-
-/** How long an answer without room waits before it looks again. */
-const ROOM_POLL_MS = 1;
+/** Rows of one shard that are taken and not answered: two full writes to LMDB, one in work and the next. */
+export const SHARD_ROWS_MAX = 2 * 8192;
 
 /** A shard that takes no answer for so long after a stop was ordered is dead. */
 const STOP_PATIENCE_MS = 10_000;
 
+const LOAD_TIMEOUT_MS = 2000;
 const WARNING_INTERVAL_MS = 1000;
 
-/** The persister's ends of one shard's rings. */
-class ShardEnd {
-  readonly loads: RingReader;
-  readonly flushes: RingReader;
-  readonly answers: RingWriter;
-  readonly #doorbell: Doorbell;
-  #publishes = false;
-  #room: Promise<void> | null = null;
-  loadsInWork = 0;
-  rowsInWork = 0;
-
-  constructor(shard: PersisterShard) {
-    this.loads = new RingReader(shard.loads);
-    this.flushes = new RingReader(shard.flushes);
-    this.answers = new RingWriter(shard.answers);
-    this.#doorbell = new Doorbell(shard.doorbell);
-    assert(
-      this.answers.capacity >= ANSWERS_WORDS_MIN,
-      `an answers ring of ${this.answers.capacity} words is smaller than ${ANSWERS_WORDS_MIN}`,
-    );
-  }
-
-  /** Makes the answers visible when what runs now has ended: a batch of them wakes the shard once. */
-  publishSoon(): void {
-    if (this.#publishes) return;
-    this.#publishes = true;
-    queueMicrotask(() => this.publish());
-  }
-
-  publish(): void {
-    this.#publishes = false;
-    this.answers.publish();
-    this.#doorbell.ring();
-  }
-
-  /** Ends when it is worth looking for room in the answers ring again. */
-  room(): Promise<void> {
-    this.publish();
-    this.#room ??= setTimeout(ROOM_POLL_MS).then(() => {
-      this.#room = null;
-    });
-    return this.#room;
-  }
-
-  get isIdle(): boolean {
-    const { loadsInWork, rowsInWork, loads, flushes } = this;
-    return loadsInWork === 0 && rowsInWork === 0 && !loads.refresh() && !flushes.refresh();
-  }
-
-  get hasWork(): boolean {
-    return (
-      (this.loadsInWork < LOADS_MAX && this.loads.refresh()) ||
-      (this.rowsInWork < SHARD_ROWS_MAX && this.flushes.refresh())
-    );
-  }
-}
-
-/** A group on its way to the store, with what its answer needs. */
-interface Group extends WriteGroup {
-  readonly shard: ShardEnd;
-  readonly head: number;
-  readonly partition: number;
-  readonly userSlot: number;
-  readonly slots: Int32Array;
-}
-
 export class Persister {
-  readonly #store: Store;
   readonly #shards: readonly ShardEnd[];
   readonly #doorbell: Doorbell;
   readonly #stats: Float64Array;
-  readonly #warn: (text: string) => void;
+  readonly #loads: PersisterLoads;
+  readonly #writes: PersisterWrites;
   #nextWarningMs = 0;
-  /** Taken and not yet given to the store, in order. */
-  #gathered: Group[] = [];
-  #writes = false;
   /** The shard that is looked at first. */
   #turn = 0;
   #pumpsSoon = false;
@@ -199,27 +105,37 @@ export class Persister {
   #fail: (error: unknown) => void = () => {};
   /** Resolves when all is done after `stop`; rejects on a bug or when a shard takes no answers any more. */
   readonly ended: Promise<void>;
-  /** Parts of loads, to be used again. */
-  readonly #parts: Int32Array[] = [];
 
   /**
-   * @param store  open; the caller closes it after `ended`
-   * @param warn   is told of failures of the store, at most one a second
+   * @param store    open; the caller closes it after `ended`
+   * @param warn     is told of failures of the store, at most one a second, and when it fails all and is back
+   * @param probeMs  between two attempts while the store fails all
    */
   constructor(
     store: Store,
-    options: Pick<PersisterOptions, 'shards' | 'doorbell' | 'stats'>,
+    options: Pick<PersisterOptions, 'shards' | 'doorbell' | 'stats' | 'loadTimeoutMs'>,
     warn: (text: string) => void = () => {},
+    probeMs: number = PROBE_MS,
   ) {
-    this.#store = store;
     this.#shards = options.shards.map((shard) => new ShardEnd(shard));
     this.#doorbell = new Doorbell(options.doorbell);
     this.#stats = new Float64Array(options.stats);
-    this.#warn = warn;
     this.ended = new Promise((resolve, reject) => {
       this.#end = resolve;
       this.#fail = reject;
     });
+    const core: PersisterCore = {
+      store,
+      stats: this.#stats,
+      isStopping: () => this.#stopOrderedMs < Number.POSITIVE_INFINITY,
+      complain: (error) => this.#complain(error, warn),
+      tell: warn,
+      wakeSoon: () => this.#wakeSoon(),
+      room: (shard) => this.#room(shard),
+      fail: (error) => this.#fail(error),
+    };
+    this.#loads = new PersisterLoads(core, options.loadTimeoutMs ?? LOAD_TIMEOUT_MS, probeMs);
+    this.#writes = new PersisterWrites(core, probeMs);
   }
 
   /** Looks at the rings. To be called once at the start and for each wake-up. */
@@ -250,15 +166,31 @@ export class Persister {
   #pump(): void {
     this.#doorbell.rise();
     do {
-      this.#takeLoads();
-      this.#takeFlushes();
-      this.#startWrite();
+      this.#takeInTurn((shard) => this.#takeLoad(shard));
+      this.#takeInTurn((shard) => this.#takeFlush(shard));
+      this.#writes.start();
       this.#doorbell.sleep();
-    } while (this.#shards.some((shard) => shard.hasWork)); // I4; ends, for the bounds do
+    } while (this.#shards.some((shard) => this.#hasWork(shard))); // I4; ends, for the bounds do
+    let loads = 0;
+    for (const shard of this.#shards) loads += shard.loadsInWork;
+    this.#stats[PERSISTER_STATS.LOADS_IN_FLIGHT] = loads;
     if (this.#stopOrderedMs < Number.POSITIVE_INFINITY && this.#shards.every((shard) => shard.isIdle)) {
       for (const shard of this.#shards) shard.publish();
+      this.#loads.end();
       this.#end();
     }
+  }
+
+  #mayLoad(shard: ShardEnd): boolean {
+    return shard.loadsInWork < LOADS_MAX && this.#loads.hasPlace && shard.loads.refresh();
+  }
+
+  #mayFlush(shard: ShardEnd): boolean {
+    return shard.rowsInWork < SHARD_ROWS_MAX && shard.flushes.refresh();
+  }
+
+  #hasWork(shard: ShardEnd): boolean {
+    return this.#mayLoad(shard) || this.#mayFlush(shard);
   }
 
   /** Calls `take` for shard after shard, one message each, until none has any more that may be taken. */
@@ -271,166 +203,25 @@ export class Persister {
     }
   }
 
-  #takeLoads(): void {
-    this.#takeInTurn((shard) => {
-      if (shard.loadsInWork >= LOADS_MAX || !shard.loads.refresh()) return false;
-      const at = shard.loads.next();
-      if (at < 0) return false;
-      const { words, length } = shard.loads;
-      const message = words.slice(at, at + length);
-      shard.loads.release();
-      shard.loadsInWork++;
-      this.#load(shard, message).catch(this.#fail);
-      return true;
-    });
-    this.#stats[PERSISTER_STATS.LOADS_IN_FLIGHT] = this.#shards.reduce(
-      (sum, shard) => sum + shard.loadsInWork,
-      0,
-    );
+  #takeLoad(shard: ShardEnd): boolean {
+    if (!this.#mayLoad(shard)) return false;
+    const at = shard.loads.next();
+    if (at < 0) return false;
+    const { words, length } = shard.loads;
+    const message = words.slice(at, at + length);
+    shard.loads.release();
+    this.#loads.start(shard, message);
+    return true;
   }
 
-  async #load(shard: ShardEnd, message: Int32Array): Promise<void> {
-    const startedMs = performance.now();
-    const stats = this.#stats;
-    const kind = message[LOAD.KIND]! & 0xff;
-    const tag = message[LOAD.TAG]!;
-    const lo = message[LOAD.USER_LO]!;
-    const hi = message[LOAD.USER_HI]!;
-    const count = message[LOAD.COUNT]!;
-    assert(kind === KIND_LOAD_USER || kind === KIND_LOAD_ROWS, `message of kind ${kind} in a loads ring`);
-    // A part is held back until it is known whether another follows: most users are one message.
-    const part = this.#parts.pop() ?? new Int32Array(LOAD_PART_ROWS * ROW.WORDS);
-    let partRows = 0;
-    const sink = async (rows: Int32Array, rowCount: number): Promise<void> => {
-      if (partRows > 0) await this.#answerLoad(shard, tag, 0, null, part, partRows);
-      part.set(rows.subarray(0, rowCount * ROW.WORDS));
-      partRows = rowCount;
-      stats[PERSISTER_STATS.LOADED_ROWS]! += rowCount;
-    };
-    let head = LOADED_LAST | (STATUS_OK << 8);
-    let userRow: UserRow | null = null;
-    try {
-      userRow =
-        kind === KIND_LOAD_USER
-          ? await this.#store.loadUser(lo, hi, sink)
-          : await this.#store.loadRows(lo, hi, message.subarray(LOAD.WORDS), count, sink);
-    } catch (error) {
-      head = LOADED_LAST | (STATUS_STORE_UNAVAILABLE << 8);
-      partRows = 0;
-      stats[PERSISTER_STATS.LOAD_FAILURES]!++;
-      this.#complain(error);
-    }
-    await this.#answerLoad(shard, tag, head, userRow, part, partRows);
-    this.#parts.push(part);
-    stats[PERSISTER_STATS.LOADS]!++;
-    stats[PERSISTER_STATS.LOAD_SECONDS_SUM]! += (performance.now() - startedMs) / 1000;
-    shard.loadsInWork--;
-    this.#wakeSoon();
-  }
-
-  /** @param userRow  null: not known yet (both versions are 0), or never (an error) */
-  async #answerLoad(
-    shard: ShardEnd,
-    tag: number,
-    head: number,
-    userRow: UserRow | null,
-    rows: Int32Array,
-    count: number,
-  ): Promise<void> {
-    const { answers } = shard;
-    const length = LOADED.WORDS + count * ROW.WORDS;
-    let at = answers.reserve(length);
-    while (at < 0) {
-      await this.#room(shard);
-      at = answers.reserve(length);
-    }
-    const { words } = answers;
-    words[at + LOADED.KIND] = KIND_LOADED | head;
-    words[at + LOADED.TAG] = tag;
-    words[at + LOADED.VERSION] = userRow?.version ?? 0;
-    words[at + LOADED.DELETED_VERSION] = userRow?.deletedVersion ?? 0;
-    words[at + LOADED.COUNT] = count;
-    words.set(rows.subarray(0, count * ROW.WORDS), at + LOADED.WORDS);
-    answers.commit(length);
-    shard.publishSoon();
-  }
-
-  #takeFlushes(): void {
-    this.#takeInTurn((shard) => {
-      if (shard.rowsInWork >= SHARD_ROWS_MAX || !shard.flushes.refresh()) return false;
-      const at = shard.flushes.next();
-      if (at < 0) return false;
-      const group = copyGroup(shard, at);
-      shard.flushes.release();
-      shard.rowsInWork += group.count + 1;
-      this.#gathered.push(group);
-      return true;
-    });
-    this.#showWrites();
-  }
-
-  #showWrites(): void {
-    this.#stats[PERSISTER_STATS.WRITES_IN_FLIGHT] = this.#gathered.length + this.#groupsWritten;
-  }
-
-  /** Groups that the store has now. */
-  #groupsWritten = 0;
-
-  #startWrite(): void {
-    if (this.#writes || this.#gathered.length === 0) return;
-    let rows = 0;
-    let count = 0;
-    while (count < this.#gathered.length && rows < BATCH_ROWS_MAX) rows += this.#gathered[count++]!.count + 1;
-    const batch = this.#gathered.splice(0, count);
-    this.#writes = true;
-    this.#groupsWritten = count;
-    this.#write(batch).catch(this.#fail);
-  }
-
-  async #write(batch: readonly Group[]): Promise<void> {
-    const startedMs = performance.now();
-    const stats = this.#stats;
-    const errors = await this.#store.write(batch);
-    assert(errors.length === batch.length, `${errors.length} results of ${batch.length} groups`);
-    stats[PERSISTER_STATS.WRITE_BATCHES]!++;
-    stats[PERSISTER_STATS.WRITE_SECONDS_SUM]! += (performance.now() - startedMs) / 1000;
-    this.#writes = false;
-    this.#groupsWritten = 0;
-    this.#startWrite(); // the store does not wait for the answers
-    this.#showWrites();
-    batch.forEach((group, index) => {
-      const error = errors[index]!;
-      if (error === null) {
-        stats[PERSISTER_STATS.WRITTEN_GROUPS]!++;
-        stats[PERSISTER_STATS.WRITTEN_ROWS]! += group.count;
-      } else {
-        stats[PERSISTER_STATS.WRITE_FAILURES]!++;
-        this.#complain(error);
-      }
-      this.#answerFlush(group, error === null ? STATUS_OK : STATUS_STORE_UNAVAILABLE).catch(this.#fail);
-    });
-    this.#wakeSoon();
-  }
-
-  async #answerFlush(group: Group, status: number): Promise<void> {
-    const { shard, slots } = group;
-    const { answers } = shard;
-    const length = FLUSHED.WORDS + slots.length;
-    let at = answers.reserve(length);
-    while (at < 0) {
-      await this.#room(shard);
-      at = answers.reserve(length);
-    }
-    const { words } = answers;
-    words[at + FLUSHED.KIND] = KIND_FLUSHED | (status << 8) | group.head;
-    words[at + FLUSHED.PARTITION] = group.partition;
-    words[at + FLUSHED.USER_SLOT] = group.userSlot;
-    words[at + FLUSHED.COUNT] = slots.length;
-    words.set(slots, at + FLUSHED.WORDS);
-    answers.commit(length);
-    shard.publishSoon();
-    shard.rowsInWork -= group.count + 1;
-    this.#wakeSoon();
+  #takeFlush(shard: ShardEnd): boolean {
+    if (!this.#mayFlush(shard)) return false;
+    const at = shard.flushes.next();
+    if (at < 0) return false;
+    const group = copyGroup(shard, at);
+    shard.flushes.release();
+    this.#writes.add(group);
+    return true;
   }
 
   async #room(shard: ShardEnd): Promise<void> {
@@ -440,44 +231,10 @@ export class Persister {
     }
   }
 
-  #complain(error: unknown): void {
+  #complain(error: unknown, warn: (text: string) => void): void {
     const nowMs = performance.now();
     if (nowMs < this.#nextWarningMs) return;
     this.#nextWarningMs = nowMs + WARNING_INTERVAL_MS;
-    this.#warn(error instanceof Error ? error.message : String(error));
+    warn(error instanceof Error ? error.message : String(error));
   }
-}
-
-/** The FLUSH message at `words[at]` of the shard's ring, whose place is then free. */
-function copyGroup(shard: ShardEnd, at: number): Group {
-  const { words, length } = shard.flushes;
-  const head = words[at + FLUSH.KIND]!;
-  const count = words[at + FLUSH.COUNT]!;
-  assert((head & 0xff) === KIND_FLUSH, `message of kind ${head & 0xff} in a flushes ring`);
-  assert(length === FLUSH.WORDS + count * FLUSH_ROW.WORDS, `flush of ${count} rows in ${length} words`);
-  const rows = new Int32Array(count * ROW.WORDS);
-  const slots = new Int32Array(count);
-  for (let i = 0; i < count; i++) {
-    const from = at + FLUSH.WORDS + i * FLUSH_ROW.WORDS;
-    slots[i] = words[from + FLUSH_ROW.SLOT]!;
-    for (let word = 0; word < ROW.WORDS; word++) {
-      rows[i * ROW.WORDS + word] = words[from + FLUSH_ROW.ROW + word]!;
-    }
-  }
-  return {
-    shard,
-    head: head & ~0xffff,
-    partition: words[at + FLUSH.PARTITION]!,
-    userSlot: words[at + FLUSH.USER_SLOT]!,
-    slots,
-    userLo: words[at + FLUSH.USER_LO]!,
-    userHi: words[at + FLUSH.USER_HI]!,
-    version: words[at + FLUSH.VERSION]!,
-    deletedVersion: words[at + FLUSH.DELETED_VERSION]!,
-    clockLo: words[at + FLUSH.CLOCK_LO]!,
-    clockHi: words[at + FLUSH.CLOCK_HI]!,
-    wipe: (head & FLUSH_WIPE) !== 0,
-    rows,
-    count,
-  };
 }

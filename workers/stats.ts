@@ -68,6 +68,15 @@ export const PERSISTER_STATS = layout({
   HEAP_USED_BYTES: 1,
   LOOP_DELAY_P99_MS: 1, // gauge: event loop, of the last second
   LOOP_DELAY_MAX_MS: 1,
+  LOAD_TIMEOUTS: 1, // loads and probes given up; loads are counted in LOAD_FAILURES, too
+  LOADS_REFUSED: 1, // loads answered without asking the store; counted in LOAD_FAILURES, too
+  LOAD_CIRCUIT_OPEN: 1, // gauge: 1 while the store fails all loads, and only probes ask it
+  LOAD_CIRCUIT_OPENED: 1,
+  WRITE_CIRCUIT_OPEN: 1, // gauge: 1 while the store fails all writes, and they wait
+  WRITE_CIRCUIT_OPENED: 1,
+  GROUPS_REFUSED: 1, // groups with a row that the store refuses; counted in WRITE_FAILURES, too
+  LOADS_AT_ONCE: 1, // gauge: calls that the store takes at once; Infinity: it has no bound
+  WRITES_AT_ONCE: 1, // gauge
 });
 
 /** @param blocks  of the table */

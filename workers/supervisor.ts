@@ -75,6 +75,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     })),
     doorbell: persisterDoorbell,
     stats: persisterStats,
+    loadTimeoutMs: options.loadTimeoutMs,
     ...(options.storeFaults === undefined ? {} : { faults: options.storeFaults }),
   });
   await group.startShards();

@@ -18,7 +18,7 @@ import {
   ROW,
 } from '../../engine/messages.js';
 import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
-import type { PersisterShard } from '../../workers/persister.js';
+import type { PersisterShard } from '../../workers/persister-ends.js';
 
 export interface Loaded {
   readonly tag: number;

@@ -2,25 +2,48 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDoorbell } from '../../engine/doorbell.js';
 import { LOAD_PART_ROWS, STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
-import { BATCH_ROWS_MAX, LOADS_MAX, Persister, SHARD_ROWS_MAX } from '../../workers/persister.js';
+import { LOADS_MAX, Persister, SHARD_ROWS_MAX } from '../../workers/persister.js';
 import { createStats, PERSISTER_STATS } from '../../workers/stats.js';
 import { createFaults, FAULTS, MemoryStore } from '../../workers/stores/memory.js';
-import type { WriteGroup } from '../../workers/stores/store.js';
+import { GroupRefused, type RowSink, type WriteGroup } from '../../workers/stores/store.js';
 import { ShardStub } from '../integration/shard-stub.js';
 
-/** Also checks what the persister promises every store: one call at a time. */
+/** Also checks what the persister promises every store: no more calls at once than it takes. */
 class WatchedStore extends MemoryStore {
+  override loadsAtOnce = Number.POSITIVE_INFINITY;
+  override writesAtOnce = 1;
+  override rowsAWrite = 8192;
   readonly batches: WriteGroup[][] = [];
-  #writes = 0;
+  writes = 0;
+  writesMost = 0;
+  loads = 0;
+  loadsMost = 0;
+  /** Of users whose groups are refused. */
+  readonly refused = new Set<number>();
 
   override async write(groups: readonly WriteGroup[]) {
-    expect(++this.#writes).toBe(1);
+    expect(++this.writes).toBeLessThanOrEqual(this.writesAtOnce);
+    this.writesMost = Math.max(this.writesMost, this.writes);
     this.batches.push([...groups]);
     const results = await super.write(groups);
-    this.#writes--;
-    return results;
+    this.writes--;
+    return groups.map(({ userLo }, index) =>
+      this.refused.has(userLo) ? new GroupRefused(`user ${userLo} is refused`) : results[index]!,
+    );
+  }
+
+  override async loadUser(userLo: number, userHi: number, sink: RowSink) {
+    this.loadsMost = Math.max(this.loadsMost, ++this.loads);
+    try {
+      return await super.loadUser(userLo, userHi, sink);
+    } finally {
+      this.loads--;
+    }
   }
 }
+
+const LOAD_TIMEOUT_MS = 200;
+const PROBE_MS = 50;
 
 let faults: Int32Array;
 let store: WatchedStore;
@@ -37,8 +60,13 @@ function start(count: number): void {
   const block = createStats(PERSISTER_STATS);
   stats = new Float64Array(block);
   warnings = [];
-  const options = { shards: shards.map((shard) => shard.memory), doorbell: createDoorbell(), stats: block };
-  persister = new Persister(store, options, (text) => warnings.push(text));
+  const options = {
+    shards: shards.map((shard) => shard.memory),
+    doorbell: createDoorbell(),
+    stats: block,
+    loadTimeoutMs: LOAD_TIMEOUT_MS,
+  };
+  persister = new Persister(store, options, (text) => warnings.push(text), PROBE_MS);
 }
 
 const turns = async (count: number): Promise<void> => {
@@ -200,8 +228,8 @@ describe('persister', () => {
     faults[FAULTS.WRITE_HANG] = 0;
     await shard.until(({ flushed }) => flushed.length === sent);
     const rowsOfBatches = store.batches.map((batch) => batch.reduce((sum, { count }) => sum + count + 1, 0));
-    expect(Math.max(...rowsOfBatches)).toBeLessThan(BATCH_ROWS_MAX + 101);
-    expect(Math.max(...rowsOfBatches)).toBeGreaterThan(BATCH_ROWS_MAX / 2);
+    expect(Math.max(...rowsOfBatches)).toBeLessThan(store.rowsAWrite + 101);
+    expect(Math.max(...rowsOfBatches)).toBeGreaterThan(store.rowsAWrite / 2);
   });
 
   it('writes what came meanwhile as one batch, the groups of a user in order', async () => {
@@ -284,5 +312,138 @@ describe('persister', () => {
     expect(stats[PERSISTER_STATS.WRITES_IN_FLIGHT]).toBe(0);
     expect(stats[PERSISTER_STATS.WRITE_SECONDS_SUM]).toBeGreaterThan(0.015);
     expect(stats[PERSISTER_STATS.LOAD_SECONDS_SUM]).toBeGreaterThan(LOADS_MAX * 0.03);
+  });
+
+  it('asks for as many loads at once as the store takes, which may change', async () => {
+    start(3);
+    faults[FAULTS.LOAD_DELAY_MS] = 5;
+    store.loadsAtOnce = 7;
+    for (const shard of shards) for (let tag = 1; tag <= 40; tag++) shard.load(tag, tag);
+    await turns(3);
+    expect(store.loads).toBe(7);
+    store.loadsAtOnce = 20;
+    for (const shard of shards) await shard.until(({ loaded }) => loaded.length === 40);
+    expect(store.loadsMost).toBe(20);
+  });
+
+  it('gives a store that takes several writes at once several, and its groups one by one', async () => {
+    const shard = shards[0]!;
+    store.writesAtOnce = 8;
+    store.rowsAWrite = 1;
+    faults[FAULTS.WRITE_DELAY_MS] = 2;
+    for (let user = 1; user <= 300; user++) shard.flush(user, rowsOf(3));
+    await shard.until(({ flushed }) => flushed.length === 300);
+    expect(store.writesMost).toBe(8);
+    expect(store.batches.every(({ length }) => length === 1)).toBe(true);
+    expect(store.batches.flat().map(({ userLo }) => userLo)).toEqual(
+      Array.from({ length: 300 }, (_, i) => i + 1),
+    );
+    expect(stats[PERSISTER_STATS.WRITES_AT_ONCE]).toBe(8);
+  });
+
+  it('gives up loads of a store that hangs, and their places are free', async () => {
+    const shard = shards[0]!;
+    shard.flush(7, [[1, 1, 1]]);
+    await shard.until(({ flushed }) => flushed.length === 1);
+    faults[FAULTS.LOAD_HANG] = 1;
+    for (let tag = 1; tag <= 3 * LOADS_MAX; tag++) shard.load(tag, 7);
+    await shard.until(({ loaded }) => loaded.length === 3 * LOADS_MAX);
+    expect(shard.loaded.every(({ status }) => status === STATUS_STORE_UNAVAILABLE)).toBe(true);
+    expect(faults[FAULTS.LOADS]).toBeLessThanOrEqual(LOADS_MAX + 1); // the first, and a probe
+    expect(stats[PERSISTER_STATS.LOAD_TIMEOUTS]).toBeGreaterThanOrEqual(LOADS_MAX);
+    expect(stats[PERSISTER_STATS.LOAD_CIRCUIT_OPEN]).toBe(1);
+    faults[FAULTS.LOAD_HANG] = 0; // those that hung go on now: nobody must hear of it
+    await shard.until(() => stats[PERSISTER_STATS.LOAD_CIRCUIT_OPEN] === 0);
+    shard.load(1000, 7);
+    await shard.until(({ loaded }) => loaded.length === 3 * LOADS_MAX + 1);
+    expect(shard.loaded.at(-1)).toMatchObject({ tag: 1000, status: STATUS_OK, rows: [[1, 1]] });
+    expect(stats[PERSISTER_STATS.LOADS_IN_FLIGHT]).toBe(0);
+  });
+
+  it('does not give up a load for a shard that has no room', async () => {
+    const shard = shards[0]!;
+    for (let from = 0; from < 3000; from += 100) shard.flush(7, rowsOf(3000).slice(from, from + 100));
+    await shard.until(({ flushed }) => flushed.length === 30);
+    shard.load(1, 7);
+    await new Promise((resolve) => setTimeout(resolve, 3 * LOAD_TIMEOUT_MS));
+    await shard.until(({ loaded }) => loaded.at(-1)?.last === true);
+    expect(shard.loaded.flatMap(({ rows }) => rows)).toHaveLength(3000);
+  });
+
+  it('asks a store that fails all loads no more, but to find out whether it is back', async () => {
+    const shard = shards[0]!;
+    faults[FAULTS.LOAD_ERROR_PERMILLE] = 1000;
+    for (let tag = 1; tag <= 5; tag++) {
+      shard.load(tag, 7);
+      await shard.until(({ loaded }) => loaded.length === tag);
+    }
+    expect(stats[PERSISTER_STATS.LOAD_CIRCUIT_OPEN]).toBe(1);
+    expect(warnings.at(-1)).toContain('the store fails all loads');
+    const asked = faults[FAULTS.LOADS]!;
+    const sinceMs = performance.now();
+    let sent = 5;
+    while (performance.now() - sinceMs < 6 * PROBE_MS) {
+      shard.load(++sent, 7);
+      await shard.until(({ loaded }) => loaded.length === sent);
+    }
+    const probes = faults[FAULTS.LOADS]! - asked;
+    expect(sent).toBeGreaterThan(20);
+    expect(probes).toBeGreaterThan(0);
+    expect(probes).toBeLessThanOrEqual((performance.now() - sinceMs) / PROBE_MS + 1);
+    expect(stats[PERSISTER_STATS.LOADS_REFUSED]).toBe(sent - 5);
+    faults[FAULTS.LOAD_ERROR_PERMILLE] = 0;
+    await shard.until(() => stats[PERSISTER_STATS.LOAD_CIRCUIT_OPEN] === 0); // without any load of the shard
+    expect(warnings.at(-1)).toBe('the store answers loads again');
+    shard.load(sent + 1, 7);
+    await shard.until(({ loaded }) => loaded.at(-1)?.tag === sent + 1);
+    expect(shard.loaded.at(-1)?.status).toBe(STATUS_OK);
+  });
+
+  it('lets writes wait while the store fails all, tries one now and then, and then writes all', async () => {
+    const shard = shards[0]!;
+    store.writesAtOnce = 4;
+    store.rowsAWrite = 1;
+    faults[FAULTS.WRITE_ERROR_PERMILLE] = 1000;
+    for (let user = 1; user <= 500; user++) shard.flush(user, [[user, 1, 1]]);
+    await shard.until(() => stats[PERSISTER_STATS.WRITE_CIRCUIT_OPEN] === 1);
+    const sinceMs = performance.now();
+    const tried = store.batches.length;
+    expect(tried).toBeLessThan(10);
+    await new Promise((resolve) => setTimeout(resolve, 5 * PROBE_MS));
+    const probes = store.batches.length - tried;
+    expect(probes).toBeGreaterThan(0);
+    expect(probes).toBeLessThanOrEqual((performance.now() - sinceMs) / PROBE_MS + 1);
+    expect(stats[PERSISTER_STATS.WRITES_IN_FLIGHT]).toBeGreaterThan(480);
+    faults[FAULTS.WRITE_ERROR_PERMILLE] = 0;
+    await shard.until(({ flushed }) => flushed.length === 500);
+    const failed = shard.flushed.filter(({ status }) => status !== STATUS_OK);
+    expect(failed.length).toBeLessThan(30);
+    expect(store.batches.flat()).toHaveLength(500); // each of them once
+    expect(warnings).toContain('the store takes writes again');
+  });
+
+  it('takes a group that is refused for no failure of the store', async () => {
+    const shard = shards[0]!;
+    store.writesAtOnce = 4;
+    store.rowsAWrite = 1;
+    for (let user = 1; user <= 50; user++) store.refused.add(user);
+    for (let user = 1; user <= 60; user++) shard.flush(user, [[user, 1, 1]]);
+    await shard.until(({ flushed }) => flushed.length === 60);
+    expect(shard.flushed.filter(({ status }) => status !== STATUS_OK)).toHaveLength(50);
+    expect(stats[PERSISTER_STATS.GROUPS_REFUSED]).toBe(50);
+    expect(stats[PERSISTER_STATS.WRITE_CIRCUIT_OPENED]).toBe(0);
+    expect(warnings).toEqual(['user 1 is refused']); // one a second
+  });
+
+  it('tries each write once at a stop, also when the store fails all', async () => {
+    const shard = shards[0]!;
+    store.rowsAWrite = 1;
+    faults[FAULTS.WRITE_ERROR_PERMILLE] = 1000;
+    for (let user = 1; user <= 100; user++) shard.flush(user, [[user, 1, 1]]);
+    await shard.until(() => stats[PERSISTER_STATS.WRITE_CIRCUIT_OPEN] === 1);
+    persister.stop();
+    await shard.until(({ flushed }) => flushed.length === 100);
+    expect(store.batches).toHaveLength(100);
+    await persister.ended;
   });
 });
