@@ -104,6 +104,8 @@ export class PartitionsSide implements Side {
       watchedMax: 64,
       lastWrite: false,
       flushDelayTicks: Math.ceil(options.flushDelayMs / TICK_MS),
+      retryFirstTicks: 1,
+      retryMaxTicks: 1,
       touchTicks: TOUCH_TICKS,
     };
     const bytes = options.engine.sharedBytes(partitionOptions);
@@ -261,7 +263,7 @@ export class PartitionsSide implements Side {
     for (let i = 0; i < count; i++) {
       answer[FLUSHED.WORDS + i] = group[FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.SLOT]!;
     }
-    partition.flushed(answer, 0, true, 0);
+    partition.flushed(answer, 0, true);
     this.counts.flushedRows += count;
   }
 }

@@ -25,7 +25,7 @@ function checkList(name: string, list: UserList, seen: Set<HeapUser>): void {
 
 function checkQueues(partition: HeapOperations): Set<HeapUser> {
   const queued = new Set<HeapUser>();
-  for (const queue of [partition.urgent, partition.pending, partition.retries]) {
+  for (const queue of [partition.urgent, partition.pending, ...partition.retries]) {
     let previous: HeapUser | null = null;
     for (let user = queue.head; user !== null; user = user.queueNext) {
       assert(

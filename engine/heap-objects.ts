@@ -128,6 +128,8 @@ export class HeapUser {
   sentEpoch = 0;
   flightWhole = false;
   flightFailed = false;
+  /** Flights in a row that failed, up to ATTEMPTS_MAX. */
+  attempts = 0;
   /** It was due, but all that is dirty was on its way already: it is due when the answer comes. */
   overdue = false;
   dirtyCount = 0;

@@ -5,6 +5,7 @@ import { DueQueue, HeapRecord, HeapUser, UserList } from './heap-objects.js';
 import { assert, broken, META_TYPE_MASK } from './layout.js';
 import { ENTRY } from './messages.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
+import { RETRY_QUEUES } from './retry.js';
 import { laterVersion } from './versions.js';
 
 const SLOTS_MAX = (1 << 25) - 1;
@@ -30,10 +31,10 @@ export abstract class HeapSpace {
   readonly watched = new Set<bigint>();
   readonly active = new UserList();
   readonly passive = new UserList();
-  /** Dirty users: chosen for eviction; in order of their first change; failed, or late because they had to wait. */
+  /** Dirty users: chosen for eviction, or late because they had to wait; in order of their first change; failed. */
   readonly urgent = new DueQueue();
   readonly pending = new DueQueue();
-  readonly retries = new DueQueue();
+  readonly retries = Array.from({ length: RETRY_QUEUES }, () => new DueQueue());
 
   constructor(options: PartitionOptions) {
     const { recordsMax, usersMax } = options;
@@ -219,6 +220,7 @@ export abstract class HeapSpace {
 
   protected markSaved(user: HeapUser): void {
     user.dirty = false;
+    user.attempts = 0;
     this.unsaved[user.epoch]!--;
   }
 

@@ -16,6 +16,7 @@ import { splitHigh, splitLow } from './ids.js';
 import { broken, META_STORED } from './layout.js';
 import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
 import { type Cursor, type Engine, NO_DUE, type Partition, type UserSlot } from './partition.js';
+import { ATTEMPTS_MAX, retryQueueOf, retryTicks } from './retry.js';
 
 /** Users looked at in one call of `makeRoom`. */
 const CANDIDATES_MAX = 64;
@@ -99,9 +100,17 @@ class HeapPartition extends HeapJournal implements Partition {
   #nextQueued(): HeapUser | null {
     if (this.urgent.head !== null) return this.urgent.head;
     const pending = this.pending.head;
-    const retry = this.retries.head;
+    const retry = this.#nextRetry();
     if (pending === null || retry === null) return pending ?? retry;
     return ((pending.due - retry.due) | 0) <= 0 ? pending : retry;
+  }
+
+  #nextRetry(): HeapUser | null {
+    let first: HeapUser | null = null;
+    for (const { head } of this.retries) {
+      if (head !== null && (first === null || ((head.due - first.due) | 0) < 0)) first = head;
+    }
+    return first;
   }
 
   nextDue(): number {
@@ -166,7 +175,7 @@ class HeapPartition extends HeapJournal implements Partition {
     return rowAt - at;
   }
 
-  flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
+  flushed(words: Int32Array, at: number, ok: boolean): void {
     const slot = words[at + FLUSHED.USER_SLOT]!;
     const user = this.users[slot] ?? null;
     if (user === null || user.groupsInFlight === 0) {
@@ -179,13 +188,17 @@ class HeapPartition extends HeapJournal implements Partition {
     }
     const count = words[at + FLUSHED.COUNT]!;
     for (let i = 0; i < count; i++) this.#rowFlushed(user, words[at + FLUSHED.WORDS + i]!, ok);
-    user.flightFailed ||= !ok;
+    if (!ok && !user.flightFailed) {
+      user.flightFailed = true;
+      user.attempts = Math.min(user.attempts + 1, ATTEMPTS_MAX);
+    }
     if (user.dirtyCount > 0 || user.wipe) {
       // All that was dirty when the flight began is saved: what is left was changed since.
       if (user.groupsInFlight === 0 && user.flightWhole && !user.flightFailed) {
         this.moveToEpoch(user, user.sentEpoch);
+        user.attempts = 0;
       }
-      this.#queueAgain(user, ok ? this.tick : retryTick, ok);
+      this.#queueAgain(user, ok);
     } else if (user.groupsInFlight === 0) {
       user.overdue = false;
       this.markSaved(user);
@@ -212,13 +225,17 @@ class HeapPartition extends HeapJournal implements Partition {
   }
 
   /** What failed waits for its retry, what was due and had to wait is due now; the rest keeps its time. */
-  #queueAgain(user: HeapUser, due: number, ok: boolean): void {
-    if (user.queue !== null) {
-      if ((ok && !user.overdue) || ((user.due - due) | 0) <= 0) return;
-      user.queue.remove(user);
-    }
+  #queueAgain(user: HeapUser, ok: boolean): void {
+    const isRetrying = user.queue !== null && user.queue !== this.pending && user.queue !== this.urgent;
+    if (isRetrying || (ok && user.queue !== null && !user.overdue)) return;
+    user.queue?.remove(user);
     user.overdue = false;
-    this.retries.insert(user, due);
+    if (ok) {
+      this.urgent.insert(user, this.tick);
+      return;
+    }
+    const queue = retryQueueOf(user.attempts, user.hash);
+    this.retries[queue]!.insert(user, (this.tick + retryTicks(this.options, queue)) | 0);
   }
 
   hottestUsers(out: Int32Array, at: number, max: number): number {

@@ -41,7 +41,7 @@ export function layout<const T extends Record<string, number>>(widths: T): Layou
 }
 
 /** Grows when a saved partition of an older build could no longer be read. */
-export const LAYOUT_VERSION = 3;
+export const LAYOUT_VERSION = 4;
 
 /**
  * One read state: 48 bytes. Written only by the shard that owns the partition. Slot 0 is never used.
@@ -117,7 +117,7 @@ export const USER_KNOWN = 1 << 2;
 export const USER_ACTIVE = 1 << 3;
 /** In a dirty queue. */
 export const USER_QUEUED = 1 << 4;
-/** The queue it is in is that of the retries. */
+/** The queue it is in is one of the retries. */
 export const USER_RETRYING = 1 << 5;
 /** The store must drop every row of this user before it takes newer ones. */
 export const USER_WIPE = 1 << 6;
@@ -137,3 +137,6 @@ export const USER_SENT_EPOCH = 1 << 12;
 export const USER_FLIGHT_WHOLE = 1 << 13;
 /** A write of the flight failed. */
 export const USER_FLIGHT_FAILED = 1 << 14;
+/** Flights in a row of which a write failed, up to ATTEMPTS_MAX: names the retry queue. */
+export const USER_ATTEMPTS = 0xf << 15;
+export const ATTEMPTS_SHIFT = 15;

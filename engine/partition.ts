@@ -36,6 +36,9 @@ export interface PartitionOptions {
   readonly lastWrite: boolean;
   /** Ticks from the first change of a user to its flush. The unit of a tick is the caller's. */
   readonly flushDelayTicks: number;
+  /** Ticks from a failed flush of a user to the next: the first, doubled with each failure in a row, up to the most. */
+  readonly retryFirstTicks: number;
+  readonly retryMaxTicks: number;
   /** A user moves in the LRU at most once in this many ticks. */
   readonly touchTicks: number;
 }
@@ -168,8 +171,11 @@ export interface Partition {
   nextDue(): number;
   /** Makes what the user has not saved due at once. @returns true if there is nothing, nor anything on its way */
   hurry(user: UserSlot): boolean;
-  /** The answer to one group: a FLUSHED message at `words[at]`. Not ok: everything in it is dirty again, due at `retryTick`. */
-  flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void;
+  /**
+   * The answer to one group: a FLUSHED message at `words[at]`. Not ok: everything in it is dirty again, and the user's next
+   * flush waits the longer, the more of its flushes failed in a row.
+   */
+  flushed(words: Int32Array, at: number, ok: boolean): void;
 
   /** Ids (low word, high word) of the active users who did something last, newest first, to `out[at]`; how many. O(max). */
   hottestUsers(out: Int32Array, at: number, max: number): number;

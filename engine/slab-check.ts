@@ -4,6 +4,7 @@
  */
 import { hashRecord } from './hash.js';
 import {
+  ATTEMPTS_SHIFT,
   assert,
   META_DIRTY,
   META_FLUSHING,
@@ -11,6 +12,7 @@ import {
   RECORD,
   USER,
   USER_ACTIVE,
+  USER_ATTEMPTS,
   USER_DETACHED,
   USER_EPOCH,
   USER_LIVE,
@@ -20,6 +22,7 @@ import {
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
+import { RETRY_QUEUES, retryQueueOf } from './retry.js';
 import { findRecord, findUser, hashOfRecord, homeBucket, userHashOf } from './slab-index.js';
 import { DISTANCE_MAX, HEADER, type SlabMemory } from './slab-memory.js';
 
@@ -31,8 +34,8 @@ export function checkSlab(memory: SlabMemory): void {
   checkDistances(memory);
   checkLru(memory, 0);
   checkLru(memory, USER_ACTIVE);
-  checkQueue(memory, false);
-  checkQueue(memory, true);
+  checkQueue(memory, 'dirty', HEADER.DIRTY_HEAD, HEADER.DIRTY_TAIL);
+  checkRetries(memory);
   memory.mentions.check();
 }
 
@@ -270,34 +273,68 @@ function checkLru(memory: SlabMemory, active: number): void {
   }
 }
 
-/** One dirty queue: linked both ways, in due order (retries come back in any order), just the users that say so. */
-function checkQueue(memory: SlabMemory, retry: boolean): void {
+/** One queue: linked both ways, in due order, of users that say so. */
+function checkQueue(memory: SlabMemory, name: string, headField: number, tailField: number): number {
   const { users, header } = memory;
   const queued = new Set<number>();
   let previous = 0;
   let due = 0;
   for (
-    let user = field(header, 0, retry ? HEADER.RETRY_HEAD : HEADER.DIRTY_HEAD);
+    let user = field(header, 0, headField);
     user !== 0;
     user = field(users, memory.userAt(user), USER.DIRTY_NEXT)
   ) {
     const at = memory.userAt(user);
-    assert(!queued.has(user), `user ${user} is twice in a dirty queue`);
+    assert(!queued.has(user), `user ${user} is twice in the ${name} queue`);
     assert(
       field(users, at, USER.DIRTY_PREVIOUS) === previous,
-      `user ${user} has a wrong neighbour in its queue`,
+      `user ${user} has a wrong neighbour in the ${name} queue`,
     );
     const next = field(users, at, USER.DIRTY_DUE);
-    assert(retry || previous === 0 || ((next - due) | 0) >= 0, `user ${user} is due before its predecessor`);
+    assert(previous === 0 || ((next - due) | 0) >= 0, `user ${user} is due before its predecessor`);
     queued.add(user);
     previous = user;
     due = next;
   }
-  const tail = field(header, 0, retry ? HEADER.RETRY_TAIL : HEADER.DIRTY_TAIL);
-  assert(previous === tail, `the queue ends at user ${previous}, not at ${tail}`);
-  const wanted = USER_QUEUED | (retry ? USER_RETRYING : 0);
+  assert(previous === field(header, 0, tailField), `the ${name} queue does not end at user ${previous}`);
+  if (headField !== HEADER.DIRTY_HEAD) return queued.size;
   for (const user of usedUsers(memory)) {
     const state = field(users, memory.userAt(user), USER.STATE) & (USER_QUEUED | USER_RETRYING);
-    assert(queued.has(user) === (state === wanted), `user ${user} is in a dirty queue against its state`);
+    assert(
+      queued.has(user) === (state === USER_QUEUED),
+      `user ${user} is in the dirty queue against its state`,
+    );
   }
+  return queued.size;
+}
+
+/** The retry queues hold just the users that say so, each in the queue of its attempts and hash. */
+function checkRetries(memory: SlabMemory): void {
+  const { users, header } = memory;
+  let queued = 0;
+  for (let queue = 0; queue < RETRY_QUEUES; queue++) {
+    queued += checkQueue(memory, `retry ${queue}`, HEADER.RETRY_HEADS + queue, HEADER.RETRY_TAILS + queue);
+    for (
+      let user = field(header, 0, HEADER.RETRY_HEADS + queue);
+      user !== 0;
+      user = field(users, memory.userAt(user), USER.DIRTY_NEXT)
+    ) {
+      const state = field(users, memory.userAt(user), USER.STATE);
+      const attempts = (state & USER_ATTEMPTS) >>> ATTEMPTS_SHIFT;
+      const both = USER_QUEUED | USER_RETRYING;
+      assert(
+        (state & both) === both && retryQueueOf(attempts, userHashOf(memory, user)) === queue,
+        `user ${user} is in retry queue ${queue} against its state`,
+      );
+    }
+  }
+  let retrying = 0;
+  for (const user of usedUsers(memory)) {
+    if ((field(users, memory.userAt(user), USER.STATE) & USER_RETRYING) !== 0) retrying++;
+  }
+  assert(queued === retrying, `${retrying} users wait for a retry, and ${queued} are in the queues`);
+  assert(
+    queued === field(header, 0, HEADER.RETRYING),
+    `${queued} users wait for a retry, not ${field(header, 0, HEADER.RETRYING)}`,
+  );
 }

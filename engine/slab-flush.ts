@@ -24,7 +24,17 @@ import { FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } fro
 import { NO_DUE, type RecordSlot, type UserSlot } from './partition.js';
 import { hashOfRecord, removeRecord } from './slab-index.js';
 import type { JournalState } from './slab-journal.js';
-import { beginFlight, dirtyAppend, dirtyRemove, dirtyToFront, endFlight, markSaved } from './slab-lists.js';
+import {
+  beginFlight,
+  dirtyAppend,
+  dirtyRemove,
+  dirtyToFront,
+  endFlight,
+  failFlight,
+  markSaved,
+  nextRetry,
+  retryAppend,
+} from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
 import { countPassive, writeRow } from './slab-records.js';
 import { resweep } from './slab-space.js';
@@ -56,7 +66,7 @@ export function boundClock(memory: SlabMemory, floorUs: number, limitUs: number)
 export function nextDue(memory: SlabMemory): number {
   const { header, users } = memory;
   const dirty = header[HEADER.DIRTY_HEAD]!;
-  const retry = header[HEADER.RETRY_HEAD]!;
+  const retry = nextRetry(memory);
   if (dirty === 0 && retry === 0) return NO_DUE;
   const dirtyDue = users[memory.userAt(dirty) + USER.DIRTY_DUE]!;
   const retryDue = users[memory.userAt(retry) + USER.DIRTY_DUE]!;
@@ -94,7 +104,7 @@ export function flushNext(
   const { header, users, records } = memory;
   let user = header[HEADER.DIRTY_HEAD]!;
   if (user === 0 || !(force || isDue(users[memory.userAt(user) + USER.DIRTY_DUE]!, tick))) {
-    user = header[HEADER.RETRY_HEAD]!;
+    user = nextRetry(memory);
     if (user === 0 || !(force || isDue(users[memory.userAt(user) + USER.DIRTY_DUE]!, tick))) return 0;
   }
   const userAt = memory.userAt(user);
@@ -163,7 +173,14 @@ function endWalk(memory: SlabMemory, walk: FlushWalk, user: UserSlot, tick: numb
   users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_FLIGHT_WHOLE;
   if (users[userAt + USER.IN_FLIGHT] !== 0) return;
   endFlight(memory, user);
-  dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0, false);
+  queueAgain(memory, user, tick);
+}
+
+/** An unsaved user in no queue: what changed meanwhile is due a delay from now, what failed when its retry is. */
+function queueAgain(memory: SlabMemory, user: UserSlot, tick: number): void {
+  const state = memory.users[memory.userAt(user) + USER.STATE]!;
+  if ((state & USER_FLIGHT_FAILED) !== 0) retryAppend(memory, user, tick);
+  else dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0);
 }
 
 /** Records of a chain that one answer looks at for tombstones to free. */
@@ -206,7 +223,6 @@ export function flushed(
   words: Int32Array,
   at: number,
   ok: boolean,
-  retryTick: number,
 ): void {
   const { records, users, header } = memory;
   const user = words[at + FLUSHED.USER_SLOT]!;
@@ -230,7 +246,6 @@ export function flushed(
   }
   let state = users[userAt + USER.STATE]!;
   if (wipe) state = ok || detached ? state & ~USER_WIPING : (state & ~USER_WIPING) | USER_WIPE;
-  if (!ok) state |= USER_FLIGHT_FAILED;
   users[userAt + USER.STATE] = state;
   const inFlight = users[userAt + USER.IN_FLIGHT]! - count - (wipe ? 1 : 0);
   users[userAt + USER.IN_FLIGHT] = inFlight;
@@ -250,8 +265,7 @@ export function flushed(
     if (inFlight === 0) markSaved(memory, user);
     return;
   }
-  if (inFlight === 0) endFlight(memory, user);
-  if ((state & USER_QUEUED) !== 0) return;
-  // What changed while it was on its way is due a delay from now; what failed, when the store may take it again.
-  dirtyAppend(memory, user, ok ? (tick + memory.options.flushDelayTicks) | 0 : retryTick, !ok);
+  if (!ok) failFlight(memory, user, tick);
+  else if (inFlight === 0) endFlight(memory, user);
+  if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) queueAgain(memory, user, tick);
 }

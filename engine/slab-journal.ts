@@ -232,6 +232,6 @@ function restoreWipe(memory: SlabMemory, user: UserSlot, version: number, tick: 
   users[userAt + USER.DELETED_VERSION] = laterVersion(users[userAt + USER.DELETED_VERSION]!, version);
   users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_KNOWN | USER_COMPLETE | USER_WIPE;
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
-    dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0, false);
+    dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0);
   }
 }

@@ -1,17 +1,20 @@
 /**
- * The lists of users in a slab partition: two LRU lists, two dirty queues, the detached users.
+ * The lists of users in a slab partition: two LRU lists, the dirty queue and those of retries, the detached users.
  *
  * I1  A live user that is not detached is in exactly one LRU list, the one USER_ACTIVE says.
- * I2  A user is in a dirty queue if and only if it has USER_QUEUED; which one says USER_RETRYING.
- * I3  The dirty queue is in order of due time: the delay is one and the same, and what is made due at once goes to
- *     the front.
+ * I2  A user is in a queue if and only if it has USER_QUEUED: the dirty queue, or with USER_RETRYING the retry queue that
+ *     its USER_ATTEMPTS and its hash name.
+ * I3  Each queue is in order of due time: the delay is one and the same for all in it, and what is made due at once goes
+ *     to the front of the dirty queue.
  * I4  A user that is queued or has writes on its way has USER_UNSAVED, but for a detached one, and no other has it.
  * I5  UNSAVED_0 and UNSAVED_1 count the users with USER_UNSAVED by their USER_EPOCH; DETACHED_IN_FLIGHT counts the
  *     detached ones with writes on their way, which nobody needs to journal: the wipe that follows supersedes them.
  */
 import {
+  ATTEMPTS_SHIFT,
   USER,
   USER_ACTIVE,
+  USER_ATTEMPTS,
   USER_DETACHED,
   USER_EPOCH,
   USER_FLIGHT_FAILED,
@@ -22,6 +25,7 @@ import {
   USER_UNSAVED,
 } from './layout.js';
 import type { UserSlot } from './partition.js';
+import { ATTEMPTS_MAX, RETRY_QUEUES, retryQueueOf, retryTicks } from './retry.js';
 import { removeUser, userHashOf } from './slab-index.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
 
@@ -79,11 +83,19 @@ export function lruTouch(memory: SlabMemory, user: UserSlot, tick: number): void
   lruInsert(memory, user, tick);
 }
 
-function headField(state: number): number {
-  return (state & USER_RETRYING) !== 0 ? HEADER.RETRY_HEAD : HEADER.DIRTY_HEAD;
+/** Of the queue that a user's STATE names: its head, its tail. */
+function headField(memory: SlabMemory, user: UserSlot, state: number): number {
+  return (state & USER_RETRYING) === 0
+    ? HEADER.DIRTY_HEAD
+    : HEADER.RETRY_HEADS + retryQueue(memory, user, state);
 }
-function tailField(state: number): number {
-  return (state & USER_RETRYING) !== 0 ? HEADER.RETRY_TAIL : HEADER.DIRTY_TAIL;
+function tailField(memory: SlabMemory, user: UserSlot, state: number): number {
+  return (state & USER_RETRYING) === 0
+    ? HEADER.DIRTY_TAIL
+    : HEADER.RETRY_TAILS + retryQueue(memory, user, state);
+}
+function retryQueue(memory: SlabMemory, user: UserSlot, state: number): number {
+  return retryQueueOf((state & USER_ATTEMPTS) >>> ATTEMPTS_SHIFT, userHashOf(memory, user));
 }
 
 function epochOf(state: number): number {
@@ -101,13 +113,13 @@ export function isUnsavedOf(memory: SlabMemory, user: UserSlot, parity: number):
   return (state & USER_UNSAVED) !== 0 && epochOf(state) === parity;
 }
 
-/** The store has all that the user has changed. */
+/** The store has all that the user has changed, or somebody else will see to that. */
 export function markSaved(memory: SlabMemory, user: UserSlot): void {
   const at = memory.userAt(user) + USER.STATE;
   const state = memory.users[at]!;
   if ((state & USER_UNSAVED) === 0) return;
   countUnsaved(memory, epochOf(state), -1);
-  memory.users[at] = state & ~USER_UNSAVED;
+  memory.users[at] = state & ~(USER_UNSAVED | USER_FLIGHT_FAILED | USER_ATTEMPTS);
 }
 
 /** The oldest change that an unsaved user has not saved is of this epoch. */
@@ -141,26 +153,55 @@ export function endFlight(memory: SlabMemory, user: UserSlot): void {
   const state = memory.users[memory.userAt(user) + USER.STATE]!;
   if ((state & (USER_FLIGHT_WHOLE | USER_FLIGHT_FAILED)) !== USER_FLIGHT_WHOLE) return;
   moveToEpoch(memory, user, (state & USER_SENT_EPOCH) !== 0 ? 1 : 0);
+  const at = memory.userAt(user) + USER.STATE;
+  memory.users[at] = memory.users[at]! & ~USER_ATTEMPTS;
 }
 
-/** Appends a user that is in no queue. `retry`: to the queue of the retries. */
-export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number, retry: boolean): void {
+/** A write of the user's flight failed: the first of a flight counts, and it waits for its retry. */
+export function failFlight(memory: SlabMemory, user: UserSlot, tick: number): void {
+  const at = memory.userAt(user) + USER.STATE;
+  let state = memory.users[at]!;
+  const isFirst = (state & USER_FLIGHT_FAILED) === 0;
+  if (!isFirst && (state & USER_RETRYING) !== 0) return;
+  if ((state & USER_QUEUED) !== 0) dirtyRemove(memory, user);
+  state = memory.users[at]! | USER_FLIGHT_FAILED;
+  const attempts = (state & USER_ATTEMPTS) >>> ATTEMPTS_SHIFT;
+  if (isFirst && attempts < ATTEMPTS_MAX) state += 1 << ATTEMPTS_SHIFT;
+  memory.users[at] = state;
+  retryAppend(memory, user, tick);
+}
+
+/** Appends a user that is in no queue to the dirty queue: due at `due`, not before those in it. */
+export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number): void {
+  queueAppend(memory, user, due, 0);
+}
+
+/** The same for the retry queue that its failures in a row, at least one, lead to. */
+export function retryAppend(memory: SlabMemory, user: UserSlot, tick: number): void {
+  const queue = retryQueue(memory, user, memory.users[memory.userAt(user) + USER.STATE]!);
+  const { header, options } = memory;
+  header[HEADER.RETRYING] = header[HEADER.RETRYING]! + 1;
+  queueAppend(memory, user, (tick + retryTicks(options, queue)) | 0, USER_RETRYING);
+}
+
+function queueAppend(memory: SlabMemory, user: UserSlot, due: number, retrying: number): void {
   const { users, header } = memory;
   const at = memory.userAt(user);
-  let state = (users[at + USER.STATE]! & ~USER_RETRYING) | USER_QUEUED | (retry ? USER_RETRYING : 0);
+  let state = users[at + USER.STATE]! | USER_QUEUED | retrying;
   if ((state & USER_UNSAVED) === 0) {
     const parity = header[HEADER.EPOCH]!;
     state = (state & ~USER_EPOCH) | USER_UNSAVED | (parity === 0 ? 0 : USER_EPOCH);
     countUnsaved(memory, parity, 1);
   }
   users[at + USER.STATE] = state;
-  const tail = header[tailField(state)]!;
+  const tailAt = tailField(memory, user, state);
+  const tail = header[tailAt]!;
   users[at + USER.DIRTY_DUE] = due;
   users[at + USER.DIRTY_NEXT] = 0;
   users[at + USER.DIRTY_PREVIOUS] = tail;
-  if (tail === 0) header[headField(state)] = user;
+  if (tail === 0) header[headField(memory, user, state)] = user;
   else users[memory.userAt(tail) + USER.DIRTY_NEXT] = user;
-  header[tailField(state)] = user;
+  header[tailAt] = user;
 }
 
 /** Takes a user out of its queue; it stays unsaved. */
@@ -170,11 +211,26 @@ export function dirtyRemove(memory: SlabMemory, user: UserSlot): void {
   const state = users[at + USER.STATE]!;
   const next = users[at + USER.DIRTY_NEXT]!;
   const previous = users[at + USER.DIRTY_PREVIOUS]!;
-  if (previous === 0) header[headField(state)] = next;
+  if (previous === 0) header[headField(memory, user, state)] = next;
   else users[memory.userAt(previous) + USER.DIRTY_NEXT] = next;
-  if (next === 0) header[tailField(state)] = previous;
+  if (next === 0) header[tailField(memory, user, state)] = previous;
   else users[memory.userAt(next) + USER.DIRTY_PREVIOUS] = previous;
   users[at + USER.STATE] = state & ~(USER_QUEUED | USER_RETRYING);
+  if ((state & USER_RETRYING) !== 0) header[HEADER.RETRYING] = header[HEADER.RETRYING]! - 1;
+}
+
+/** The user of all retry queues that is due first, or 0. */
+export function nextRetry(memory: SlabMemory): UserSlot {
+  const { users, header } = memory;
+  if (header[HEADER.RETRYING] === 0) return 0;
+  let first = 0;
+  for (let queue = 0; queue < RETRY_QUEUES; queue++) {
+    const user = header[HEADER.RETRY_HEADS + queue]!;
+    if (user === 0) continue;
+    const due = users[memory.userAt(user) + USER.DIRTY_DUE]!;
+    if (first === 0 || ((due - users[memory.userAt(first) + USER.DIRTY_DUE]!) | 0) < 0) first = user;
+  }
+  return first;
 }
 
 /** Makes a queued user due at once, before all others. */
@@ -186,7 +242,7 @@ export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): 
   dirtyRemove(memory, user);
   const head = header[HEADER.DIRTY_HEAD]!;
   if (head === 0) {
-    dirtyAppend(memory, user, tick, false);
+    dirtyAppend(memory, user, tick);
     return;
   }
   const headDue = users[memory.userAt(head) + USER.DIRTY_DUE]!;

@@ -12,6 +12,7 @@
 import { assert, LAYOUT_VERSION, layout, RECORD, USER } from './layout.js';
 import { MentionWindow } from './mention-window.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
+import { RETRY_QUEUES } from './retry.js';
 import { WatchSet } from './watch-set.js';
 
 /** The head of a partition's memory. */
@@ -33,8 +34,6 @@ export const HEADER = layout({
   PASSIVE_RECORDS: 1, // records of passive users
   DIRTY_HEAD: 1, // users in order of their first change
   DIRTY_TAIL: 1,
-  RETRY_HEAD: 1, // users whose last flush failed
-  RETRY_TAIL: 1,
   DETACHED: 1, // users whose records are to be freed
   CLOCK_LO: 1, // of the last flush, microseconds
   CLOCK_HI: 1,
@@ -43,9 +42,12 @@ export const HEADER = layout({
   UNSAVED_1: 1, // the same of an odd epoch
   DETACHED_IN_FLIGHT: 1, // detached users with writes on their way
   EVICTED_USERS: 1, // counter, wraps
-  RESERVED: 5, // to a whole number of cache lines
+  RETRYING: 1, // users in a retry queue
+  RETRY_HEADS: RETRY_QUEUES, // users whose last flush failed, by `retryQueueOf`
+  RETRY_TAILS: RETRY_QUEUES,
+  RESERVED: 14, // to a whole number of cache lines
 });
-assert(HEADER.WORDS === 32, `the header has ${HEADER.WORDS} words, not 32`);
+assert(HEADER.WORDS === 160, `the header has ${HEADER.WORDS} words, not 160`);
 
 /**
  * What was loaded only to have it in a cache: read by nobody, but stored, so that the loads are not removed as dead. Several

@@ -250,7 +250,7 @@ export function deleteUser(memory: SlabMemory, hash: number, user: UserSlot, tic
   detachUser(memory, user);
   insertUser(memory, hash, slot);
   lruInsert(memory, slot, tick);
-  dirtyAppend(memory, slot, (tick + memory.options.flushDelayTicks) | 0, false);
+  dirtyAppend(memory, slot, (tick + memory.options.flushDelayTicks) | 0);
   return slot;
 }
 

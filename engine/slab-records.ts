@@ -88,7 +88,7 @@ export function markDirty(memory: SlabMemory, slot: RecordSlot, tick: number): v
   records[at + RECORD.META] = meta | META_DIRTY;
   users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! + 1;
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
-    dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0, false);
+    dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0);
   }
 }
 

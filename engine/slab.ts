@@ -449,8 +449,8 @@ class SlabPartition implements Partition {
   hurry(user: UserSlot): boolean {
     return hurry(this.memory, user, this.tick);
   }
-  flushed(words: Int32Array, at: number, ok: boolean, retryTick: number): void {
-    flushed(this.memory, this.#walk, this.#journal, this.tick, words, at, ok, retryTick);
+  flushed(words: Int32Array, at: number, ok: boolean): void {
+    flushed(this.memory, this.#walk, this.#journal, this.tick, words, at, ok);
   }
   hottestUsers(out: Int32Array, at: number, max: number): number {
     return hottestUsers(this.memory, out, at, max);

@@ -7,6 +7,9 @@ import type { IntrospectionMemory } from './introspection/shard-introspection.js
 export const TICK_MS = 100;
 /** A user moves in the LRU at most once a second. */
 export const TOUCH_TICKS = 10;
+/** A failed write of a user is tried again after 0.2 s, then twice as long each time, to at most 30 s. */
+export const RETRY_FIRST_MS = 200;
+export const RETRY_MAX_MS = 30_000;
 
 /** Words of the rings. A request ring takes 90,000 acks, 30 ms of work; a reply ring 400 parts of a list. */
 export const REQUEST_RING_WORDS = 1 << 20;

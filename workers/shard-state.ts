@@ -50,7 +50,7 @@ import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
 import { ShardIntrospection } from './introspection/shard-introspection.js';
 import { Parking } from './parking.js';
-import { type ShardOptions, TICK_MS, TOUCH_TICKS } from './shard-options.js';
+import { RETRY_FIRST_MS, RETRY_MAX_MS, type ShardOptions, TICK_MS, TOUCH_TICKS } from './shard-options.js';
 import { SHARD_STATS } from './stats.js';
 
 /** Users that wait at once. Beyond, operations that would have to wait are answered busy. */
@@ -119,7 +119,7 @@ export class ShardState {
   flushOrdered = false;
   readonly unsavedAges: UnsavedAges;
   readonly partitionStats: Float64Array;
-  /** Writes have failed this many times in a row, and are not forced before this tick. */
+  /** Writes have failed this many times in a row, whoever's, and a stop forces none before this tick. */
   writeFailures = 0;
   backoffUntil = 0;
 
@@ -131,6 +131,8 @@ export class ShardState {
       watchedMax: options.watchedMax,
       lastWrite: options.lastWrite,
       flushDelayTicks: Math.ceil(options.flushDelayMs / TICK_MS),
+      retryFirstTicks: Math.ceil(RETRY_FIRST_MS / TICK_MS),
+      retryMaxTicks: Math.ceil(RETRY_MAX_MS / TICK_MS),
       touchTicks: TOUCH_TICKS,
     };
     const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);

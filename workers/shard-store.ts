@@ -26,6 +26,7 @@ import { NO_DUE, type Partition } from '../engine/partition.js';
 import { HOLD_CLEANING, HOLD_STREAMING } from './holds.js';
 import { WAIT } from './introspection/slow-log.js';
 import { answerBadge, sinceOf } from './shard-lists.js';
+import { RETRY_FIRST_MS, RETRY_MAX_MS } from './shard-options.js';
 import type { ShardState } from './shard-state.js';
 import { fail, resume, waitForRoom } from './shard-waiting.js';
 import { SHARD_STATS } from './stats.js';
@@ -35,10 +36,6 @@ const GROUPS_A_TURN = 32;
 const FLUSH_STEPS = 512;
 /** Answers of the store taken in one turn: up to 32 parts of 128 rows. */
 const ANSWERS_A_TURN = 32;
-/** A failed write is tried again after 0.2 s, then twice as long each time, to at most 30 s. */
-const RETRY_FIRST_MS = 200;
-const RETRY_MAX_MS = 30_000;
-
 /** Takes some answers of the store. @returns whether there were any */
 export function takeStoreAnswers(shard: ShardState): boolean {
   const { storeAnswers: ring } = shard;
@@ -70,14 +67,14 @@ function takeFlushed(shard: ShardState, words: Int32Array, at: number): void {
   } else {
     shard.count(SHARD_STATS.FLUSH_FAILURES);
     shard.unsavedAges.failed(words[at + FLUSHED.PARTITION]!, shard.tick);
-    // The failures of one batch count once: those that follow find the backoff set.
+    // For what a stop forces. The failures of one batch count once: those that follow find the backoff set.
     if (((shard.tick - shard.backoffUntil) | 0) >= 0) {
       shard.backoffUntil = shard.tickAfter(
         Math.min(RETRY_FIRST_MS * 2 ** shard.writeFailures++, RETRY_MAX_MS),
       );
     }
   }
-  partition.flushed(words, at, ok, shard.backoffUntil);
+  partition.flushed(words, at, ok);
 }
 
 function takeLoaded(shard: ShardState, words: Int32Array, at: number): void {

@@ -100,7 +100,13 @@ function shardParts(
   };
   const indexes = [];
   for (let index = shard; index < options.partitions; index += options.shards) indexes.push(index);
-  const bytes = slab.sharedBytes({ ...sizes, flushDelayTicks: 0, touchTicks: 0 });
+  const bytes = slab.sharedBytes({
+    ...sizes,
+    flushDelayTicks: 0,
+    retryFirstTicks: 1,
+    retryMaxTicks: 1,
+    touchTicks: 0,
+  });
   const places = options.engine === 'slab' ? allocatePartitions(indexes.length, bytes) : null;
   const owned = indexes.map((index, i) => ({ index, memory: null, byteOffset: 0, ...places?.[i] }));
   const front = new MessageChannel();

@@ -99,7 +99,7 @@ export class FlushTraffic {
   }
 
   /** One group on its way is answered: any of them, a store may be concurrent. A failed one may be stored all the same. */
-  answer(partition: Partition, tick: number, failPercent: number): boolean {
+  answer(partition: Partition, failPercent: number): boolean {
     const { random } = this;
     if (this.#flushes.length === 0) return false;
     const index = random.chance(70) ? 0 : random.next(this.#flushes.length);
@@ -115,7 +115,7 @@ export class FlushTraffic {
     for (let i = 0; i < count; i++) {
       words[FLUSHED.WORDS + i] = group[FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.SLOT]!;
     }
-    partition.flushed(words, 0, ok, (tick + 1 + random.next(5)) | 0);
+    partition.flushed(words, 0, ok);
     return true;
   }
 }

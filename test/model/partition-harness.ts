@@ -354,7 +354,7 @@ export class PartitionHarness {
   }
 
   answerFlush(failPercent: number): boolean {
-    return this.flushes.answer(this.partition, this.#tick, failPercent);
+    return this.flushes.answer(this.partition, failPercent);
   }
 
   /** Another owner attaches the same memory. */

@@ -155,6 +155,8 @@ describe.each([heap, slab])('$name partition', (engine) => {
         watchedMax: 1 + random.next(4),
         lastWrite: random.chance(20),
         flushDelayTicks: random.next(12),
+        retryFirstTicks: 1 + random.next(3),
+        retryMaxTicks: 1 + random.next(20),
         touchTicks: random.next(3),
       };
       const harness = new PartitionHarness(engine, options, random);

@@ -30,7 +30,7 @@ describe('bits that share a word', () => {
     [
       'META',
       Object.entries(layouts).filter((entry): entry is [string, number] =>
-        /^META_(DIRTY|FLUSHING|DELETED|ENTRY_MASK)$/.test(entry[0]),
+        /^META_(DIRTY|FLUSHING|DELETED|STORED|WIPE|ENTRY_MASK)$/.test(entry[0]),
       ),
     ],
     [
@@ -44,7 +44,8 @@ describe('bits that share a word', () => {
     [
       'STATE of a user',
       Object.entries(layouts).filter(
-        (entry): entry is [string, number] => /^USER_/.test(entry[0]) && isBit(entry[1]),
+        (entry): entry is [string, number] =>
+          /^USER_/.test(entry[0]) && (isBit(entry[1]) || entry[0] === 'USER_ATTEMPTS'),
       ),
     ],
     [

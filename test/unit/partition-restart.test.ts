@@ -28,6 +28,8 @@ const OPTIONS = {
   watchedMax: 10,
   lastWrite: false,
   flushDelayTicks: 0,
+  retryFirstTicks: 2,
+  retryMaxTicks: 100,
   touchTicks: 1,
 };
 const OFFSET = 128;
@@ -72,7 +74,7 @@ function flush(partition: Partition): number[] {
     for (let i = 0; i < count; i++) {
       answer[FLUSHED.WORDS + i] = group[FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.SLOT]!;
     }
-    partition.flushed(answer, 0, true, 0);
+    partition.flushed(answer, 0, true);
   }
   return clocks;
 }
