@@ -1,7 +1,7 @@
 /** What every store must do, and the shards rely on: the same tests for each of them. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { META_DELETED, META_FLUSHING } from '../../engine/layout.js';
+import { META_DELETED, META_FLUSHING, META_STORED } from '../../engine/layout.js';
 import { ENTRY, LOAD_KEY, LOAD_PART_ROWS, ROW } from '../../engine/messages.js';
 import type { Store, WriteGroup } from '../../workers/stores/store.js';
 
@@ -66,7 +66,7 @@ function group(user: bigint, rows: readonly Row[], options: GroupOptions = {}): 
     clockLo: ++clock,
     clockHi: 0,
     wipe,
-    rows: encode(rows, deleted ? META_DELETED : META_FLUSHING),
+    rows: encode(rows, deleted ? META_DELETED | META_STORED : META_FLUSHING),
     count: rows.length,
   };
 }

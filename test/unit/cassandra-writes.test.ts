@@ -1,7 +1,7 @@
 /** Groups as requests of one partition: what is in them, and what is done when one is refused. */
 import cassandra from 'cassandra-driver';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { META_DELETED } from '../../engine/layout.js';
+import { META_DELETED, META_STORED } from '../../engine/layout.js';
 import { ENTRY, ROW } from '../../engine/messages.js';
 import { type Statement, textsOf } from '../../workers/stores/cassandra-rows.js';
 import { type SendStatements, writeGroup } from '../../workers/stores/cassandra-writes.js';
@@ -15,7 +15,7 @@ function group(count: number, change: Partial<WriteGroup> = {}, deleted: readonl
   const rows = new Int32Array(count * ROW.WORDS);
   for (let i = 0; i < count; i++) {
     rows[i * ROW.WORDS + ENTRY.CHANNEL_LO] = i + 1;
-    rows[i * ROW.WORDS + ENTRY.META] = 3 | (deleted.includes(i + 1) ? META_DELETED : 0);
+    rows[i * ROW.WORDS + ENTRY.META] = 3 | (deleted.includes(i + 1) ? META_DELETED | META_STORED : 0);
   }
   const user = {
     userLo: 7,
@@ -83,6 +83,17 @@ describe('writeGroup', () => {
   it('writes the versions with a deletion, too', async () => {
     await write(group(2, { deletedVersion: 9 }, [1, 2]));
     expect(requests[0]!.map(({ query }) => query)).toEqual([TEXTS.remove, TEXTS.remove, TEXTS.insertStatics]);
+  });
+
+  it('does not delete what was never stored', async () => {
+    const one = group(3, {}, [1, 2]);
+    one.rows[ENTRY.META]! &= ~META_STORED;
+    await write(one);
+    expect(requests.flat().map(({ query }) => query)).toEqual([TEXTS.remove, TEXTS.insertFirst]);
+    expect(channelOf(requests[0]![0]!)).toBe(2);
+    one.rows[ROW.WORDS + ENTRY.META]! &= ~META_STORED;
+    await write({ ...one, count: 2 });
+    expect(requests[1]!.map(({ query }) => query)).toEqual([TEXTS.insertStatics]);
   });
 
   it('splits a group: wipe and versions with the first rows, at most 24 rows a request', async () => {

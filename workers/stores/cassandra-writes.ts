@@ -6,7 +6,7 @@
  * flush of the rest would have left: no row is newer than the user's version, and nothing is back that was wiped.
  * The journal has the rest, and replays the whole. If a request fails, the whole group is written again later.
  */
-import { META_DELETED, META_TYPE_MASK } from '../../engine/layout.js';
+import { META_DELETED, META_STORED, META_TYPE_MASK } from '../../engine/layout.js';
 import { ENTRY, ROW } from '../../engine/messages.js';
 import { isRefusal, reasonOf } from './cassandra-client.js';
 import {
@@ -63,6 +63,8 @@ class GroupWrite {
   readonly #user: Long;
   readonly #clock: Long;
   readonly #routingKey: Buffer;
+  /** Where the rows are that need a statement: not the deletion of what the store cannot have. */
+  readonly #rowsAt: readonly number[];
   #refusals = 0;
   /** The first row that was refused, or whatever else was. */
   #refused: GroupRefused | null = null;
@@ -75,10 +77,15 @@ class GroupWrite {
     this.#user = longOf(group.userLo, group.userHi);
     this.#clock = longOf(group.clockLo, group.clockHi);
     this.#routingKey = routingKeyOf(group.userLo, group.userHi);
+    const rowsAt: number[] = [];
+    for (let at = 0; at < group.count * ROW.WORDS; at += ROW.WORDS) {
+      if ((group.rows[at + ENTRY.META]! & (META_DELETED | META_STORED)) !== META_DELETED) rowsAt.push(at);
+    }
+    this.#rowsAt = rowsAt;
   }
 
   async run(): Promise<Error | null> {
-    const { count } = this.#group;
+    const count = this.#rowsAt.length;
     try {
       for (let from = 0; from === 0 || from < count; from += BATCH_ROWS) {
         await this.#write(from, Math.min(from + BATCH_ROWS, count), from === 0);
@@ -123,7 +130,7 @@ class GroupWrite {
     if (isFirst && group.wipe) statements.push(wipeStatement(this.#texts, this.#user, this.#clock));
     let withStatics = isFirst; // an insert can carry them: nothing of its own is needed then
     for (let i = from; i < to; i++) {
-      const at = i * ROW.WORDS;
+      const at = this.#rowsAt[i]!;
       const isDeletion = (rows[at + ENTRY.META]! & META_DELETED) !== 0;
       const statics = withStatics && !isDeletion ? group : null;
       if (statics !== null) withStatics = false;
@@ -135,7 +142,7 @@ class GroupWrite {
 
   #refusal(from: number, to: number, reason: string): GroupRefused {
     const { rows } = this.#group;
-    const at = from * ROW.WORDS;
+    const at = this.#rowsAt[from] ?? 0;
     const channel = (): string =>
       longOf(rows[at + ENTRY.CHANNEL_LO]!, rows[at + ENTRY.CHANNEL_HI]!).toString();
     const row = to > from ? `, channel ${channel()}, type ${rows[at + ENTRY.META]! & META_TYPE_MASK}` : '';

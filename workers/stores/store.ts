@@ -16,7 +16,7 @@ export interface WriteGroup {
   readonly clockHi: number;
   /** First drop every row of the user older than the clock. */
   readonly wipe: boolean;
-  /** `count` ROWs, no key twice, one after the other (ROW.WORDS each); META_DELETED in a row's META deletes that row. */
+  /** `count` ROWs, no key twice, one after the other (ROW.WORDS each); META_DELETED in a row's META deletes that row; without META_STORED the store has none, and may do nothing. */
   readonly rows: Int32Array;
   readonly count: number;
 }
