@@ -10,7 +10,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 torture coverage lint format layout
-.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-introspection replay clean
+.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-restart bench-introspection replay clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,9 @@ bench-wire: build ## the whole server under open-loop load
 
 bench-introspection: build ## what always-on introspection costs: on and off, interleaved
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-introspection.js $(ARGS)
+
+bench-restart: build ## restarts with 8 million entries in memory
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-restart.js $(ARGS)
 
 replay: build ## replay recorded traffic against a fresh server (ARGS=FILE and options of tidemark replay)
 	node dist/bench/replay-fresh.js $(ARGS)

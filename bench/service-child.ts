@@ -13,8 +13,16 @@ export interface Service {
   startMs: number;
 }
 
-/** Starts it on a free port of 127.0.0.1. @param args  of `tidemark serve` */
-export async function startService(args: string[], token?: string): Promise<Service> {
+/**
+ * Starts it on a free port of 127.0.0.1.
+ * @param args       of `tidemark serve`
+ * @param firstPath  what is asked for first
+ */
+export async function startService(
+  args: string[],
+  token?: string,
+  firstPath = '/v1/users/1/badge',
+): Promise<Service> {
   // The launcher asks for huge pages; the node that it starts is the one that runs this.
   const launcher = fileURLToPath(new URL('../../scripts/tidemark', import.meta.url));
   const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
@@ -22,7 +30,7 @@ export async function startService(args: string[], token?: string): Promise<Serv
   const command = [launcher, 'serve', '--port', '0', ...args];
   const { child, line } = await startChild(command, /"msg":"ready"/, env, 120_000);
   const url = new URL((JSON.parse(line) as { url: string }).url);
-  const { status } = await httpGet(url, '/v1/users/1/badge', token);
+  const { status } = await httpGet(url, firstPath, token);
   const startMs = performance.now() - start;
   if (status !== 200) throw new Error(`the first request to ${url.origin} was answered with ${status}`);
   return { child, url, startMs };

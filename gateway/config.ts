@@ -4,6 +4,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { BULK_ITEMS_MAX } from '../engine/messages.js';
+import { capacityFor, recordsOfPartition } from '../workers/partition-memory.js';
 import {
   CASSANDRA_PARAMETERS,
   CASSANDRA_PREFIX,
@@ -17,6 +19,8 @@ import { SLOTS_MAX } from './slot-table.js';
 
 const RECORDS_PER_PARTITION_MAX = 2 ** 24;
 const PARTITIONS_MAX = 256;
+/** Of `--hot-users`: with some 30 records a user, those whose records are half of the capacity. */
+const RECORDS_A_HOT_USER = 64;
 
 const COUNT_UNITS: Record<string, number> = { '': 1, k: 1e3, m: 1e6, g: 1e9 };
 const BYTE_UNITS: Record<string, number> = { '': 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
@@ -131,6 +135,18 @@ export const OPTIONS = {
     'forward: the mark never goes back but by manual acks; last-write: every ack sets it',
     'forward',
   ),
+  warmRate: option(
+    count(0, 10_000_000),
+    'N',
+    'after a start that is not warm, hot users loaded in a second at most; 0 = none',
+    '2000',
+  ),
+  hotUsers: option(
+    count(0, 100_000_000).optional(),
+    'N',
+    `users that were active last to remember for such a start; 0 = none (default: one for each ${RECORDS_A_HOT_USER} of --capacity)`,
+  ),
+  hotUsersInterval: option(duration(100, 86_400_000), 'TIME', 'how often the hot users are saved', '1m'),
   authTokenFile: option(
     z.string().optional(),
     'FILE',
@@ -225,7 +241,7 @@ export const OPTIONS = {
   maxParked: option(
     count(1, 10_000_000),
     'N',
-    'operations of one shard that wait for the store or room; more are answered busy',
+    'blocks for operations of one shard that wait for the store or room (most take one, an ack_bulk one for each 2.6 items); beyond, they are answered busy',
     '16384',
   ),
   maxBody: option(bytes(1024, 2 ** 28), 'BYTES', 'HTTP request body', '1mib'),
@@ -255,9 +271,10 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS;
 type Parsed = { [K in OptionName]: z.output<(typeof OPTIONS)[K]['type']> };
 
-export interface Config extends Omit<Parsed, 'shards' | 'store' | 'admin' | 'adminHost'> {
+export interface Config extends Omit<Parsed, 'shards' | 'store' | 'hotUsers' | 'admin' | 'adminHost'> {
   readonly shards: number;
   readonly store: string;
+  readonly hotUsers: number;
   readonly tokens: readonly string[];
   readonly admin: boolean;
   readonly adminHost: string;
@@ -341,6 +358,7 @@ export function readConfig(
     ...config,
     shards: config.shards ?? Math.max(1, Math.min(availableParallelism() - 1, partitions)),
     store: config.store ?? `lmdb:${config.data}/store`,
+    hotUsers: config.hotUsers ?? Math.ceil(config.capacity / RECORDS_A_HOT_USER),
     tokens: checkAccess(config, named, problems),
     ...checkAdmin(values as Partial<Parsed>, named, problems),
   };
@@ -359,9 +377,12 @@ function checkSizes(
       `${named.shards} is more than the ${partitions} partitions. Use at most ${partitions}, or start with --partitions ${enough} (a cold start).`,
     );
   }
-  if (capacity !== undefined && capacity < partitions) {
+  // The entries of one ack_bulk are resident at once.
+  if (capacity !== undefined && recordsOfPartition(capacity, partitions) < BULK_ITEMS_MAX) {
+    const most = 2 ** Math.floor(Math.log2(Math.max(1, capacity / BULK_ITEMS_MAX)));
+    const fewer = recordsOfPartition(capacity, most) >= BULK_ITEMS_MAX ? `, or --partitions ${most}` : '';
     problems.push(
-      `${named.capacity} is less than one record for each of the ${partitions} partitions. Use at least ${partitions}.`,
+      `${named.capacity} gives each of the ${partitions} partitions fewer than the ${BULK_ITEMS_MAX} records of an ack_bulk. Use at least ${capacityFor(BULK_ITEMS_MAX, partitions)}${fewer}.`,
     );
   }
   const most = partitions * RECORDS_PER_PARTITION_MAX;

@@ -182,8 +182,18 @@ export class Metrics {
     gauge('records_max', 'Read states that fit.', S.RECORDS_MAX);
     gauge('users', 'Users in memory.', S.USERS);
     gauge('dirty_users', 'Users with changes that the store does not have.', S.DIRTY_USERS);
+    gauge('hot_users_left', 'Hot users still to be loaded after a cold start.', S.HOT_USERS_LEFT);
+    counter('hot_users_loaded_total', 'Hot users loaded.', S.HOT_USERS_LOADED);
+    counter(
+      'hot_users_skipped_total',
+      'Hot users that were there already, found no room, or failed.',
+      S.HOT_USERS_SKIPPED,
+    );
     gauge('parked', 'Operations that wait for the store or room.', S.PARKED);
     gauge('heap_used_bytes', 'JavaScript heap of the thread.', S.HEAP_USED_BYTES);
+    this.#gauge('tidemark_started_warm', '1: memory is that of the process before.', [], (set) =>
+      set({}, workers.startedWarm ? 1 : 0),
+    );
     this.#gauge('tidemark_ring_filled_bytes', 'What waits in the rings.', ['shard', 'ring'], (set) => {
       workers.ringDepths().forEach((rings, shard) => {
         for (const ring of RING_NAMES) set({ shard, ring }, rings[ring].filled * 4);

@@ -36,6 +36,13 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     introspection: config.introspection === 'on',
     limitUserPerS: config.limitUser,
     limitChannelPerS: config.limitChannel,
+    data: config.data,
+    warm: {
+      usersPerSecond: config.warmRate,
+      hotUsersMax: config.hotUsers,
+      hotUsersIntervalMs: config.hotUsersInterval,
+    },
+    log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   }).catch((error: unknown) => fail('the workers did not start', error));
   workers.onWarning = (message) => log.warn(message);
   workers.onFailure = (error) => fail('a worker thread ended by itself', error);

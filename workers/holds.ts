@@ -41,6 +41,9 @@ export class Holds {
   /** Sums of a badge that is read from the store. */
   readonly mentions: Float64Array;
   readonly mentioned: Float64Array;
+  /** The load was asked for by nobody: warm/hot-loader.ts. */
+  readonly warming: Uint8Array;
+  warmingCount = 0;
   readonly #generation: Uint16Array;
   readonly #next: Int32Array;
   #free = 0;
@@ -57,6 +60,7 @@ export class Holds {
     this.rowsKnown = new Uint8Array(max + 1);
     this.mentions = new Float64Array(max + 1);
     this.mentioned = new Float64Array(max + 1);
+    this.warming = new Uint8Array(max + 1);
     this.#generation = new Uint16Array(max + 1);
     this.#next = new Int32Array(max + 1);
     for (let hold = max; hold >= 1; hold--) {
@@ -80,11 +84,22 @@ export class Holds {
   }
 
   release(hold: number): void {
+    this.endWarming(hold);
     this.kind[hold] = HOLD_FREE;
     this.renew(hold);
     this.#next[hold] = this.#free;
     this.#free = hold;
     this.count--;
+  }
+
+  setWarming(hold: number): void {
+    this.warming[hold] = 1;
+    this.warmingCount++;
+  }
+
+  endWarming(hold: number): void {
+    this.warmingCount -= this.warming[hold]!;
+    this.warming[hold] = 0;
   }
 
   /** From here on answers to loads sent before are not for this hold any more. */

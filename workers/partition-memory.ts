@@ -8,6 +8,21 @@ export interface PartitionPlace {
   readonly byteOffset: number;
 }
 
+/** Room for the unevenness of the hash: partitions fill up when the fullest does. */
+const UNEVENNESS = 1.03;
+
+/** Records that each of the partitions has room for. */
+export function recordsOfPartition(capacity: number, partitions: number): number {
+  return Math.ceil((capacity / partitions) * (partitions > 1 ? UNEVENNESS : 1));
+}
+
+/** The least capacity with which each of the partitions has room for `records`. */
+export function capacityFor(records: number, partitions: number): number {
+  let capacity = Math.ceil(((records - 1) * partitions) / UNEVENNESS);
+  while (recordsOfPartition(capacity, partitions) < records) capacity++;
+  return capacity;
+}
+
 /** A buffer holds as many partitions as fit into this, at least one. */
 const BUFFER_BYTES_MAX = 1 << 30;
 

@@ -6,10 +6,11 @@ import { Persister, type PersisterOptions, type PersisterOrder, type PersisterRe
 import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
 import type { Store } from './stores/store.js';
+import { StoreGeneration } from './warm/store-generation.js';
 
 const SHOW_INTERVAL_MS = 1000;
 
-export default async function persisterTask(options: PersisterOptions): Promise<void> {
+export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
   const ports = [port, ...options.ports];
   const report = (message: PersisterReport): void => port.postMessage(message);
@@ -20,20 +21,24 @@ export default async function persisterTask(options: PersisterOptions): Promise<
       await store.open();
     } catch (error) {
       report({ error: error instanceof Error ? error.message : String(error) });
-      return;
+      return null;
     }
+    const warn = (warning: string): void => report({ warning });
+    const generation = options.marksStore ? new StoreGeneration(store, warn) : null;
+    const found = (await generation?.claim()) ?? null;
     const endObservation = observe(new Float64Array(options.stats));
-    const persister = new Persister(store, options, (warning) => report({ warning }));
+    const persister = new Persister(store, options, warn);
     for (const each of ports) {
       each.on('message', (message: Partial<PersisterOrder> | null) => {
         if (message?.stop === true) persister.stop();
         else persister.wake();
       });
     }
-    report({ ready: true });
+    report({ ready: true, generation: found });
     persister.wake();
     try {
       await persister.ended;
+      return (await generation?.seal()) ?? null;
     } finally {
       endObservation();
       await store.close();

@@ -35,6 +35,8 @@ export interface PersisterOptions {
   readonly ports: readonly MessagePort[];
   /** A load for which the store has done nothing for so long is given up; default 2 s. */
   readonly loadTimeoutMs?: number;
+  /** The store's generation is raised at the start and at the stop; see warm/store-generation.ts. */
+  readonly marksStore: boolean;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
   readonly faults?: SharedArrayBuffer;
 }
@@ -50,10 +52,11 @@ export interface PersisterOrder {
 
 /**
  * From the persister on `port`. First, once: the store is open, or why it is not (the task then returns). Later,
- * at most once a second: what the store complained about, for the log.
+ * at most once a second: what the store complained about, for the log. The task itself returns the generation in which
+ * it has left the store, or null.
  */
 export type PersisterReport =
-  | { readonly ready: true }
+  | { readonly ready: true; readonly generation: number | null }
   | { readonly error: string }
   | { readonly warning: string };
 

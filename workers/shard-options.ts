@@ -1,12 +1,13 @@
 /** What a shard thread is started with: its partitions, its rings and the limits. */
 import type { MessagePort } from 'node:worker_threads';
+import type { PartitionOptions } from '../engine/partition.js';
 import type { RateLimits } from './introspection/limiter.js';
 import type { IntrospectionMemory } from './introspection/shard-introspection.js';
 
 /** Time of partitions: flush delays and deadlines are counted in it. */
 export const TICK_MS = 100;
 /** A user moves in the LRU at most once a second. */
-export const TOUCH_TICKS = 10;
+const TOUCH_TICKS = 10;
 /** A failed write of a user is tried again after 0.2 s, then twice as long each time, to at most 30 s. */
 export const RETRY_FIRST_MS = 200;
 export const RETRY_MAX_MS = 30_000;
@@ -32,6 +33,34 @@ export interface OwnedPartition {
   readonly memory: SharedArrayBuffer | null;
   readonly byteOffset: number;
 }
+
+/** What a shard is given of the processes before. */
+export interface ShardStart {
+  /** The first tick; after those of the saved partitions. */
+  readonly tick: number;
+  /** The partitions' memory is that of an earlier process. */
+  readonly restored: boolean;
+  /** See warm/flush-clock.ts. */
+  readonly clockFloorUs: number;
+  readonly clockLimit: SharedArrayBuffer;
+  /** See warm/hot-block.ts; null: nobody asks for the hottest users. */
+  readonly hotBlock: SharedArrayBuffer | null;
+  /** Users to be loaded, at most so many a second; null: none. See warm/hot-loader.ts. */
+  readonly hotUsers: SharedArrayBuffer | null;
+  readonly hotUsersPerSecond: number;
+}
+
+/** Of a service that keeps nothing but its store. */
+export const COLD_START: ShardStart = {
+  tick: 1,
+  restored: false,
+  clockFloorUs: 0,
+  clockLimit: new SharedArrayBuffer(8),
+  hotBlock: null,
+  hotUsers: null,
+  hotUsersPerSecond: 0,
+};
+new Float64Array(COLD_START.clockLimit)[0] = Number.POSITIVE_INFINITY;
 
 export interface ShardOptions {
   readonly engine: 'slab' | 'heap';
@@ -65,4 +94,18 @@ export interface ShardOptions {
   readonly loadTimeoutMs: number;
   readonly roomTimeoutMs: number;
   readonly parkedMax: number;
+  readonly start: ShardStart;
+}
+
+export function partitionOptions(options: ShardOptions): PartitionOptions {
+  return {
+    recordsMax: options.recordsMax,
+    usersMax: options.usersMax,
+    watchedMax: options.watchedMax,
+    lastWrite: options.lastWrite,
+    flushDelayTicks: Math.ceil(options.flushDelayMs / TICK_MS),
+    retryFirstTicks: Math.ceil(RETRY_FIRST_MS / TICK_MS),
+    retryMaxTicks: Math.ceil(RETRY_MAX_MS / TICK_MS),
+    touchTicks: TOUCH_TICKS,
+  };
 }

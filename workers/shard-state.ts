@@ -50,7 +50,7 @@ import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
 import { ShardIntrospection } from './introspection/shard-introspection.js';
 import { Parking } from './parking.js';
-import { RETRY_FIRST_MS, RETRY_MAX_MS, type ShardOptions, TICK_MS, TOUCH_TICKS } from './shard-options.js';
+import { partitionOptions, type ShardOptions, TICK_MS } from './shard-options.js';
 import { SHARD_STATS } from './stats.js';
 
 /** Users that wait at once. Beyond, operations that would have to wait are answered busy. */
@@ -122,19 +122,13 @@ export class ShardState {
   /** Writes have failed this many times in a row, whoever's, and a stop forces none before this tick. */
   writeFailures = 0;
   backoffUntil = 0;
+  /** Loads of warm/hot-loader.ts that failed; and whether none has succeeded since. */
+  warmingFailures = 0;
+  warmingFailed = false;
 
   constructor(readonly options: ShardOptions) {
     this.engine = options.engine === 'slab' ? slab : heap;
-    this.partitionOptions = {
-      recordsMax: options.recordsMax,
-      usersMax: options.usersMax,
-      watchedMax: options.watchedMax,
-      lastWrite: options.lastWrite,
-      flushDelayTicks: Math.ceil(options.flushDelayMs / TICK_MS),
-      retryFirstTicks: Math.ceil(RETRY_FIRST_MS / TICK_MS),
-      retryMaxTicks: Math.ceil(RETRY_MAX_MS / TICK_MS),
-      touchTicks: TOUCH_TICKS,
-    };
+    this.partitionOptions = partitionOptions(options);
     const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
     for (const { index, memory, byteOffset } of options.owned)
       partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset);

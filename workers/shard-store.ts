@@ -30,6 +30,7 @@ import { RETRY_FIRST_MS, RETRY_MAX_MS } from './shard-options.js';
 import type { ShardState } from './shard-state.js';
 import { fail, resume, waitForRoom } from './shard-waiting.js';
 import { SHARD_STATS } from './stats.js';
+import { takeWarmed } from './warm/hot-loader.js';
 
 /** Groups sent in one turn, and records looked at for each. */
 const GROUPS_A_TURN = 32;
@@ -94,6 +95,10 @@ function takeLoaded(shard: ShardState, words: Int32Array, at: number): void {
   if (last) shard.waited(hold, WAIT.LOAD);
   shard.count(SHARD_STATS.LOADED_ROWS, count);
   holds.deadline[hold] = shard.tickAfter(shard.options.loadTimeoutMs);
+  if (holds.warming[hold] !== 0) {
+    takeWarmed(shard, partition, hold, words, at, last);
+    return;
+  }
   if (holds.kind[hold] === HOLD_STREAMING) {
     takeStreamed(shard, partition, hold, words, at + LOADED.WORDS, count, last);
     return;

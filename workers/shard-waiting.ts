@@ -198,14 +198,22 @@ export function waitForRoom(shard: ShardState, hold: number): void {
 
 /** @returns false if the ring to the persister is full */
 function loadUser(shard: ShardState, hold: number, words: Int32Array, at: number): boolean {
-  return sendLoad(shard, hold, KIND_LOAD_USER, words, at, 0) !== -1;
+  const opAt = at + ROUTED.WORDS;
+  return sendUserLoad(shard, hold, words[opAt + REQUEST.USER_LO]!, words[opAt + REQUEST.USER_HI]!);
+}
+
+/** Asks for all rows of a user, for the hold. @returns false if the ring to the persister is full */
+export function sendUserLoad(shard: ShardState, hold: number, lo: number, hi: number): boolean {
+  return sendLoad(shard, hold, KIND_LOAD_USER, lo, hi, 0) !== -1;
 }
 
 function loadRows(shard: ShardState, hold: number, words: Int32Array, at: number): boolean {
   const opAt = at + ROUTED.WORDS;
   const op = opOf(words, at);
   const count = op === OP_DELETE_USER ? 0 : recordsWanted(words, at);
-  const keysAt = sendLoad(shard, hold, KIND_LOAD_ROWS, words, at, count);
+  const lo = words[opAt + REQUEST.USER_LO]!;
+  const hi = words[opAt + REQUEST.USER_HI]!;
+  const keysAt = sendLoad(shard, hold, KIND_LOAD_ROWS, lo, hi, count);
   if (keysAt === -1) return false;
   const out = shard.loads.words;
   if (op === OP_ACK_BULK) {
@@ -228,8 +236,8 @@ function sendLoad(
   shard: ShardState,
   hold: number,
   kind: number,
-  words: Int32Array,
-  at: number,
+  lo: number,
+  hi: number,
   keys: number,
 ): number {
   const { loads, holds } = shard;
@@ -239,11 +247,10 @@ function sendLoad(
   holds.renew(hold);
   holds.kind[hold] = HOLD_LOADING;
   holds.deadline[hold] = shard.tickAfter(shard.options.loadTimeoutMs);
-  const opAt = at + ROUTED.WORDS;
   loads.words[to + LOAD.KIND] = kind;
   loads.words[to + LOAD.TAG] = holds.tag(hold);
-  loads.words[to + LOAD.USER_LO] = words[opAt + REQUEST.USER_LO]!;
-  loads.words[to + LOAD.USER_HI] = words[opAt + REQUEST.USER_HI]!;
+  loads.words[to + LOAD.USER_LO] = lo;
+  loads.words[to + LOAD.USER_HI] = hi;
   loads.words[to + LOAD.COUNT] = keys;
   loads.commit(length);
   shard.count(SHARD_STATS.LOADS);
@@ -324,6 +331,11 @@ export function fail(shard: ShardState, hold: number, status: number): void {
   const partition = shard.partition(holds.partition[hold]!);
   let user = holds.user[hold]!;
   partition.setHold(user, 0);
+  if (holds.warming[hold] !== 0) {
+    shard.warmingFailures++;
+    shard.warmingFailed = true;
+    holds.endWarming(hold);
+  }
   for (let count = 0; !parking.isEmpty(hold); count++) {
     if (!shard.hasReplyRoom()) {
       // The rest goes on when the front has taken some answers; what still lacks something will ask again.

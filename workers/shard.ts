@@ -14,6 +14,8 @@ import { ShardState } from './shard-state.js';
 import { flushDue, takeStoreAnswers } from './shard-store.js';
 import { expireLoads, serveLobby, serveWaiting, submit } from './shard-waiting.js';
 import { SHARD_STATS } from './stats.js';
+import { HotCollector } from './warm/hot-block.js';
+import { HotLoader } from './warm/hot-loader.js';
 
 /** In the operation's place of a request that is not a client's: the shard answers what is in flight, flushes, ends. */
 export const OP_STOP = 0xff;
@@ -39,13 +41,22 @@ export class Shard {
   /** Turns since the front was last rung. */
   #quietTurns = 0;
   #lastTickMs: number;
+  readonly #clockLimit: Float64Array;
+  readonly #collector: HotCollector | null;
+  /** Null when its work is done. */
+  #loader: HotLoader | null;
 
   constructor(options: ShardOptions, nowMs: number) {
     this.state = new ShardState(options);
     this.#lastTickMs = nowMs;
     const first = this.state.partition(this.state.owned[0]!);
     for (let i = 0; i < TOUCH_MAX; i++) this.#partitions.push(first);
-    this.#setTick(1);
+    const { tick, restored, clockLimit, hotBlock, hotUsers, hotUsersPerSecond } = options.start;
+    this.#clockLimit = new Float64Array(clockLimit);
+    this.#setTick(tick);
+    if (restored) for (const index of this.state.owned) this.state.partition(index).afterRestart();
+    this.#collector = hotBlock === null ? null : new HotCollector(hotBlock, this.state.owned.length);
+    this.#loader = hotUsers === null ? null : new HotLoader(this.state, hotUsers, hotUsersPerSecond);
     this.#showGauges();
   }
 
@@ -65,9 +76,9 @@ export class Shard {
   turn(nowMs: number): boolean {
     const { state } = this;
     state.introspection?.beginTurn(nowMs);
-    const ticked = nowMs - this.#lastTickMs >= TICK_MS;
+    const ticks = Math.floor((nowMs - this.#lastTickMs) / TICK_MS);
+    const ticked = ticks > 0;
     if (ticked) {
-      const ticks = Math.floor((nowMs - this.#lastTickMs) / TICK_MS);
       this.#lastTickMs += ticks * TICK_MS;
       this.#setTick((state.tick + ticks) | 0);
       expireLoads(state);
@@ -80,6 +91,10 @@ export class Shard {
       if (state.lobbyCount > 0) for (const index of state.owned) serveLobby(state, index);
       serveWaiting(state);
     }
+    if (this.#loader !== null) {
+      this.#loader.turn(ticks);
+      if (this.#loader.finished) this.#loader = null;
+    }
     const flushed =
       ticked || state.flushSoon || state.flushOrdered || state.stopping ? flushDue(state) : false;
     this.#publish();
@@ -87,6 +102,7 @@ export class Shard {
     if (ticked) {
       this.#tickIntrospection();
       for (const index of state.owned) state.partition(index).sweep(SWEEP_RECORDS);
+      this.#collector?.step(state);
       this.#showGauges();
     }
     return answered || ran || went || flushed || state.roomMayBe;
@@ -94,7 +110,11 @@ export class Shard {
 
   #setTick(tick: number): void {
     this.state.tick = tick;
-    for (const index of this.state.owned) this.state.partition(index).setTick(tick);
+    for (const index of this.state.owned) {
+      const partition = this.state.partition(index);
+      partition.setTick(tick);
+      partition.boundClock(this.state.options.start.clockFloorUs, this.#clockLimit[0]!);
+    }
   }
 
   /**
@@ -203,6 +223,7 @@ export class Shard {
     stats[SHARD_STATS.EVICTED_USERS] = evicted;
     stats[SHARD_STATS.RECORDS_MAX] = options.recordsMax * owned.length;
     stats[SHARD_STATS.PARKED] = parking.count;
+    stats[SHARD_STATS.TICK] = this.state.tick;
   }
 
   /** Something is under way that goes on by itself at the next turn; the caller must not sleep. */

@@ -28,6 +28,10 @@ export const SHARD_STATS = layout({
   DIRTY_USERS: 1, // gauge
   RECORDS_MAX: 1, // gauge: capacity
   PARKED: 1, // gauge: operations waiting for a load, a task or room
+  TICK: 1, // gauge: ticks since the first start of a row of warm ones
+  HOT_USERS_LEFT: 1, // gauge: users to be loaded after a cold start
+  HOT_USERS_LOADED: 1,
+  HOT_USERS_SKIPPED: 1, // were there already, found no room, or failed
   GC_COUNT: 1,
   GC_PAUSE_SUM_MS: 1,
   GC_PAUSE_MAX_MS: 1, // gauge: the longest since the thread started

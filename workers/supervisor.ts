@@ -12,27 +12,29 @@ import { createRing, ringDepth } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { FrontRings } from './front-port.js';
 import { createIntrospection, type IntrospectionMemory } from './introspection/shard-introspection.js';
-import { allocatePartitions } from './partition-memory.js';
+import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
 import { OP_FLUSH, OP_STOP } from './shard.js';
 import {
+  COLD_START,
   FLUSH_RING_WORDS,
   LOAD_RING_WORDS,
+  partitionOptions,
   REPLY_RING_WORDS,
   REQUEST_RING_WORDS,
   type ShardOptions,
+  type ShardStart,
   STORE_ANSWER_RING_WORDS,
 } from './shard-options.js';
 import { createStats, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from './stats.js';
-import type { RingDepths, Workers, WorkersOptions } from './workers.js';
+import { WarmRestart } from './warm/warm-restart.js';
+import type { RingDepths, Workers, WorkersLog, WorkersOptions } from './workers.js';
 
 /**
  * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
  * have one record or two; slots that are never used cost address space, not memory.
  */
 const RECORDS_A_USER = 4;
-/** Room for the unevenness of the hash: partitions fill up when the fullest does. */
-const UNEVENNESS = 1.03;
 /** A shard with objects needs more than V8 grants a thread by default. */
 const HEAP_ENGINE_OLD_SPACE_MB = 16_384;
 const SAVE_TIMEOUT_MS = 60_000;
@@ -45,7 +47,7 @@ interface ShardParts {
 
 /** Starts all threads; resolves when the store is open and the shards run. */
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
-  const { shards, partitions } = options;
+  const { shards, partitions, log = SILENT } = options;
   assert(shards >= 1 && shards <= partitions, `${shards} shards for ${partitions} partitions`);
   const frontDoorbell = createDoorbell();
   const persisterDoorbell = createDoorbell();
@@ -64,8 +66,9 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     Int32Array.from({ length: partitions }, (_, partition) => partition % shards),
   );
   const persisterStats = createStats(PERSISTER_STATS);
-  const group = new WorkerGroup(options, front, parts, new Float64Array(persisterStats));
-  await group.startPersister({
+  const warm = openWarm(options, parts, log);
+  const group = new WorkerGroup(options, front, parts, new Float64Array(persisterStats), warm);
+  const generation = await group.startPersister({
     store: options.store,
     shards: parts.map(({ options: { rings, doorbell } }) => ({
       loads: rings.loads,
@@ -76,10 +79,30 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     doorbell: persisterDoorbell,
     stats: persisterStats,
     loadTimeoutMs: options.loadTimeoutMs,
+    marksStore: warm !== null,
     ...(options.storeFaults === undefined ? {} : { faults: options.storeFaults }),
   });
-  await group.startShards();
+  await group.startShards((await warm?.finish(generation)) ?? []);
   return group;
+}
+
+const SILENT: WorkersLog = { info: () => {}, warn: () => {} };
+
+/** Null: nothing but the store outlives the process, or not even that. */
+function openWarm(
+  options: WorkersOptions,
+  parts: readonly ShardParts[],
+  log: WorkersLog,
+): WarmRestart | null {
+  const { data, store } = options;
+  if (data === undefined || store.startsWith('memory:')) return null;
+  const places: PartitionPlace[] = [];
+  for (const { options: shard } of parts) {
+    for (const { index, memory, byteOffset } of shard.owned) {
+      if (memory !== null) places[index] = { memory, byteOffset };
+    }
+  }
+  return new WarmRestart({ ...options, data }, partitionOptions(parts[0]!.options), places, log);
 }
 
 function shardParts(
@@ -89,9 +112,7 @@ function shardParts(
   persisterDoorbell: SharedArrayBuffer,
   partitionStats: SharedArrayBuffer,
 ): ShardParts {
-  const recordsMax = Math.ceil(
-    (options.capacity / options.partitions) * (options.partitions > 1 ? UNEVENNESS : 1),
-  );
+  const recordsMax = recordsOfPartition(options.capacity, options.partitions);
   const sizes = {
     recordsMax,
     usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
@@ -141,6 +162,7 @@ function shardParts(
       loadTimeoutMs: options.loadTimeoutMs,
       roomTimeoutMs: options.roomTimeoutMs,
       parkedMax: options.parkedMax,
+      start: COLD_START,
     },
   };
 }
@@ -156,9 +178,11 @@ class WorkerGroup implements Workers {
   readonly #shardPool: Piscina;
   readonly #persisterPool: Piscina;
   #shardTasks: Promise<void>[] = [];
-  #persisterTask: Promise<void> = Promise.resolve();
+  /** The generation of the store at the end; see warm/store-generation.ts. */
+  #persisterTask: Promise<number | null> = Promise.resolve(null);
   #persisterPort: MessagePort | null = null;
   readonly #saveTimeoutMs: number;
+  readonly #warm: WarmRestart | null;
   /** The threads are being ended: that their tasks end is no failure. */
   #ending = false;
 
@@ -167,7 +191,10 @@ class WorkerGroup implements Workers {
     front: FrontRings,
     parts: readonly ShardParts[],
     readonly persisterStats: Float64Array,
+    warm: WarmRestart | null,
   ) {
+    this.#warm = warm;
+    this.onWarning = (options.log ?? SILENT).warn;
     this.port = front;
     this.#parts = parts;
     this.#saveTimeoutMs = options.saveTimeoutMs ?? SAVE_TIMEOUT_MS;
@@ -182,14 +209,18 @@ class WorkerGroup implements Workers {
     this.#persisterPool = pool('./persister-thread.js', 1, null);
   }
 
-  /** Resolves when the store is open; rejects with what the store said. */
-  async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<void> {
+  get startedWarm(): boolean {
+    return this.#warm?.startedWarm ?? false;
+  }
+
+  /** Resolves with its generation when the store is open; rejects with what the store said. */
+  async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<number | null> {
     const { port1, port2 } = new MessageChannel();
     const ports = this.#parts.map(({ toPersister }) => toPersister);
     this.#persisterPort = port1;
-    const opened = new Promise<void>((resolve, reject) => {
+    const opened = new Promise<number | null>((resolve, reject) => {
       port1.on('message', (report: PersisterReport) => {
-        if ('ready' in report) resolve();
+        if ('ready' in report) resolve(report.generation);
         else if ('error' in report) reject(new Error(report.error));
         else this.onWarning(report.warning);
       });
@@ -199,9 +230,10 @@ class WorkerGroup implements Workers {
       ...ports,
     ]);
     try {
-      await opened;
+      return await opened;
     } catch (error) {
       port1.close();
+      await this.#warm?.stop();
       await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
       for (const { toFront, options: shard } of this.#parts) {
         toFront.close();
@@ -211,19 +243,23 @@ class WorkerGroup implements Workers {
     }
   }
 
-  /** Resolves when each shard runs. */
-  async startShards(): Promise<void> {
+  /** Resolves when each shard runs. @param starts  of each; COLD_START for those that are missing */
+  async startShards(starts: readonly ShardStart[]): Promise<void> {
     const ready = this.#parts.map(
       ({ toFront }) => new Promise((resolve) => toFront.once('message', resolve)),
     );
-    this.#shardTasks = this.#parts.map(({ options }) =>
-      this.#run(this.#shardPool, options, [options.frontPort, options.persisterPort]),
+    this.#shardTasks = this.#parts.map(({ options }, shard) =>
+      this.#run(this.#shardPool, { ...options, start: starts[shard] ?? COLD_START }, [
+        options.frontPort,
+        options.persisterPort,
+      ]),
     );
     await Promise.race([Promise.all(ready), Promise.all(this.#shardTasks)]);
+    void this.#warm?.watch(starts, this.shardStats);
   }
 
-  #run(threads: Piscina, task: object, transferList: MessagePort[]): Promise<void> {
-    const done = threads.run(task, { transferList }) as Promise<void>;
+  #run<T>(threads: Piscina, task: object, transferList: MessagePort[]): Promise<T> {
+    const done = threads.run(task, { transferList }) as Promise<T>;
     done.catch((error: unknown) => {
       if (!this.#ending) this.onFailure(error instanceof Error ? error : new Error(String(error)));
     });
@@ -254,16 +290,18 @@ class WorkerGroup implements Workers {
     const outcome = await Promise.race([Promise.all(this.#shardTasks), timeout]);
     const unsaved = this.shardStats.reduce((sum, stats) => sum + stats[SHARD_STATS.DIRTY_USERS]!, 0);
     this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
-    if (outcome !== 'late') await Promise.race([this.#persisterTask, timeout]);
+    const generation = outcome === 'late' ? null : await Promise.race([this.#persisterTask, timeout]);
     this.#ending = true;
     this.#persisterPort!.close();
     for (const { toFront } of this.#parts) toFront.close();
     await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
+    await this.#warm?.stop();
     if (outcome === 'late') {
       throw new Error(
         `The store did not take all writes within ${this.#saveTimeoutMs / 1000} s of the stop: the changes of ${unsaved} users are lost.`,
       );
     }
+    await this.#warm?.save(this.shardStats, typeof generation === 'number' ? generation : null);
   }
 }
 

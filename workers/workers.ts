@@ -4,6 +4,22 @@
  */
 import type { IntrospectionMemory } from './introspection/shard-introspection.js';
 
+/** Where the workers say what they do, also while they start. */
+export interface WorkersLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+/** What is done of warm restarts and of hot users. */
+export interface WarmOptions {
+  /** Users loaded a second, at most, after a cold start; 0: none. */
+  readonly usersPerSecond: number;
+  /** Of the users who did something last, so many are remembered; 0: none. */
+  readonly hotUsersMax: number;
+  /** How often they are saved. */
+  readonly hotUsersIntervalMs: number;
+}
+
 export interface WorkersOptions {
   /** Shard threads, 1 to `partitions`. */
   readonly shards: number;
@@ -31,6 +47,10 @@ export interface WorkersOptions {
   readonly limitChannelPerS?: number;
   /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
   readonly saveTimeoutMs?: number;
+  /** Directory for what outlives the process beside the store; if left out, nothing does. Of no use to a `memory:` store. */
+  readonly data?: string;
+  readonly warm?: WarmOptions;
+  readonly log?: WorkersLog;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
   readonly storeFaults?: SharedArrayBuffer;
 }
@@ -72,6 +92,8 @@ export interface Workers {
   readonly shardStats: readonly Float64Array[];
   /** PERSISTER_STATS. */
   readonly persisterStats: Float64Array;
+  /** The partitions are those of the process before. */
+  readonly startedWarm: boolean;
   /** A block of PARTITION_STATS for each partition. */
   readonly partitionStats: Float64Array;
   /** What each shard notes about its operations; empty when introspection is off. */

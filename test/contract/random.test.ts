@@ -131,7 +131,7 @@ const SERVICES: [string, Options][] = [
   ['LMDB, --flush-delay 0', { ...TINY, store: 'lmdb:', flushDelay: '0ms' }],
   [
     'LMDB, written only for room, two partitions',
-    { partitions: '2', capacity: '120', store: 'lmdb:', flushDelay: '1h' },
+    { partitions: '2', capacity: '194', store: 'lmdb:', flushDelay: '1h' },
   ],
   ['LMDB, --engine heap', { ...TINY, store: 'lmdb:', flushDelay: '20ms', engine: 'heap' }],
 ];

@@ -28,8 +28,8 @@ const DEFAULTS: Options = {
   logLevel: 'silent',
 };
 
-/** Room for fewer users than `evictAll` (stage.ts) sends by, and just enough for a bulk ack of 100. */
-export const TINY: Options = { partitions: '1', capacity: '128' };
+/** The least there is, just enough for a bulk ack of 100: fewer users than `evictAll` (stage.ts) sends by. */
+export const TINY: Options = { partitions: '1', capacity: '100' };
 
 export class Service {
   readonly options: Options;

@@ -120,6 +120,7 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     introspection: real.introspection,
     ringDepths: () => real.ringDepths(),
     flushNow: () => real.flushNow(),
+    startedWarm: false,
     onFailure: () => {},
     onWarning: () => {},
     stop: () => real.stop(),

@@ -66,6 +66,7 @@ async function start(store: string, shardCount = 1): Promise<Running> {
     stats,
     port: control.port2,
     ports,
+    marksStore: false,
     faults,
   };
   const ended = pool.run(options, { transferList: [control.port2, ...ports] }) as Promise<void>;
@@ -122,7 +123,7 @@ describe('the persister thread', () => {
 
   it('is woken through a port when it sleeps, wakes the shard, and is left alone while it is awake', async () => {
     const { shards, reports, wakes, faults, asleep } = await start('memory:');
-    expect(reports).toEqual([{ ready: true }]);
+    expect(reports).toEqual([{ ready: true, generation: null }]);
     const shard = shards[0]!;
     for (let round = 1; round <= 20; round++) {
       await asleep();
@@ -210,7 +211,7 @@ describe('the persister thread', () => {
   it('finishes what is in the rings when a shard port says stop, and LMDB has it afterwards', async () => {
     const store = `lmdb:${newDirectory()}`;
     const first = await start(store);
-    expect(first.reports).toEqual([{ ready: true }]);
+    expect(first.reports).toEqual([{ ready: true, generation: null }]);
     let sent = 0;
     while (
       sent < 400 &&

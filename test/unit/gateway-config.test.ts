@@ -77,7 +77,14 @@ describe('configuration', () => {
 
   it.each<[Partial<Record<OptionName, string>>, string]>([
     [{ partitions: '6' }, '--partitions=6 is no power of two. Use 4 or 8.'],
-    [{ capacity: '31' }, '--capacity=31 is less than one record for each of the 32 partitions'],
+    [
+      { capacity: '3000' },
+      '--capacity=3000 gives each of the 32 partitions fewer than the 100 records of an ack_bulk. Use at least 3076, or --partitions 16.',
+    ],
+    [
+      { capacity: '1', partitions: '1' },
+      'of the 1 partitions fewer than the 100 records of an ack_bulk. Use at least 100.',
+    ],
     [
       { partitions: '1', capacity: '17m' },
       '--capacity=17m is more than the 16777216 records of 1 partitions',

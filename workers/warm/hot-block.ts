@@ -1,0 +1,92 @@
+/**
+ * The most recently active users of a shard, in memory that the shard and the main thread share.
+ *
+ *     | WANTED | DONE | partition: count, ids (low word, high word) | next partition | ...
+ *
+ * I1  The main thread raises WANTED; the shard writes its users, some partitions a tick, and then sets DONE to the WANTED
+ *     that it saw. While the two are equal the shard does not write, so the main thread may read.
+ */
+import { layout } from '../../engine/layout.js';
+import type { ShardState } from '../shard-state.js';
+
+const BLOCK = layout({ WANTED: 1, DONE: 1 });
+
+/** After so many the rest has to wait for the next tick: each is a cache miss, together 0.1 ms. */
+const USERS_A_TICK = 1024;
+
+function sectionWords(usersMax: number): number {
+  return 1 + usersMax * 2;
+}
+
+/** @param usersMax  of each partition */
+export function createHotBlock(partitions: number, usersMax: number): SharedArrayBuffer {
+  return new SharedArrayBuffer((BLOCK.WORDS + partitions * sectionWords(usersMax)) * 4);
+}
+
+/** The shard's side. */
+export class HotCollector {
+  readonly #words: Int32Array;
+  readonly #usersMax: number;
+  #next = 0;
+  #wanted = 0;
+
+  constructor(block: SharedArrayBuffer, partitions: number) {
+    this.#words = new Int32Array(block);
+    this.#usersMax = ((this.#words.length - BLOCK.WORDS) / partitions - 1) / 2;
+  }
+
+  /** To be called each tick. */
+  step(shard: ShardState): void {
+    const words = this.#words;
+    if (this.#next === 0) {
+      this.#wanted = Atomics.load(words, BLOCK.WANTED);
+      if (this.#wanted === words[BLOCK.DONE]) return;
+    }
+    for (let users = 0; users < USERS_A_TICK && this.#next < shard.owned.length; this.#next++) {
+      const at = BLOCK.WORDS + this.#next * sectionWords(this.#usersMax);
+      const partition = shard.partition(shard.owned[this.#next]!);
+      words[at] = partition.hottestUsers(words, at + 1, this.#usersMax);
+      users += words[at]!;
+    }
+    if (this.#next < shard.owned.length) return;
+    this.#next = 0;
+    Atomics.store(words, BLOCK.DONE, this.#wanted);
+  }
+}
+
+/** Asks all shards for their users. */
+export function askForHotUsers(blocks: readonly SharedArrayBuffer[]): void {
+  for (const block of blocks) Atomics.add(new Int32Array(block), BLOCK.WANTED, 1);
+}
+
+export function haveAnswered(blocks: readonly SharedArrayBuffer[]): boolean {
+  return blocks.every((block) => {
+    const words = new Int32Array(block);
+    return Atomics.load(words, BLOCK.DONE) === words[BLOCK.WANTED];
+  });
+}
+
+/** The users of all partitions, the newest of each first, then the second of each, and so on: two words a user. */
+export function readHotUsers(
+  blocks: readonly SharedArrayBuffer[],
+  usersMaxOfPartition: number,
+): Int32Array<ArrayBuffer> {
+  const sections = blocks.flatMap((block) => {
+    const words = new Int32Array(block);
+    const starts: Int32Array[] = [];
+    for (let at: number = BLOCK.WORDS; at < words.length; at += sectionWords(usersMaxOfPartition)) {
+      starts.push(words.subarray(at + 1, at + 1 + words[at]! * 2));
+    }
+    return starts;
+  });
+  const ids = new Int32Array(sections.reduce((sum, section) => sum + section.length, 0));
+  let count = 0;
+  for (let rank = 0; count < ids.length; rank += 2) {
+    for (const section of sections) {
+      if (rank >= section.length) continue;
+      ids[count++] = section[rank]!;
+      ids[count++] = section[rank + 1]!;
+    }
+  }
+  return ids;
+}
