@@ -44,7 +44,10 @@ export const LOAD_DEFAULTS: LoadOptions = {
 const HOT_SHARE = 0.6;
 const BURST_MAX = 10;
 const BIG_BURST = 2000;
-const LIST_WAIT_MS = 60_000;
+const LIST_WAIT_MS = 120_000;
+const IN_ROW = 5;
+/** In flight on a connection of those who are not resident: a store that is slow is not to be flooded. */
+const OTHERS_IN_FLIGHT_MAX = 32;
 
 interface Shared {
   readonly plan: SharedPlan;
@@ -191,7 +194,7 @@ export class Load {
   }
 
   /**
-   * Waits until misses are answered again: twenty in a row, of users that are no residents.
+   * Waits until misses are answered again: some in a row, of users that are no residents.
    * @returns of how many requests that took
    */
   async untilAnswered(timeoutMs: number): Promise<number> {
@@ -204,7 +207,7 @@ export class Load {
         connection.send(userId, { op: 'badge' }, resolve);
       });
       inRow = outcome !== 'lost' && 'answer' in outcome ? inRow + 1 : 0;
-      if (inRow === 20) return asked;
+      if (inRow === IN_ROW) return asked;
       if (performance.now() > endMs)
         throw new Error(`after ${timeoutMs} ms misses end with ${JSON.stringify(outcome)}`);
       if (inRow === 0) await sleep(20);
@@ -241,7 +244,9 @@ export class Load {
 
   async #drive(connection: Connection): Promise<void> {
     const { random } = this.#workload;
-    const most = connection.isPipelined ? this.#options.inFlightMax : 1;
+    const { residents, inFlightMax } = this.#options;
+    const isForOthers = residents > 0 && !this.#isForResidents(connection);
+    const most = connection.isPipelined ? (isForOthers ? OTHERS_IN_FLIGHT_MAX : inFlightMax) : 1;
     while (this.#running && !connection.isLost) {
       if (connection.inFlight < most) this.#sendSome(connection, 1 + random.below(BURST_MAX));
       await (random.below(8) === 0 ? sleep(1) : yieldToEvents());
@@ -252,14 +257,19 @@ export class Load {
     return track.pending.length === 0 && !this.#shared.some((shared) => shared.track === track);
   }
 
+  #isForResidents(connection: Connection): boolean {
+    return this.#connections.indexOf(connection) % 2 === 0;
+  }
+
   #pick(connection: Connection): UserTrack | undefined {
     const { random } = this.#workload;
     const { users, pipelineMax, residents } = this.#options;
     for (let tries = 0; tries < 8; tries++) {
       let index = random.below(random.fraction() < HOT_SHARE ? Math.ceil(users / 10) : users);
       if (residents > 0) {
-        const isForResidents = this.#connections.indexOf(connection) % 2 === 0;
-        index = isForResidents ? random.below(residents) : residents + random.below(users - residents);
+        index = this.#isForResidents(connection)
+          ? random.below(residents)
+          : residents + random.below(users - residents);
       }
       const track = this.checker.user(this.#userIds[index]!);
       if (track.pending.length === 0) return track;

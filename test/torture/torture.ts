@@ -48,6 +48,7 @@ export interface TortureResult {
 const COUNTED = ['hits_total', 'misses_total', 'evicted_users_total', 'flushed_rows_total'].map(
   (name) => `tidemark_shard_${name}`,
 );
+const LIFE_ANSWERS_MIN = 500;
 /** At a start, an option with several values is chosen anew with this probability: many starts are with the same. */
 const CHANGE_SHARE = 0.25;
 /** A start that takes longer is one that hangs. */
@@ -161,7 +162,12 @@ export class Torture {
     await this.load.retryLost();
     if (!this.isFine) return this.#kill(server.server, 'killed');
     this.load.start();
+    const { checker } = this.load;
+    const before = checker.answeredCount;
     await sleep(20 + random.fraction() * this.#options.lifeMs);
+    // Also on a slow machine most lives have something to lose.
+    const least = before + (random.below(4) === 0 ? 0 : LIFE_ANSWERS_MIN);
+    while (checker.answeredCount < least && this.load.connected) await sleep(5);
     if (server.server.hasEnded) throw gone(server.server, 'ended by itself');
     await this.#count(server.url);
     if (isClean || random.fraction() < this.#options.stopShare) return this.#stop(server, isClean);

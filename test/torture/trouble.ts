@@ -73,7 +73,7 @@ export const TROUBLES = Object.keys(KINDS);
 /** A trouble is begun again so often while it lasts: connections that were made meanwhile are cut, too. */
 const AGAIN_MS = 1500;
 const DRAIN_MS = 120_000;
-const RECOVERY_MS = 60_000;
+const RECOVERY_MS = 120_000;
 const LOG_CHARACTERS = 4000;
 const RESIDENT_MS_MAX = 20_000;
 
