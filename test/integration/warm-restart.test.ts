@@ -1,6 +1,14 @@
 /** Saved partitions: taken back by the next start after a clean stop, and by no other. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -196,6 +204,13 @@ describe('saved partitions are refused', () => {
     await start(store);
     expect(service.log).toContain(`${COLD}the store was used since they were saved`);
     expect((await service.list(1)).entries).toContainEqual(changed);
+  });
+
+  it('beside a journal', async () => {
+    mkdirSync(join(data, 'journal'));
+    const segment = join(data, 'journal', '000000000001.segment');
+    writeFileSync(segment, '');
+    await expectCold('there is a journal beside them', before);
   });
 
   it('of another layout', async () => {

@@ -5,7 +5,7 @@
  * I1  The image (image.ts) is removed before anything is served, whether it was used or not: what is served from then on
  *     is not in it.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PartitionOptions } from '../../engine/partition.js';
 import type { PartitionPlace } from '../partition-memory.js';
@@ -18,6 +18,9 @@ import { HotUsers, readHotUsersFile, USER_BYTES } from './hot-users.js';
 import { imageSettings, PartitionImage, type ReadImage } from './image.js';
 
 const IMAGE_DIRECTORY = 'partitions';
+/** Of the journal; a clean stop leaves no segment. */
+const JOURNAL_DIRECTORY = 'journal';
+const SEGMENT = '.segment';
 
 function megabytes(bytes: number): string {
   return `${Math.round(bytes / 1e6)} MB`;
@@ -32,6 +35,7 @@ export class WarmRestart {
   readonly #places: readonly PartitionPlace[];
   readonly #clock: Promise<FlushClock>;
   readonly #read: Promise<ReadImage | null>;
+  readonly #hasJournal: boolean;
   readonly #startedMs = performance.now();
   #readMs = 0;
   #blocks: readonly SharedArrayBuffer[] = [];
@@ -54,6 +58,7 @@ export class WarmRestart {
     const settings = imageSettings(options.engine, options.partitions, partitionOptions, options.store);
     this.#image = new PartitionImage(join(options.data, IMAGE_DIRECTORY), settings, partitionOptions);
     mkdirSync(options.data, { recursive: true });
+    this.#hasJournal = hasSegments(join(options.data, JOURNAL_DIRECTORY));
     this.#read = this.#image.read(places);
     void this.#read.then(() => {
       this.#readMs = performance.now() - this.#startedMs;
@@ -72,7 +77,7 @@ export class WarmRestart {
     const clock = await this.#clock;
     let tick = COLD_START.tick;
     if (read !== null) {
-      const reason = refusal(read, generation);
+      const reason = this.#refusal(read, generation);
       if (!('refused' in read) && reason === null) {
         this.startedWarm = true;
         tick = read.tick;
@@ -98,6 +103,14 @@ export class WarmRestart {
       hotUsers: hotUsers?.[shard] ?? null,
       hotUsersPerSecond: (this.#options.warm?.usersPerSecond ?? 0) / this.#options.shards,
     }));
+  }
+
+  #refusal(read: ReadImage, generation: number | null): string | null {
+    if ('refused' in read) return read.refused;
+    if (this.#hasJournal) return 'there is a journal beside them, with changes that they may lack';
+    if (generation === null) return 'the store does not say whether it was used since';
+    if (generation === read.generation) return null;
+    return `the store was used since they were saved (it is at ${generation}, not at ${read.generation})`;
   }
 
   #hotUsersToLoad(): SharedArrayBuffer[] | null {
@@ -170,9 +183,6 @@ function later(a: number, b: number): number {
   return ((a - b) | 0) >= 0 ? a : b;
 }
 
-function refusal(read: ReadImage, generation: number | null): string | null {
-  if ('refused' in read) return read.refused;
-  if (generation === null) return 'the store does not say whether it was used since';
-  if (generation === read.generation) return null;
-  return `the store was used since they were saved (it is at ${generation}, not at ${read.generation})`;
+function hasSegments(directory: string): boolean {
+  return existsSync(directory) && readdirSync(directory).some((name) => name.endsWith(SEGMENT));
 }
