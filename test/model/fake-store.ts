@@ -3,7 +3,7 @@
  * older overwrites it, and a wipe drops what is older than its own clock. Groups may be applied in any order.
  */
 import { joinWords } from '../../engine/ids.js';
-import { META_DELETED, META_ENTRY_MASK, META_TYPE_MASK } from '../../engine/layout.js';
+import { META_DELETED, META_ENTRY_MASK, META_STORED, META_TYPE_MASK } from '../../engine/layout.js';
 import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_WIPE, ROW } from '../../engine/messages.js';
 import { joinId, keyOf } from './partition-model.js';
 
@@ -63,6 +63,8 @@ export class FakeStore {
         meta & META_TYPE_MASK,
       );
       words[ROW.ENTRY + ENTRY.META] = meta & META_ENTRY_MASK;
+      // The deletion of a row that cannot be there is left out.
+      if ((meta & (META_DELETED | META_STORED)) === META_DELETED) continue;
       if (clock < user.wipeClock || clock < (user.rows.get(key)?.clock ?? 0)) continue;
       user.rows.set(key, { clock, words: (meta & META_DELETED) !== 0 ? null : words });
     }

@@ -36,6 +36,7 @@ import {
 } from '../../engine/partition.js';
 import { FakeStore, type Snapshot } from './fake-store.js';
 import { expectEntry, FlushTraffic, hashOf } from './flush-traffic.js';
+import { JournalTraffic } from './journal-traffic.js';
 import {
   decodeEntry,
   encode,
@@ -78,7 +79,16 @@ export class PartitionHarness {
   readonly model: PartitionModel;
   readonly store = new FakeStore();
   readonly flushes: FlushTraffic;
-  readonly counts = { answered: 0, busy: 0, loads: 0, failedLoads: 0, evicted: 0 };
+  readonly journal: JournalTraffic;
+  readonly counts = {
+    answered: 0,
+    busy: 0,
+    loads: 0,
+    failedLoads: 0,
+    evicted: 0,
+    crashes: 0,
+    replayWaits: 0,
+  };
   partition: Partition;
   #tick: number;
   #requestId = 0;
@@ -97,6 +107,7 @@ export class PartitionHarness {
     this.partition = engine.attach(options, this.#memory);
     this.model = new PartitionModel(options.lastWrite, options.watchedMax);
     this.flushes = new FlushTraffic(this.store, this.model, random);
+    this.journal = new JournalTraffic(this.model, random);
     this.#tick = (random.next(1 << 16) << 16) | 0; // also where ticks wrap
     this.partition.setTick(this.#tick);
   }
@@ -148,7 +159,8 @@ export class PartitionHarness {
     let room = this.partition.makeRoom(records, forMention);
     if (!room && this.random.chance(70)) {
       this.flush(1000, true);
-      while (this.answerFlush(0));
+      const failPercent = this.random.pick([0, 0, 40]);
+      while (this.answerFlush(failPercent));
       room = this.partition.makeRoom(records, forMention);
     }
     this.counts.evicted += this.partition.evictedUserCount - before;
@@ -184,7 +196,9 @@ export class PartitionHarness {
     shown.forEach((entry, i) => {
       expectEntry(out, outAt + REPLY.WORDS + i * ENTRY.WORDS, entry);
     });
-    if (expected.changed) this.#compareChanges(operation, expected.changedKeys);
+    if (!expected.changed) return;
+    this.#compareChanges(operation, expected.changedKeys);
+    this.journal.log(this.partition);
   }
 
   #compareChanges(operation: Operation, keys: string[]): void {
@@ -290,7 +304,7 @@ export class PartitionHarness {
     const model = this.model.user(id);
     expect(partition.isComplete(user)).toBe(true);
     expect(partition.versionOf(user)).toBe(model.version);
-    expect(partition.deletedVersionOf(user)).toBe(model.deletedVersion);
+    expect(this.model.isDeletedVersion(id, partition.deletedVersionOf(user), true)).toBe(true);
     partition.setHold(user, HOLD_LISTING);
     const sorted = operation.op === OP_LIST;
     const since = Number(operation.argument);
@@ -375,11 +389,38 @@ export class PartitionHarness {
 
   /** A cold start: only what the store holds is left. After `drain`. */
   restart(): void {
+    this.#attachEmpty();
+    this.model.restart();
+    this.flushes.restart();
+    this.journal.clear();
+  }
+
+  #attachEmpty(): void {
     if (this.#memory !== null) this.#memory = new SharedArrayBuffer(this.#memory.byteLength);
     this.partition = this.engine.attach(this.options, this.#memory);
     this.partition.setTick(this.#tick);
-    this.model.restart();
-    this.flushes.restart();
+  }
+
+  /** Killed, and started again with what the journal and the store have; also killed while it replays, or replayed twice. */
+  crash(): void {
+    const { random, journal, flushes } = this;
+    this.#loads.clear();
+    this.#listings.clear();
+    this.model.crash();
+    flushes.isReplaying = true;
+    journal.beginReplay();
+    let images: readonly Int32Array[] = [];
+    do {
+      journal.replay(this.partition, images.slice(0, random.next(images.length + 1)), flushes);
+      this.#attachEmpty();
+      flushes.crash();
+      images = journal.images;
+    } while (random.chance(20));
+    journal.replay(this.partition, images, flushes);
+    if (random.chance(20)) journal.replay(this.partition, images, flushes);
+    flushes.isReplaying = false;
+    journal.endReplay(this.partition);
+    this.counts.crashes++;
   }
 
   evict(records: number, forMention: boolean): void {
@@ -432,6 +473,7 @@ export class PartitionHarness {
       while (this.answerFlush(0));
     }
     expect(partition.nextDue()).toBe(NO_DUE);
+    expect(partition.unsavedUsers(0) + partition.unsavedUsers(1)).toBe(0);
     for (const id of users) this.#expectStored(id);
     for (let call = 0; call < 3; call++) {
       partition.makeRoom(options.recordsMax, false);
@@ -444,10 +486,8 @@ export class PartitionHarness {
   #expectStored(id: bigint): void {
     const { version, deletedVersion, rows } = this.store.snapshot(id, null);
     const user = this.model.user(id);
-    expect({ version, deletedVersion }).toEqual({
-      version: user.version,
-      deletedVersion: user.deletedVersion,
-    });
+    expect(version).toBe(user.version);
+    expect(this.model.isDeletedVersion(id, deletedVersion, true), `deleted ${deletedVersion}`).toBe(true);
     expect([...rows.keys()].sort()).toEqual([...user.entries.keys()].sort());
     for (const [key, entry] of user.entries) expectEntry(rows.get(key)!, ROW.ENTRY, entry);
   }

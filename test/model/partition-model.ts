@@ -50,6 +50,10 @@ export interface ModelUser {
   version: number;
   deletedVersion: number;
   entries: Map<string, ModelEntry>;
+  /** Versions at which the entries were deleted that are not there. */
+  deletions: Map<string, number>;
+  /** After a crash: `deletedVersion` is at least the latest of `deletions`, as far as the store knows. */
+  isDeletedVague: boolean;
 }
 
 export interface Operation {
@@ -158,10 +162,32 @@ export class PartitionModel {
     this.#mentionCounts.clear();
   }
 
+  /**
+   * Forgets what neither a store nor a journal keeps: also when something was deleted that is there again, and whether
+   * a carried image of a deletion has a later version.
+   */
+  crash(): void {
+    this.restart();
+    for (const user of this.users.values()) user.isDeletedVague = true;
+  }
+
+  /** Whether the version may be that of the user's latest deletion. `isKnown`: with what the store knows. */
+  isDeletedVersion(id: bigint, version: number, isKnown: boolean): boolean {
+    const user = this.user(id);
+    if (!user.isDeletedVague) return version === user.deletedVersion;
+    return version <= user.version && (!isKnown || version >= Math.max(0, ...user.deletions.values()));
+  }
+
   user(id: bigint): ModelUser {
     let user = this.users.get(id);
     if (user === undefined) {
-      user = { version: 0, deletedVersion: 0, entries: new Map() };
+      user = {
+        version: 0,
+        deletedVersion: 0,
+        entries: new Map(),
+        deletions: new Map(),
+        isDeletedVague: false,
+      };
       this.users.set(id, user);
     }
     return user;
@@ -234,6 +260,7 @@ export class PartitionModel {
       latestMention: 0n,
     };
     user.entries.set(keyOf(channel, type), entry);
+    user.deletions.delete(keyOf(channel, type));
     return { entry, fresh: true };
   }
 
@@ -301,6 +328,8 @@ export class PartitionModel {
     user.entries.delete(keyOf(entry.channel, entry.type));
     user.version++;
     user.deletedVersion = user.version;
+    user.deletions.set(keyOf(entry.channel, entry.type), user.version);
+    user.isDeletedVague = false;
     return {
       ...this.#answer(STATUS_OK, true, null),
       version: user.version,
@@ -311,9 +340,11 @@ export class PartitionModel {
   #deleteUser(user: ModelUser, isComplete: boolean): Answer {
     const changed = user.entries.size > 0 || !isComplete;
     if (changed) {
-      user.entries.clear();
       user.version++;
       user.deletedVersion = user.version;
+      for (const key of user.entries.keys()) user.deletions.set(key, user.version);
+      user.isDeletedVague = false;
+      user.entries.clear();
     }
     return { ...this.#answer(STATUS_OK, changed, null), version: user.version };
   }

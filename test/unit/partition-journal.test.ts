@@ -170,7 +170,7 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
   it('carries what is unsaved of an older epoch, also what is on its way, and no flight takes that back', () => {
     const partition = create(engine);
     for (let channel = 1; channel <= 5; channel++) run(partition, OP_ACK, 1, channel, 10);
-    const group = send(partition, 3);
+    const group = send(partition);
     run(partition, OP_DELETE, 1, 5);
     partition.setEpoch(1);
     expect(carry(partition, 2).map(describeImage).sort()).toEqual([
@@ -183,6 +183,21 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     expect([partition.unsavedUsers(0), partition.unsavedUsers(1)]).toEqual([0, 1]);
     answer(partition, group, true);
     expect([partition.unsavedUsers(0), partition.unsavedUsers(1)]).toEqual([0, 1]);
+  });
+
+  it('does not take a change for saved of a record that was on its way when others were sent', () => {
+    const partition = create(engine);
+    run(partition, OP_ACK, 1, 1, 10);
+    const first = send(partition);
+    run(partition, OP_ACK, 1, 1, 11); // in epoch 0
+    partition.setEpoch(1);
+    run(partition, OP_ACK, 1, 2, 10);
+    const second = send(partition);
+    answer(partition, second, true);
+    answer(partition, first, true);
+    expect([partition.unsavedUsers(0), partition.unsavedUsers(1)]).toEqual([1, 0]);
+    answer(partition, send(partition), true);
+    expect(partition.dirtyUserCount).toBe(0);
   });
 
   it('carries a pending wipe with all rows since, below their versions, in one call', () => {
