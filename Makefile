@@ -9,7 +9,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
-.PHONY: help install build run test test-only test-node24 torture coverage lint format layout
+.PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout
 .PHONY: cassandra cassandra-stop bench-engine bench-wire bench-restart bench-introspection replay clean
 
 help: ## list the targets
@@ -22,12 +22,13 @@ install: ## install the dependencies of the lockfile, unless they are there
 
 build: install ## compile to dist/
 	node_modules/.bin/tsc -p tsconfig.json
+	node_modules/.bin/tsc -p gateway/console/tsconfig.json
 	@node dist/scripts/prune-dist.js
 
 run: build ## build and start the server
 	scripts/tidemark serve $(ARGS)
 
-test: lint test-node24 ## everything: build, lint, tests under Node 24, tests
+test: lint test-node24 has-chromium ## everything: build, lint, tests under Node 24, tests
 	node $(VITEST)
 
 test-only: build ## the tests without lint, or some: ARGS=dist/test/unit/NAME
@@ -45,6 +46,14 @@ test-node24: build ## the engine's tests under the Node of TIDEMARK_NODE24
 
 torture: build ## kill the service with -9 under load, 50 times, and prove that it kept its word
 	node --enable-source-maps dist/test/torture/main.js $(ARGS)
+
+has-chromium:
+	@if [ ! -x "$${TIDEMARK_CHROMIUM:-/usr/bin/chromium}" ]; then \
+	  if [ "$${CI:-}" = true ]; then \
+	    echo "there is no /usr/bin/chromium, and CI must test the console in a browser: start .ci/run" >&2; exit 1; \
+	  fi; \
+	  echo "tests of the console in a browser: skipped (apt-get install chromium, or set TIDEMARK_CHROMIUM)"; \
+	fi
 
 coverage: build ## the tests, with coverage in coverage/
 	node $(VITEST) --coverage $(ARGS)

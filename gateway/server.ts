@@ -4,6 +4,7 @@ import uWS, { type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import { readFileSync } from 'node:fs';
 import type { Workers } from '../workers/workers.js';
 import { AdminGate, addAdminRoutes } from './admin/admin-routes.js';
+import { addConsole } from './admin/console-routes.js';
 import { Sampler } from './admin/sampler.js';
 import { Auth } from './auth.js';
 import type { Config } from './config.js';
@@ -89,6 +90,7 @@ export class Server {
       const version = packageVersion();
       const gate = new AdminGate(config.adminTokens);
       addAdminRoutes(adminApp, gate, { front, workers, sampler, config, version });
+      addConsole(adminApp, gate, front);
     }
     addRoutes(app, { front, auth, metrics: new Metrics(front, workers) });
     addStream(app, front, auth);

@@ -67,7 +67,6 @@ function takeFlushed(shard: ShardState, words: Int32Array, at: number): void {
     shard.count(SHARD_STATS.FLUSHED_ROWS, words[at + FLUSHED.COUNT]!);
   } else {
     shard.count(SHARD_STATS.FLUSH_FAILURES);
-    shard.unsavedAges.failed(words[at + FLUSHED.PARTITION]!, shard.tick);
     // For what a stop forces. The failures of one batch count once: those that follow find the backoff set.
     if (((shard.tick - shard.backoffUntil) | 0) >= 0) {
       shard.backoffUntil = shard.tickAfter(
@@ -75,6 +74,7 @@ function takeFlushed(shard: ShardState, words: Int32Array, at: number): void {
       );
     }
   }
+  shard.unsavedAges.answered(words[at + FLUSHED.PARTITION]!, ok, shard.tick);
   partition.flushed(words, at, ok);
 }
 
@@ -201,6 +201,7 @@ export function flushDue(shard: ShardState): boolean {
       if (length === 0) continue;
       flushes.words[at + FLUSH.PARTITION] = index;
       flushes.commit(length);
+      shard.unsavedAges.sent(index, due);
       sent++;
     }
   }

@@ -79,7 +79,12 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
 }
 
 /** Any other method than the one that the path takes. */
-function addMethodNotAllowed(app: TemplatedApp, front: Front, path: string, method: 'get' | 'post'): void {
+export function addMethodNotAllowed(
+  app: TemplatedApp,
+  front: Front,
+  path: string,
+  method: 'get' | 'post',
+): void {
   const allow = { Allow: method.toUpperCase() };
   app.any(path, (response, request) => {
     const isHead = request.getMethod() === 'head';

@@ -1,36 +1,10 @@
 /** `/admin/status` as text for a terminal: the same for `tidemark status` and `tidemark top`. */
+import { formatBytes, formatCount, formatMs, formatPart } from './format.js';
 import type { AdminStatus, LatencyStatus, ShardStatus, SlowStatus, ThreadStatus } from './status-types.js';
 
 /** Rows of a table that can be long. */
 const ROWS = 10;
 const PARTITIONS_A_LINE = 16;
-
-/** 1234567 -> `1.23M` */
-export function formatCount(value: number): string {
-  if (value < 1000) return Number.isInteger(value) ? String(value) : value.toPrecision(3);
-  for (const [unit, size] of [
-    ['k', 1e3],
-    ['M', 1e6],
-    ['G', 1e9],
-  ] as const) {
-    if (value < size * 999.5) return `${(value / size).toPrecision(3)}${unit}`;
-  }
-  return `${(value / 1e12).toPrecision(3)}T`;
-}
-
-/** `840 us`, `12.3 ms`, `4.21 s`, `3 min` */
-export function formatMs(ms: number | null): string {
-  if (ms === null) return '-';
-  if (ms === 0) return '0';
-  if (ms < 1) return `${Math.round(ms * 1000)} us`;
-  if (ms < 1000) return `${Number(ms.toPrecision(3))} ms`;
-  if (ms < 120_000) return `${Number((ms / 1000).toPrecision(3))} s`;
-  return `${Math.round(ms / 60_000)} min`;
-}
-
-function formatPart(part: number | null): string {
-  return part === null ? '-' : `${(part * 100).toFixed(part < 0.9995 && part > 0 ? 1 : 0)}%`;
-}
 
 /** Columns, the first to the left and the others to the right; the header dimmed by `dim`. */
 function table(rows: readonly (readonly string[])[], dim: (text: string) => string): string[] {
@@ -103,10 +77,15 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
       item('store loads/s', `${formatCount(store.loads_per_s)} (${formatMs(store.load_ms)} each)`),
       item('in flight', String(store.loads_in_flight)),
       item('rows written/s', formatCount(store.written_rows_per_s)),
+      store.load_circuit === 'open' || store.write_circuit === 'open'
+        ? warn('the store does not answer')
+        : '',
       store.load_failures + store.write_failures > 0
         ? warn(`failures ${store.load_failures} loads, ${store.write_failures} writes`)
         : item('failures', '0'),
-    ].join('   '),
+    ]
+      .filter((text) => text !== '')
+      .join('   '),
   ];
 }
 
@@ -152,7 +131,7 @@ function threadTable({ threads }: AdminStatus, { dim }: Style): string[] {
     one.thread,
     formatMs(one.gc_ms_per_s),
     formatMs(one.gc_pause_max_ms),
-    `${(one.heap_used_bytes / 2 ** 20).toFixed(1)} MiB`,
+    formatBytes(one.heap_used_bytes),
     formatMs(one.loop_delay_p99_ms),
     formatMs(one.loop_delay_max_ms),
     formatMs(one.turn_max_ms),
@@ -201,8 +180,20 @@ function slowTable({ slow }: AdminStatus, { dim }: Style): string[] {
     formatMs(one.load_ms),
     formatMs(one.room_ms),
     formatMs(one.cursor_ms),
+    formatMs(one.behind_ms),
     one.ended.slice(11, 19),
   ];
-  const header = ['slowest', 'user', 'channel', 'total', 'ring', 'load', 'room', 'cursor', 'ended (UTC)'];
+  const header = [
+    'slowest',
+    'user',
+    'channel',
+    'total',
+    'ring',
+    'load',
+    'room',
+    'cursor',
+    'behind',
+    'ended (UTC)',
+  ];
   return ['', ...table([header, ...slow.slice(0, ROWS).map(row)], dim)];
 }

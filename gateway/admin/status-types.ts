@@ -139,12 +139,20 @@ export interface StoreStatus {
   readonly loads_per_s: number;
   readonly loads_in_flight: number;
   readonly load_failures: number;
+  /** Of the failures, those given up as the store did not answer, and those that were not asked for at all. */
+  readonly load_timeouts: number;
+  readonly loads_refused: number;
+  /** While it is open, loads fail at once, and writes wait; only probes ask the store. */
+  readonly load_circuit: 'closed' | 'open';
+  readonly write_circuit: 'closed' | 'open';
   /** Mean of the window. */
   readonly load_ms: number | null;
   readonly written_rows: number;
   readonly written_rows_per_s: number;
   readonly writes_in_flight: number;
   readonly write_failures: number;
+  /** Of these, groups with a row that the store refuses. */
+  readonly groups_refused: number;
   /** Mean time of one batch in the window. */
   readonly write_ms: number | null;
 }
@@ -165,7 +173,6 @@ export interface HotStatus {
   readonly channels: readonly { readonly channel_id: string; readonly per_s: number }[];
 }
 
-/** What of the total is not named, the operation waited behind others or was worked on. */
 export interface SlowStatus {
   readonly operation: string;
   readonly user_id: string;
@@ -181,6 +188,8 @@ export interface SlowStatus {
   readonly room_ms: number;
   /** For a cursor, and its walk over the user's entries. */
   readonly cursor_ms: number;
+  /** The rest: behind others of the same user, for its turn, and being worked on. */
+  readonly behind_ms: number;
 }
 
 /** Columns of equal length, a value for each second, the oldest first. */

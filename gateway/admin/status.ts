@@ -263,11 +263,16 @@ function storeOf(before: Snapshot, now: Snapshot, windowS: number): StoreStatus 
     loads_per_s: round(grown(P.LOADS) / windowS),
     loads_in_flight: now.persister[P.LOADS_IN_FLIGHT]!,
     load_failures: now.persister[P.LOAD_FAILURES]!,
+    load_timeouts: now.persister[P.LOAD_TIMEOUTS]!,
+    loads_refused: now.persister[P.LOADS_REFUSED]!,
+    load_circuit: now.persister[P.LOAD_CIRCUIT_OPEN] === 0 ? 'closed' : 'open',
+    write_circuit: now.persister[P.WRITE_CIRCUIT_OPEN] === 0 ? 'closed' : 'open',
     load_ms: mean(grown(P.LOAD_SECONDS_SUM), grown(P.LOADS)),
     written_rows: now.persister[P.WRITTEN_ROWS]!,
     written_rows_per_s: round(grown(P.WRITTEN_ROWS) / windowS),
     writes_in_flight: now.persister[P.WRITES_IN_FLIGHT]!,
     write_failures: now.persister[P.WRITE_FAILURES]!,
+    groups_refused: now.persister[P.GROUPS_REFUSED]!,
     write_ms: mean(grown(P.WRITE_SECONDS_SUM), grown(P.WRITE_BATCHES)),
   };
 }
@@ -310,5 +315,6 @@ function slowOf({ introspection }: Workers): SlowStatus[] | null {
       load_ms: one.loadUs / 1000,
       room_ms: one.roomUs / 1000,
       cursor_ms: one.cursorUs / 1000,
+      behind_ms: Math.max(0, one.totalUs - one.ringUs - one.loadUs - one.roomUs - one.cursorUs) / 1000,
     }));
 }

@@ -2,7 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { AdminClient, type AdminClientOptions, TOKEN_OPTION, URL_OPTION } from './admin-client.js';
-import { ANSI, formatCount, formatMs, PLAIN, type Style, statusLines } from './status-text.js';
+import { formatCount, formatMs } from './format.js';
+import { ANSI, PLAIN, type Style, statusLines } from './status-text.js';
 import type { AdminStatus } from './status-types.js';
 
 const SECONDS_MIN = 0.2;

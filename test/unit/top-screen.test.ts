@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ANSI, formatCount, formatMs, PLAIN } from '../../gateway/admin/status-text.js';
+import { formatCount, formatMs } from '../../gateway/admin/format.js';
+import { ANSI, PLAIN } from '../../gateway/admin/status-text.js';
 import type { AdminStatus } from '../../gateway/admin/status-types.js';
 import { TopScreen } from '../../gateway/admin/top-command.js';
 
@@ -77,11 +78,16 @@ const STATUS: AdminStatus = {
     loads_per_s: 0,
     loads_in_flight: 0,
     load_failures: 0,
+    load_timeouts: 0,
+    loads_refused: 0,
+    load_circuit: 'closed',
+    write_circuit: 'closed',
     load_ms: null,
     written_rows: 0,
     written_rows_per_s: 0,
     writes_in_flight: 0,
     write_failures: 0,
+    groups_refused: 0,
     write_ms: null,
   },
   front: {

@@ -56,7 +56,8 @@ export class SlowLog {
   }
 
   /**
-   * Keeps an operation of at least `thresholdUs`, in the place of the fastest.
+   * Keeps an operation of at least `thresholdUs`, in the place of the fastest; of one user the slowest of a second,
+   * or all places would be taken by those that waited behind the same load.
    * @param words  the operation's words at `at`: OP, user and channel, as in ENTRY from OP on
    * @param waits  WAIT words
    */
@@ -69,15 +70,23 @@ export class SlowLog {
     waitsAt: number,
   ): void {
     const log = this.#words;
+    const endedS = Math.floor(Date.now() / 1000);
+    const userLo = words[at + ENTRY.USER_LO - ENTRY.OP]!;
+    const userHi = words[at + ENTRY.USER_HI - ENTRY.OP]!;
     let place = 0;
-    for (let entry = ENTRY.WORDS; entry < log.length; entry += ENTRY.WORDS) {
+    for (let entry = 0; entry < log.length; entry += ENTRY.WORDS) {
       if (log[entry + ENTRY.TOTAL]! < log[place + ENTRY.TOTAL]!) place = entry;
+      if (log[entry + ENTRY.USER_LO] !== userLo || log[entry + ENTRY.USER_HI] !== userHi) continue;
+      if (log[entry + ENTRY.ENDED_S] !== endedS || log[entry + ENTRY.TOTAL] === 0) continue;
+      if (log[entry + ENTRY.TOTAL]! >= totalUs) return;
+      place = entry;
+      break;
     }
     const sequence = log[place + ENTRY.SEQUENCE]!;
     Atomics.store(log, place + ENTRY.SEQUENCE, sequence + 1);
     for (let word = 0; word < ENTRY.ENDED_S - ENTRY.OP; word++)
       log[place + ENTRY.OP + word] = words[at + word]!;
-    log[place + ENTRY.ENDED_S] = Date.now() / 1000;
+    log[place + ENTRY.ENDED_S] = endedS;
     log[place + ENTRY.TOTAL] = totalUs;
     log[place + ENTRY.RING] = Math.max(0, (waits[waitsAt + WAIT.SEEN]! - stampUs) | 0);
     log[place + ENTRY.LOAD] = waits[waitsAt + WAIT.LOAD]!;
