@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { META_DELETED, META_FLUSHING, META_STORED } from '../../engine/layout.js';
 import { ENTRY, LOAD_KEY, LOAD_PART_ROWS, ROW } from '../../engine/messages.js';
 import type { Store, WriteGroup } from '../../workers/stores/store.js';
+import { StoreGeneration } from '../../workers/warm/store-generation.js';
 
 /** A row for people: ids as bigint, the other words as they are. */
 interface Row {
@@ -135,6 +136,20 @@ export function storeContract(newPlace: () => Promise<() => Store> | (() => Stor
       userRow: { version: 3, deletedVersion: 2 },
     });
     expect((await loadRows(store, 7n, [])).userRow).toEqual({ version: 3, deletedVersion: 2 });
+  });
+
+  it('tells whether it was used since it was left', async () => {
+    const warnings: string[] = [];
+    const use = () => new StoreGeneration(store, (text) => void warnings.push(text));
+    const first = use();
+    expect(await first.claim()).toBe(0);
+    await write(store, group(7n, [row(1n)]));
+    const left = await first.seal();
+    expect(left).toBeGreaterThan(1);
+    expect(await use().claim()).toBe(left); // nobody was here since
+    expect(await use().claim()).toBeGreaterThan(left!); // the claim was
+    expect((await loadUser(store, 7n)).rows.length).toBe(1);
+    expect(warnings).toEqual([]);
   });
 
   it('gives rows in (channel, type) order, the ids unsigned', async () => {
