@@ -26,6 +26,7 @@ import {
   STATUS_BUSY,
   STATUS_DUPLICATE,
   STATUS_INVALID,
+  STATUS_JOURNAL_UNAVAILABLE,
   STATUS_OK,
   STATUS_STORE_UNAVAILABLE,
   STATUS_SUPPRESSED,
@@ -74,6 +75,7 @@ const STATUS_CODES: Record<number, string> = {
   [STATUS_INVALID]: 'invalid_request',
   [STATUS_BUSY]: 'busy',
   [STATUS_STORE_UNAVAILABLE]: 'store_unavailable',
+  [STATUS_JOURNAL_UNAVAILABLE]: 'journal_unavailable',
 };
 
 /** @throws Error that names the service, when it cannot be reached or does not let us in */

@@ -1,7 +1,9 @@
 /** The real service as a child process, as an operator would start it, and a look into its metrics. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { dirname } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startChild } from './child.js';
 import { HttpSocket } from './http-socket.js';
@@ -14,7 +16,7 @@ export interface Service {
 }
 
 /**
- * Starts it on a free port of 127.0.0.1.
+ * Starts it on a free port of 127.0.0.1, on a data directory of its own unless one is given.
  * @param args       of `tidemark serve`
  * @param firstPath  what is asked for first
  */
@@ -27,8 +29,10 @@ export async function startService(
   const launcher = fileURLToPath(new URL('../../scripts/tidemark', import.meta.url));
   const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
   const start = performance.now();
-  const command = [launcher, 'serve', '--port', '0', ...args];
+  const own = args.includes('--data') ? null : mkdtempSync(join(tmpdir(), 'tidemark-bench-data-'));
+  const command = [launcher, 'serve', '--port', '0', ...(own === null ? [] : ['--data', own]), ...args];
   const { child, line } = await startChild(command, /"msg":"ready"/, env, 120_000);
+  if (own !== null) child.once('exit', () => rmSync(own, { recursive: true, force: true }));
   const url = new URL((JSON.parse(line) as { url: string }).url);
   const { status } = await httpGet(url, firstPath, token);
   const startMs = performance.now() - start;

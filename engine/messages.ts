@@ -97,6 +97,7 @@ export const STATUS_SUPPRESSED = 3; // mention: already read
 export const STATUS_DUPLICATE = 4; // mention: counted before
 export const STATUS_BUSY = 5;
 export const STATUS_STORE_UNAVAILABLE = 6;
+export const STATUS_JOURNAL_UNAVAILABLE = 7;
 
 /** Which field an invalid operation is about. */
 export const FIELD_OP = 1;

@@ -95,6 +95,29 @@ export class RingWriter {
     this.#tail = (this.#tail + 1 + length) | 0;
   }
 
+  /**
+   * Calls `visit` for each committed message that is not published yet.
+   * @param visit  gets the message's place and words, may change them, and returns how many are left: 1 to `length`
+   */
+  reviseUnpublished(visit: (at: number, length: number) => number): void {
+    const mask = this.capacity - 1;
+    let position = Atomics.load(this.#positions, RING.TAIL);
+    while (position !== this.#tail) {
+      const index = position & mask;
+      const length = this.words[index]!;
+      if (length < 0) {
+        position = (position - length) | 0;
+        continue;
+      }
+      const left = visit(index + 1, length);
+      if (left < length) {
+        this.words[index] = left;
+        this.words[index + 1 + left] = left - length; // skipped, like the pad before the end
+      }
+      position = (position + 1 + length) | 0;
+    }
+  }
+
   /** Makes all committed messages visible (I3). */
   publish(): void {
     Atomics.store(this.#positions, RING.TAIL, this.#tail);

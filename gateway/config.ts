@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { BULK_ITEMS_MAX } from '../engine/messages.js';
+import { JOURNAL_LIMIT_MIN_BYTES_A_SHARD } from '../workers/journal/sizes.js';
 import { capacityFor, recordsOfPartition } from '../workers/partition-memory.js';
 import {
   CASSANDRA_PARAMETERS,
@@ -55,16 +56,6 @@ const duration = (minMs: number, maxMs: number) =>
   quantity(`a time from ${minMs}ms to ${maxMs}ms, like 500ms, 30s or 2m`, DURATION_UNITS_MS, minMs, maxMs);
 const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, { error: `is not one of ${values.join(', ')}` });
-
-const durability = z.string().transform((text, context) => {
-  if (text === 'none') return text;
-  const known = text === 'process' || text === 'disk';
-  const message = known
-    ? 'is not available in this version, which has no journal yet: use none'
-    : 'is not one of none (process and disk are not available in this version)';
-  context.addIssue({ code: 'custom', message });
-  return z.NEVER;
-});
 
 /** A text of `--store`, without opening it. */
 const storeText = z.string().superRefine((text, context) => {
@@ -124,10 +115,22 @@ export const OPTIONS = {
     '30s',
   ),
   durability: option(
-    durability,
+    choice(['none', 'process', 'disk']),
     'LEVEL',
-    'what an answer promises if the process is killed: none = changes of the flush delay may be lost',
-    'none',
+    'what an answer outlives, by a journal in DATA/journal: process = a kill of the process; disk = a power failure, too (each batch waits for the disk); none = no journal: a crash loses the changes of the flush delay',
+    'process',
+  ),
+  journalLimit: option(
+    bytes(0, 2 ** 44),
+    'BYTES',
+    "the journal's files together; when it is reached, changes are refused until the store has taken some; 0 = by the capacity: 144 bytes a record, at least 256mib",
+    '0',
+  ),
+  journalDamage: option(
+    choice(['refuse', 'skip']),
+    'WHAT',
+    'a damaged journal at the start: refuse = do not start; skip = go on with what is whole',
+    'refuse',
   ),
   ackOrder: option(
     choice(['forward', 'last-write']),
@@ -362,6 +365,12 @@ export function readConfig(
     tokens: checkAccess(config, named, problems),
     ...checkAdmin(values as Partial<Parsed>, named, problems),
   };
+  const limitMin = complete.shards * JOURNAL_LIMIT_MIN_BYTES_A_SHARD;
+  if (config.journalLimit > 0 && config.journalLimit < limitMin) {
+    problems.push(
+      `${named.journalLimit} is too small for ${complete.shards} shards. Use at least ${limitMin / 2 ** 20}mib, or 0 for a limit by the capacity.`,
+    );
+  }
   if (problems.length > 0) throw new ConfigError(problems);
   return complete;
 }

@@ -14,6 +14,7 @@ import {
   FIELD_VIEWED,
   STATUS_BUSY,
   STATUS_INVALID,
+  STATUS_JOURNAL_UNAVAILABLE,
   STATUS_STORE_UNAVAILABLE,
   STATUS_UNKNOWN,
 } from '../engine/messages.js';
@@ -114,6 +115,11 @@ const STORE_UNAVAILABLE = new ApiError(
   'store_unavailable',
   'the read state is not in memory and the store does not answer; nothing was done, try again',
 );
+const JOURNAL_UNAVAILABLE = new ApiError(
+  503,
+  'journal_unavailable',
+  'the journal cannot be written, so changes are not taken; whether this one was made is not known, read or try again',
+);
 const INTERNAL = new ApiError(500, 'internal', 'the server failed; this is a bug');
 
 export function tooLarge(what: string, bytesMax: number): ApiError {
@@ -144,6 +150,8 @@ export function errorOfStatus(status: number, field: number): ApiError {
       return BUSY;
     case STATUS_STORE_UNAVAILABLE:
       return STORE_UNAVAILABLE;
+    case STATUS_JOURNAL_UNAVAILABLE:
+      return JOURNAL_UNAVAILABLE;
     case STATUS_INVALID:
       return invalid([{ path: FIELD_PATHS[field] ?? '', message: 'is not valid' }]);
     default:

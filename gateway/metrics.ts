@@ -1,7 +1,8 @@
 /** `/metrics`: the counters of the front and of the worker threads in Prometheus' text format. */
 import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import { OP_MAX } from '../engine/messages.js';
-import { PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
+import { REFUSE_FAILED, REFUSE_FULL } from '../workers/journal/shared.js';
+import { JOURNAL_STATS, PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
 import { RING_NAMES, type Workers } from '../workers/workers.js';
 import { type Counters, LATENCY_BOUNDS, OP_NAMES } from './counters.js';
 import type { Front } from './front.js';
@@ -19,6 +20,7 @@ export class Metrics {
     this.#ofFront(front);
     this.#ofShards(workers);
     this.#ofPersister(workers.persisterStats);
+    if (workers.journalStats !== null) this.#ofJournal(workers.journalStats);
   }
 
   get contentType(): string {
@@ -189,6 +191,18 @@ export class Metrics {
       'Hot users that were there already, found no room, or failed.',
       S.HOT_USERS_SKIPPED,
     );
+    counter('journal_images_total', 'Changes written to the journal.', S.JOURNAL_IMAGES);
+    counter(
+      'journal_carried_images_total',
+      'Of those, written again so that older segments can go.',
+      S.CARRIED_IMAGES,
+    );
+    counter('journal_commits_total', 'Writes to the journal.', S.JOURNAL_COMMITS);
+    counter('journal_bytes_total', 'Bytes written to the journal.', S.JOURNAL_BYTES);
+    counter('journal_sync_seconds_total', 'Time in fdatasync (--durability disk).', S.JOURNAL_SYNC_SECONDS);
+    counter('journal_failures_total', 'Writes to the journal that failed.', S.JOURNAL_FAILURES);
+    counter('journal_unavailable_total', 'Operations answered journal_unavailable.', S.JOURNAL_UNAVAILABLE);
+    counter('replayed_images_total', 'Changes put back from the journal at the start.', S.REPLAYED_IMAGES);
     gauge('parked', 'Operations that wait for the store or room.', S.PARKED);
     gauge('heap_used_bytes', 'JavaScript heap of the thread.', S.HEAP_USED_BYTES);
     this.#gauge('tidemark_started_warm', '1: memory is that of the process before.', [], (set) =>
@@ -204,6 +218,34 @@ export class Metrics {
         for (const ring of RING_NAMES) set({ shard, ring }, rings[ring].capacity * 4);
       });
     });
+  }
+
+  #ofJournal(stats: Float64Array): void {
+    const gauge = (name: string, help: string, offset: number): void =>
+      this.#gauge(`tidemark_journal_${name}`, help, [], (set) => set({}, stats[offset]!));
+    const J = JOURNAL_STATS;
+
+    gauge('file_bytes', "The journal's files, spares included.", J.BYTES);
+    gauge('limit_bytes', 'What they may have together.', J.LIMIT_BYTES);
+    gauge('segment_bytes', 'Files with changes that the store may lack.', J.SEGMENT_BYTES);
+    gauge('segments', 'Those files.', J.SEGMENTS);
+    gauge('epoch', 'Epoch in which changes are journaled now.', J.EPOCH);
+    gauge('oldest_epoch', 'Epoch of the oldest change that the store may lack.', J.OLDEST_EPOCH);
+    this.#gauge(
+      'tidemark_journal_blocked',
+      'Whether new segments cannot be made: changes are refused when those at hand are full.',
+      ['reason'],
+      (set) => {
+        set({ reason: 'failed' }, stats[J.REFUSES] === REFUSE_FAILED ? 1 : 0);
+        set({ reason: 'full' }, stats[J.REFUSES] === REFUSE_FULL ? 1 : 0);
+      },
+    );
+    this.#counter(
+      'tidemark_journal_file_failures_total',
+      'Files that could not be made or moved.',
+      [],
+      (set) => set({}, stats[J.FAILURES]!),
+    );
   }
 
   #ofPersister(stats: Float64Array): void {

@@ -37,6 +37,9 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     limitUserPerS: config.limitUser,
     limitChannelPerS: config.limitChannel,
     data: config.data,
+    durability: config.durability,
+    journalLimitBytes: config.journalLimit,
+    journalDamage: config.journalDamage,
     warm: {
       usersPerSecond: config.warmRate,
       hotUsersMax: config.hotUsers,

@@ -3,6 +3,8 @@ import type { MessagePort } from 'node:worker_threads';
 import type { PartitionOptions } from '../engine/partition.js';
 import type { RateLimits } from './introspection/limiter.js';
 import type { IntrospectionMemory } from './introspection/shard-introspection.js';
+import type { ReplaySegment } from './journal/reader.js';
+import type { JournalWriterOptions } from './journal/writer.js';
 
 /** Time of partitions: flush delays and deadlines are counted in it. */
 export const TICK_MS = 100;
@@ -25,6 +27,16 @@ export interface ShardRings {
   readonly loads: SharedArrayBuffer;
   readonly flushes: SharedArrayBuffer;
   readonly storeAnswers: SharedArrayBuffer;
+}
+
+/** From a shard on its port to the front: it runs, something for the log, or (null) a wake-up. */
+export type ShardMessage = 'ready' | { readonly warning: string } | null;
+
+/** A journal that was found at the start. */
+export interface ReplayOptions {
+  readonly segments: readonly ReplaySegment[];
+  /** Everything must be in the store before the shard is ready: nothing else will keep it. */
+  readonly flushes: boolean;
 }
 
 export interface OwnedPartition {
@@ -95,6 +107,10 @@ export interface ShardOptions {
   readonly roomTimeoutMs: number;
   readonly parkedMax: number;
   readonly start: ShardStart;
+  /** Null: nothing is journaled. */
+  readonly journal: JournalWriterOptions | null;
+  /** Null: there is nothing to replay. */
+  readonly replay: ReplayOptions | null;
 }
 
 export function partitionOptions(options: ShardOptions): PartitionOptions {

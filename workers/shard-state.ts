@@ -2,7 +2,8 @@
  * What one shard works on: its partitions, rings, holds and counters; and the writing of answers and events, which
  * all parts of the shard need.
  *
- * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are.
+ * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are, and the
+ *     images of what it changes fit into the journal.
  */
 import { Doorbell } from '../engine/doorbell.js';
 import { hashUser } from '../engine/hash.js';
@@ -34,6 +35,7 @@ import {
   REQUEST_WORDS_MAX,
   ROUTE_EVENT,
   ROUTED,
+  STATUS_JOURNAL_UNAVAILABLE,
 } from '../engine/messages.js';
 import {
   type Cursor,
@@ -50,6 +52,7 @@ import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
 import { ShardIntrospection } from './introspection/shard-introspection.js';
 import { Parking } from './parking.js';
+import { isWrite, type ShardJournal } from './shard-journal.js';
 import { partitionOptions, type ShardOptions, TICK_MS } from './shard-options.js';
 import { SHARD_STATS } from './stats.js';
 
@@ -119,6 +122,10 @@ export class ShardState {
   flushOrdered = false;
   readonly unsavedAges: UnsavedAges;
   readonly partitionStats: Float64Array;
+  /** All that is unsaved is written at once, due or not. */
+  flushAll = false;
+  /** Null: nothing is journaled, or not yet. */
+  journal: ShardJournal | null = null;
   /** Writes have failed this many times in a row, whoever's, and a stop forces none before this tick. */
   writeFailures = 0;
   backoffUntil = 0;
@@ -209,6 +216,7 @@ export class ShardState {
   }
 
   hasReplyRoom(): boolean {
+    if (this.journal?.isFull === true) return false;
     return this.replies.hasRoom(REPLY_ROOM_WORDS, REPLY_PAD_WORDS);
   }
 
@@ -227,6 +235,10 @@ export class ShardState {
   /** Runs an operation (from ROUTED on at `words[at]`); answers and announces it if it is done. */
   execute(partition: Partition, words: Int32Array, at: number, length: number, rowsKnown: boolean): Outcome {
     const opAt = at + ROUTED.WORDS;
+    if (this.journal?.refuses === true && isWrite(words[opAt + REQUEST.HEAD]! & 0xff)) {
+      this.refuse(words, at, STATUS_JOURNAL_UNAVAILABLE, SHARD_STATS.JOURNAL_UNAVAILABLE);
+      return OUTCOME_DONE;
+    }
     // A bulk answer has an entry for each item, and an item is longer than half an entry.
     const replyMax = REPLY.WORDS + ENTRY.WORDS + (length - ROUTED.WORDS - REQUEST.WORDS) * 2;
     const out = this.replies.words;
@@ -239,8 +251,10 @@ export class ShardState {
       (head & REPLY_ENTRY) === 0 ? 0 : op === OP_ACK_BULK ? out[outAt + REPLY.MENTION_COUNT]! : 1;
     this.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
     this.answered(words, at, op);
-    if ((head & REPLY_CHANGED) !== 0 && partition.isWatched(partition.changedUser)) {
-      this.#announce(partition, words, opAt, out[outAt + REPLY.VERSION]!);
+    if ((head & REPLY_CHANGED) !== 0) {
+      this.journal?.note(partition, op);
+      if (partition.isWatched(partition.changedUser))
+        this.#announce(partition, words, opAt, out[outAt + REPLY.VERSION]!);
     }
     return OUTCOME_DONE;
   }

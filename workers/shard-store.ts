@@ -181,7 +181,7 @@ function takeStreamed(
 export function flushDue(shard: ShardState): boolean {
   const { flushes } = shard;
   shard.flushSoon = false;
-  const force = shard.stopping && ((shard.tick - shard.backoffUntil) | 0) >= 0;
+  const force = (shard.stopping || shard.flushAll) && ((shard.tick - shard.backoffUntil) | 0) >= 0;
   const until = shard.flushOrdered ? shard.flushUntil : shard.tick;
   let sent = 0;
   let budget = GROUPS_A_TURN;

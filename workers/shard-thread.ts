@@ -27,26 +27,41 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
   for (const { memory, byteOffset } of options.owned) {
     if (memory !== null) touchPages(shard.state.partitionOptions, memory, byteOffset);
   }
-  options.frontPort.postMessage('ready');
   try {
+    while (!shard.isReady(performance.now())) {
+      runFor(shard, doorbell, YIELD_MS, stats, true);
+      await setImmediate();
+    }
+    options.frontPort.postMessage('ready');
     while (!shard.finished) {
-      stats[SHARD_STATS.TURN_MAX_MS] = runFor(shard, doorbell, YIELD_MS, stats);
+      stats[SHARD_STATS.TURN_MAX_MS] = runFor(shard, doorbell, YIELD_MS, stats, false);
       stats[SHARD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
       await setImmediate();
     }
   } finally {
     endObservation();
+    shard.state.journal?.close();
     options.frontPort.close();
     options.persisterPort.close();
   }
 }
 
-/** @returns milliseconds of the longest turn */
-function runFor(shard: Shard, doorbell: Doorbell, ms: number, stats: Float64Array): number {
+/**
+ * @param isStarting  ends when the shard is ready
+ * @returns milliseconds of the longest turn
+ */
+function runFor(
+  shard: Shard,
+  doorbell: Doorbell,
+  ms: number,
+  stats: Float64Array,
+  isStarting: boolean,
+): number {
   let now = performance.now();
   const end = now + ms;
   let longest = 0;
   while (now < end) {
+    if (isStarting && shard.isReady(now)) break;
     let busy = true;
     for (let turns = 0; busy && turns < TURNS; turns++) {
       busy = shard.turn(now);

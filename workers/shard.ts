@@ -5,9 +5,12 @@
  * A turn takes what the store has answered, then one batch of requests, lets waiting and long work go on by a slice,
  * and sends what is due to the persister. Nothing in it waits, and each part is bounded.
  */
+import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED, STATUS_BUSY } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
 import { showPartition } from './introspection/partition-gauges.js';
+import { Replay } from './journal/replay.js';
+import { ShardJournal } from './shard-journal.js';
 import { serveReady } from './shard-lists.js';
 import { type ShardOptions, TICK_MS } from './shard-options.js';
 import { ShardState } from './shard-state.js';
@@ -45,6 +48,7 @@ export class Shard {
   readonly #collector: HotCollector | null;
   /** Null when its work is done. */
   #loader: HotLoader | null;
+  #replay: Replay | null = null;
 
   constructor(options: ShardOptions, nowMs: number) {
     this.state = new ShardState(options);
@@ -57,6 +61,13 @@ export class Shard {
     if (restored) for (const index of this.state.owned) this.state.partition(index).afterRestart();
     this.#collector = hotBlock === null ? null : new HotCollector(hotBlock, this.state.owned.length);
     this.#loader = hotUsers === null ? null : new HotLoader(this.state, hotUsers, hotUsersPerSecond);
+    if (options.replay !== null) {
+      const { partitions } = this.state;
+      this.#replay = new Replay(options.replay.segments, (hash) => partitions[this.state.partitionOf(hash)]!);
+    }
+    // What a replay restores is of the epoch before this run's first.
+    const run = options.journal?.run ?? 1;
+    for (const index of this.state.owned) this.state.partition(index).setEpoch((run - 1) & 1);
     this.#showGauges();
   }
 
@@ -65,7 +76,7 @@ export class Shard {
     const { state } = this;
     if (!state.stopping || state.holds.count > 0 || state.parking.count > 0 || this.#batchCount > 0)
       return false;
-    return state.owned.every((index) => state.partition(index).dirtyUserCount === 0);
+    return this.#isSaved;
   }
 
   /**
@@ -83,7 +94,9 @@ export class Shard {
       this.#setTick((state.tick + ticks) | 0);
       expireLoads(state);
     }
+    state.journal?.begin(nowMs);
     const answered = takeStoreAnswers(state);
+    const replayed = this.#replayed();
     const ran = this.#runBatch();
     const went = serveReady(state);
     if (ticked || state.roomMayBe) {
@@ -91,12 +104,13 @@ export class Shard {
       if (state.lobbyCount > 0) for (const index of state.owned) serveLobby(state, index);
       serveWaiting(state);
     }
-    if (this.#loader !== null) {
+    if (this.#loader !== null && this.#replay === null) {
       this.#loader.turn(ticks);
       if (this.#loader.finished) this.#loader = null;
     }
-    const flushed =
-      ticked || state.flushSoon || state.flushOrdered || state.stopping ? flushDue(state) : false;
+    const carries = state.journal?.commit(nowMs, ticked) === true;
+    const isFlushing = ticked || state.flushSoon || state.flushOrdered || state.stopping || state.flushAll;
+    const flushed = isFlushing ? flushDue(state) : false;
     this.#publish();
     state.introspection?.endTurn();
     if (ticked) {
@@ -105,7 +119,47 @@ export class Shard {
       this.#collector?.step(state);
       this.#showGauges();
     }
-    return answered || ran || went || flushed || state.roomMayBe;
+    return answered || replayed || ran || went || flushed || carries || state.roomMayBe;
+  }
+
+  /** Goes on with the journal that was found at the start. @returns whether it got on */
+  #replayed(): boolean {
+    const { state } = this;
+    if (this.#replay === null) return false;
+    const isDone = !this.#replay.step();
+    state.stats[SHARD_STATS.REPLAYED_IMAGES] = this.#replay.restored;
+    state.flushAll = this.#replay.needsRoom || state.options.replay!.flushes;
+    const isStuck = this.#replay.needsRoom;
+    if (isDone) this.#replay = null;
+    return !isStuck;
+  }
+
+  /**
+   * What a journal kept is back, and in the store if it must be; and from here on changes are journaled, if they are
+   * to be.
+   * @throws Error if the journal cannot be written
+   */
+  isReady(nowMs: number): boolean {
+    const { state } = this;
+    if (this.#replay !== null) return false;
+    if (state.options.replay?.flushes === true && !this.#isSaved) return false;
+    state.flushAll = false;
+    if (state.options.journal !== null && state.journal === null) {
+      const { replies, stats, owned, options } = state;
+      const partitions = owned.map((index) => state.partition(index));
+      state.journal = new ShardJournal(state.options.journal, { partitions, replies, stats }, (warning) =>
+        options.frontPort.postMessage({ warning }),
+      );
+      state.journal.begin(nowMs);
+      assert(!state.journal.refuses && !state.journal.isWaiting, 'the journal has no segment to begin with');
+      state.journal.commit(nowMs, true);
+    }
+    return true;
+  }
+
+  get #isSaved(): boolean {
+    const { state } = this;
+    return state.owned.every((index) => state.partition(index).dirtyUserCount === 0);
   }
 
   #setTick(tick: number): void {
@@ -229,6 +283,7 @@ export class Shard {
   /** Something is under way that goes on by itself at the next turn; the caller must not sleep. */
   get hasWork(): boolean {
     const { state } = this;
+    if (state.journal?.isWaiting === true) return state.storeAnswers.refresh();
     return (
       state.ready.count > 0 ||
       this.#batchCount > 0 ||

@@ -27,6 +27,14 @@ export const SHARD_STATS = layout({
   USERS: 1, // gauge
   DIRTY_USERS: 1, // gauge
   RECORDS_MAX: 1, // gauge: capacity
+  JOURNAL_IMAGES: 1, // changes written to the journal, with those carried over
+  JOURNAL_COMMITS: 1,
+  JOURNAL_BYTES: 1,
+  JOURNAL_SYNC_SECONDS: 1, // in fdatasync
+  JOURNAL_FAILURES: 1, // writes that failed
+  JOURNAL_UNAVAILABLE: 1, // operations answered journal_unavailable
+  CARRIED_IMAGES: 1, // written again, so that older segments can go
+  REPLAYED_IMAGES: 1, // taken from the journal at the start
   PARKED: 1, // gauge: operations waiting for a load, a task or room
   TICK: 1, // gauge: ticks since the first start of a row of warm ones
   HOT_USERS_LEFT: 1, // gauge: users to be loaded after a cold start
@@ -51,6 +59,18 @@ export const PARTITION_STATS = layout({
   DIRTY_USERS: 1, // gauge: users with changes that the store does not have
   OLDEST_DIRTY_MS: 1, // gauge: age of the oldest such change, 0 = there is none
   EVICTED_USERS: 1,
+});
+
+/** Of the journal as a whole, kept by the front's thread. */
+export const JOURNAL_STATS = layout({
+  BYTES: 1, // gauge: all files
+  SEGMENT_BYTES: 1, // gauge: files with content
+  SEGMENTS: 1, // gauge
+  LIMIT_BYTES: 1, // gauge
+  EPOCH: 1, // gauge
+  OLDEST_EPOCH: 1, // gauge: of what is not saved
+  REFUSES: 1, // gauge: REFUSE_* of journal/shared.ts, 0 = nothing is wrong
+  FAILURES: 1, // files that could not be made, renamed or removed
 });
 
 /** Of the persister thread. */

@@ -2,16 +2,19 @@
  * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: one pool of
  * shards, one task each that runs as long as the service does, and one pool for the persister.
  */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { createDoorbell } from '../engine/doorbell.js';
+import { createDoorbell, Doorbell } from '../engine/doorbell.js';
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
 import { createRing, ringDepth } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { FrontRings } from './front-port.js';
 import { createIntrospection, type IntrospectionMemory } from './introspection/shard-introspection.js';
+import { ServiceJournal } from './journal/journal.js';
 import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
 import { OP_FLUSH, OP_STOP } from './shard.js';
@@ -22,11 +25,13 @@ import {
   partitionOptions,
   REPLY_RING_WORDS,
   REQUEST_RING_WORDS,
+  type ShardMessage,
   type ShardOptions,
   type ShardStart,
   STORE_ANSWER_RING_WORDS,
 } from './shard-options.js';
 import { createStats, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from './stats.js';
+import { lockDirectory } from './stores/directory-lock.js';
 import { WarmRestart } from './warm/warm-restart.js';
 import type { RingDepths, Workers, WorkersLog, WorkersOptions } from './workers.js';
 
@@ -38,6 +43,8 @@ const RECORDS_A_USER = 4;
 /** A shard with objects needs more than V8 grants a thread by default. */
 const HEAP_ENGINE_OLD_SPACE_MB = 16_384;
 const SAVE_TIMEOUT_MS = 60_000;
+/** Within the data directory. */
+const JOURNAL_DIRECTORY = 'journal';
 
 interface ShardParts {
   readonly options: ShardOptions;
@@ -45,15 +52,54 @@ interface ShardParts {
   readonly toPersister: MessagePort;
 }
 
-/** Starts all threads; resolves when the store is open and the shards run. */
+/**
+ * Starts all threads; resolves when the store is open, what a journal kept is back and the shards run.
+ * @throws Error that says what the store, the journal or the data directory has
+ */
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
-  const { shards, partitions, log = SILENT } = options;
+  const { shards, partitions } = options;
   assert(shards >= 1 && shards <= partitions, `${shards} shards for ${partitions} partitions`);
+  const unlock = lockData(options.data);
+  try {
+    return await startLocked(options, unlock);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+function lockData(directory: string | undefined): () => void {
+  if (directory === undefined) return () => {};
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw new Error(`cannot make the data directory ${directory}: ${(error as Error).message}`);
+  }
+  return lockDirectory(directory, 'data');
+}
+
+async function openJournal(options: WorkersOptions, doorbells: readonly SharedArrayBuffer[]) {
+  if (options.data === undefined) return null;
+  const bells = doorbells.map((memory) => new Doorbell(memory));
+  const { durability = 'none', journalDamage: damage = 'refuse', log = SILENT } = options;
+  const { shards, capacity, flushDelayMs, journalLimitBytes: limitBytes = 0 } = options;
+  const directory = join(options.data, JOURNAL_DIRECTORY);
+  const settings = { directory, durability, damage, log, shards, capacity, flushDelayMs, limitBytes };
+  return await ServiceJournal.open(settings, () => {
+    for (const bell of bells) bell.ring();
+  });
+}
+
+async function startLocked(options: WorkersOptions, unlock: () => void): Promise<Workers> {
+  const { partitions, log = SILENT } = options;
   const frontDoorbell = createDoorbell();
   const persisterDoorbell = createDoorbell();
   const partitionStats = createStats(PARTITION_STATS, partitions);
-  const parts = Array.from({ length: shards }, (_, shard) =>
-    shardParts(options, shard, frontDoorbell, persisterDoorbell, partitionStats),
+  const doorbells = Array.from({ length: options.shards }, createDoorbell);
+  const journal = await openJournal(options, doorbells);
+  journal?.prepare();
+  const parts = doorbells.map((doorbell, shard) =>
+    shardParts(options, shard, { doorbell, frontDoorbell, persisterDoorbell, partitionStats }, journal),
   );
   const front = new FrontRings(
     parts.map(({ options: { rings, doorbell }, toFront }) => ({
@@ -63,11 +109,19 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
       port: toFront,
     })),
     frontDoorbell,
-    Int32Array.from({ length: partitions }, (_, partition) => partition % shards),
+    Int32Array.from({ length: partitions }, (_, partition) => partition % options.shards),
   );
   const persisterStats = createStats(PERSISTER_STATS);
   const warm = openWarm(options, parts, log);
-  const group = new WorkerGroup(options, front, parts, new Float64Array(persisterStats), warm);
+  const group = new WorkerGroup(
+    options,
+    front,
+    parts,
+    new Float64Array(persisterStats),
+    warm,
+    journal,
+    unlock,
+  );
   const generation = await group.startPersister({
     store: options.store,
     shards: parts.map(({ options: { rings, doorbell } }) => ({
@@ -108,9 +162,8 @@ function openWarm(
 function shardParts(
   options: WorkersOptions,
   shard: number,
-  frontDoorbell: SharedArrayBuffer,
-  persisterDoorbell: SharedArrayBuffer,
-  partitionStats: SharedArrayBuffer,
+  shared: Pick<ShardOptions, 'doorbell' | 'frontDoorbell' | 'persisterDoorbell' | 'partitionStats'>,
+  journal: ServiceJournal | null,
 ): ShardParts {
   const recordsMax = recordsOfPartition(options.capacity, options.partitions);
   const sizes = {
@@ -145,16 +198,13 @@ function shardParts(
         flushes: createRing(FLUSH_RING_WORDS),
         storeAnswers: createRing(STORE_ANSWER_RING_WORDS),
       },
-      doorbell: createDoorbell(),
-      frontDoorbell,
+      ...shared,
       frontPort: front.port2,
-      persisterDoorbell,
       persisterPort: persister.port2,
       stats: createStats(SHARD_STATS),
       introspection: options.introspection === false ? null : createIntrospection(),
       limits: { userPerS: options.limitUserPerS ?? 0, channelPerS: options.limitChannelPerS ?? 0 },
       shards: options.shards,
-      partitionStats,
       shard,
       partitions: options.partitions,
       owned,
@@ -163,6 +213,8 @@ function shardParts(
       roomTimeoutMs: options.roomTimeoutMs,
       parkedMax: options.parkedMax,
       start: COLD_START,
+      journal: journal?.writerOptions(shard) ?? null,
+      replay: journal?.replay ?? null,
     },
   };
 }
@@ -183,6 +235,8 @@ class WorkerGroup implements Workers {
   #persisterPort: MessagePort | null = null;
   readonly #saveTimeoutMs: number;
   readonly #warm: WarmRestart | null;
+  readonly #journal: ServiceJournal | null;
+  readonly #unlock: () => void;
   /** The threads are being ended: that their tasks end is no failure. */
   #ending = false;
 
@@ -192,10 +246,14 @@ class WorkerGroup implements Workers {
     parts: readonly ShardParts[],
     readonly persisterStats: Float64Array,
     warm: WarmRestart | null,
+    journal: ServiceJournal | null,
+    unlock: () => void,
   ) {
     this.#warm = warm;
     this.onWarning = (options.log ?? SILENT).warn;
     this.port = front;
+    this.#journal = journal;
+    this.#unlock = unlock;
     this.#parts = parts;
     this.#saveTimeoutMs = options.saveTimeoutMs ?? SAVE_TIMEOUT_MS;
     this.shardStats = parts.map((part) => new Float64Array(part.options.stats));
@@ -232,21 +290,47 @@ class WorkerGroup implements Workers {
     try {
       return await opened;
     } catch (error) {
-      port1.close();
-      await this.#warm?.stop();
-      await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
-      for (const { toFront, options: shard } of this.#parts) {
-        toFront.close();
-        shard.persisterPort.close();
-      }
+      for (const { options: shard } of this.#parts) shard.persisterPort.close();
+      await this.#abandon();
       throw error;
     }
   }
 
-  /** Resolves when each shard runs. @param starts  of each; COLD_START for those that are missing */
+  async #abandon(): Promise<void> {
+    this.#ending = true;
+    this.#persisterPort?.close();
+    await this.#warm?.stop();
+    await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
+    for (const { toFront } of this.#parts) toFront.close();
+    await this.#journal?.end(false);
+  }
+
+  /**
+   * Resolves when each shard runs and its part of an earlier journal is back.
+   * @param starts  of each; COLD_START for those that are missing
+   */
   async startShards(starts: readonly ShardStart[]): Promise<void> {
+    try {
+      await this.#journal?.prepared;
+      const endProgress = this.#journal?.showProgress(this.shardStats);
+      await this.#runShards(starts).finally(endProgress);
+      await this.#journal?.begin();
+    } catch (error) {
+      await this.#abandon();
+      throw error;
+    }
+    void this.#warm?.watch(starts, this.shardStats);
+  }
+
+  async #runShards(starts: readonly ShardStart[]): Promise<void> {
     const ready = this.#parts.map(
-      ({ toFront }) => new Promise((resolve) => toFront.once('message', resolve)),
+      ({ toFront }) =>
+        new Promise<void>((resolve) =>
+          toFront.on('message', (message: ShardMessage) => {
+            if (message === 'ready') resolve();
+            else if (message !== null) this.onWarning(message.warning);
+          }),
+        ),
     );
     this.#shardTasks = this.#parts.map(({ options }, shard) =>
       this.#run(this.#shardPool, { ...options, start: starts[shard] ?? COLD_START }, [
@@ -255,7 +339,6 @@ class WorkerGroup implements Workers {
       ]),
     );
     await Promise.race([Promise.all(ready), Promise.all(this.#shardTasks)]);
-    void this.#warm?.watch(starts, this.shardStats);
   }
 
   #run<T>(threads: Piscina, task: object, transferList: MessagePort[]): Promise<T> {
@@ -264,6 +347,10 @@ class WorkerGroup implements Workers {
       if (!this.#ending) this.onFailure(error instanceof Error ? error : new Error(String(error)));
     });
     return done;
+  }
+
+  get journalStats(): Float64Array | null {
+    return this.#journal?.stats ?? null;
   }
 
   ringDepths(): readonly RingDepths[] {
@@ -296,9 +383,12 @@ class WorkerGroup implements Workers {
     for (const { toFront } of this.#parts) toFront.close();
     await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
     await this.#warm?.stop();
+    await this.#journal?.end(outcome !== 'late');
+    this.#unlock();
     if (outcome === 'late') {
+      const what = this.#journal?.describeUnsaved(unsaved) ?? `the changes of ${unsaved} users are lost.`;
       throw new Error(
-        `The store did not take all writes within ${this.#saveTimeoutMs / 1000} s of the stop: the changes of ${unsaved} users are lost.`,
+        `The store did not take all writes within ${this.#saveTimeoutMs / 1000} s of the stop: ${what}`,
       );
     }
     await this.#warm?.save(this.shardStats, typeof generation === 'number' ? generation : null);

@@ -47,8 +47,17 @@ export interface WorkersOptions {
   readonly limitChannelPerS?: number;
   /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
   readonly saveTimeoutMs?: number;
-  /** Directory for what outlives the process beside the store; if left out, nothing does. Of no use to a `memory:` store. */
+  /**
+   * Directory for what outlives the process beside the store, locked while the service runs; if left out, nothing does.
+   * Of no use to a `memory:` store, but for the journal.
+   */
   readonly data?: string;
+  /** What an answer promises; `none` if left out. */
+  readonly durability?: 'none' | 'process' | 'disk';
+  /** Of all files of the journal, in bytes; 0 or left out = by the capacity. */
+  readonly journalLimitBytes?: number;
+  /** A damaged journal refuses the start (if left out), or is skipped where it is damaged. */
+  readonly journalDamage?: 'refuse' | 'skip';
   readonly warm?: WarmOptions;
   readonly log?: WorkersLog;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */
@@ -90,6 +99,8 @@ export interface Workers {
   readonly port: FrontPort;
   /** One block each, laid out by SHARD_STATS. */
   readonly shardStats: readonly Float64Array[];
+  /** JOURNAL_STATS; null without a journal. */
+  readonly journalStats: Float64Array | null;
   /** PERSISTER_STATS. */
   readonly persisterStats: Float64Array;
   /** The partitions are those of the process before. */

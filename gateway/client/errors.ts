@@ -3,6 +3,8 @@
 /**
  * - `invalid_request`: refused by the client or the service; `field` names what is wrong. Nothing was done.
  * - `busy`, `store_unavailable`: refused for now, nothing was done; try again after `retryAfterMs`.
+ * - `journal_unavailable`: the service cannot write its journal and takes no changes; this one may or may not have been
+ *   made. Reads go on.
  * - `unauthorized`: the service does not take the token. Nothing was done.
  * - `timeout`, `disconnected`: no answer came; a change may or may not have been made.
  * - `closed`: the client was closed; a change that was on its way may or may not have been made.
@@ -12,6 +14,7 @@ export type TidemarkErrorCode =
   | 'invalid_request'
   | 'busy'
   | 'store_unavailable'
+  | 'journal_unavailable'
   | 'unauthorized'
   | 'timeout'
   | 'disconnected'
@@ -25,7 +28,7 @@ export interface TidemarkErrorDetails {
 
 export class TidemarkError extends Error {
   readonly code: TidemarkErrorCode;
-  /** When it is worth another try; with `busy` and `store_unavailable`. */
+  /** When it is worth another try; with `busy`, `store_unavailable` and `journal_unavailable`. */
   readonly retryAfterMs?: number;
   /** The field that is wrong, by its name in JSON; with `invalid_request`. */
   readonly field?: string;

@@ -20,6 +20,7 @@ import {
   REQUEST,
   STATUS_BUSY,
   STATUS_INVALID,
+  STATUS_JOURNAL_UNAVAILABLE,
   STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
 import {
@@ -33,7 +34,7 @@ import {
   replyEntries,
   replyStatus,
 } from './codec.js';
-import { TidemarkError } from './errors.js';
+import { TidemarkError, type TidemarkErrorCode } from './errors.js';
 import { findWebSocket, Transport, type TransportOptions } from './transport.js';
 
 export interface SessionOptions extends TransportOptions {
@@ -72,6 +73,26 @@ interface Call {
 
 const BUSY_RETRY_MS = 100;
 const STORE_RETRY_MS = 1000;
+
+interface Refusal {
+  readonly code: TidemarkErrorCode;
+  readonly message: string;
+  readonly retryAfterMs: number;
+}
+
+const REFUSALS: Record<number, Refusal | undefined> = {
+  [STATUS_BUSY]: { code: 'busy', message: 'the service is busy', retryAfterMs: BUSY_RETRY_MS },
+  [STATUS_STORE_UNAVAILABLE]: {
+    code: 'store_unavailable',
+    message: 'the store cannot be reached',
+    retryAfterMs: STORE_RETRY_MS,
+  },
+  [STATUS_JOURNAL_UNAVAILABLE]: {
+    code: 'journal_unavailable',
+    message: 'the service cannot write its journal; the change may or may not have been made',
+    retryAfterMs: STORE_RETRY_MS,
+  },
+};
 const SWEEP_MS = 50;
 const BUFFERED_BYTES_MAX = 4 << 20;
 
@@ -286,7 +307,7 @@ export class Session {
     if (status === STATUS_INVALID) {
       const field = fieldName(words[at + REPLY.MENTION_COUNT]!);
       call.reject(new TidemarkError('invalid_request', `the service refused ${field}`, { field }));
-    } else if (status === STATUS_BUSY || status === STATUS_STORE_UNAVAILABLE) this.#refused(call, status);
+    } else if (REFUSALS[status] !== undefined) this.#refused(call, REFUSALS[status]);
     else {
       call.resolve({
         status,
@@ -299,10 +320,8 @@ export class Session {
     }
   }
 
-  /** Nothing was done. What commutes with what was called since is tried again (S1). */
-  #refused(call: Call, status: number): void {
-    const isBusy = status === STATUS_BUSY;
-    const retryAfterMs = isBusy ? BUSY_RETRY_MS : STORE_RETRY_MS;
+  /** Not now. What commutes with what was called since is tried again (S1). */
+  #refused(call: Call, { code, message, retryAfterMs }: Refusal): void {
     call.entries = [];
     const delayMs = retryAfterMs * 2 ** (call.tries - 1) * (0.5 + Math.random());
     if (
@@ -310,8 +329,7 @@ export class Session {
       call.tries >= this.#options.triesMax ||
       performance.now() + delayMs > call.deadlineMs
     ) {
-      const message = isBusy ? 'the service is busy' : 'the store cannot be reached';
-      call.reject(new TidemarkError(isBusy ? 'busy' : 'store_unavailable', message, { retryAfterMs }));
+      call.reject(new TidemarkError(code, message, { retryAfterMs }));
       return;
     }
     const timer = setTimeout(() => {

@@ -78,6 +78,9 @@ export class Service {
       roomTimeoutMs: config.roomTimeout,
       parkedMax: config.maxParked,
       watchedUsersMax: config.maxWatched,
+      // Not with a store that lasts: a warm restart would hide what the store has.
+      ...(config.store === 'memory:' ? { data: join(this.#directory, 'data') } : {}),
+      durability: config.durability,
       storeFaults: this.#faults,
       introspection: config.introspection === 'on',
       limitUserPerS: config.limitUser,

@@ -44,7 +44,18 @@ async function serve(...args: string[]): Promise<Process> {
 const streamOf = (url: string): string => `${url.replace('http', 'ws')}/v1/stream`;
 
 describe.each(['slab', 'heap'])('SIGTERM, --engine %s', (engine) => {
-  const args = ['--shards', '2', '--partitions', '4', '--capacity', '20k', '--engine', engine];
+  const args = [
+    '--shards',
+    '2',
+    '--partitions',
+    '4',
+    '--capacity',
+    '20k',
+    '--engine',
+    engine,
+    '--load-timeout',
+    '60s',
+  ];
 
   it('answers what is in flight, and a restart on the same directory shows all that was answered', async () => {
     const data = join(directory, `data-${engine}`);

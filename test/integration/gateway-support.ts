@@ -115,6 +115,7 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
   const workers: Workers = {
     port,
     shardStats: real.shardStats,
+    journalStats: real.journalStats,
     persisterStats: real.persisterStats,
     partitionStats: real.partitionStats,
     introspection: real.introspection,

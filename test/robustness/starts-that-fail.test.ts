@@ -17,6 +17,7 @@ function serve(...args: string[]): Promise<{ code: number | null; text: string }
     process.execPath,
     [MAIN, 'serve', '--port', '0', '--shards', '1', '--capacity', '10k', ...args],
     {
+      cwd: directory,
       timeout: 20_000,
     },
   );
@@ -97,7 +98,7 @@ describe('a start', () => {
     writeFileSync(file, '');
     const { code, text } = await serve('--data', join(file, 'data'));
     expect(code).toBe(1);
-    expect(text).toContain(`cannot open the store lmdb:${join(file, 'data')}/store`);
+    expect(text).toContain(`cannot make the data directory ${join(file, 'data')}: ENOTDIR`);
     expect(text.trim().split('\n')).toHaveLength(1);
   });
 

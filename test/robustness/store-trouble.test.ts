@@ -109,17 +109,21 @@ describe('a store that takes no writes', () => {
     expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   });
 
-  it.each(['WRITE_ERROR_PERMILLE', 'WRITE_HANG'] as const)(
-    '(%s) ends a stop with 1 and the number of users that are lost, within its time',
-    async (fault) => {
-      victim = await Victim.start({ saveTimeout: '1s', flushDelay: '1h' });
+  it.each([
+    ['WRITE_ERROR_PERMILLE', 'none', 'lost.'],
+    ['WRITE_HANG', 'none', 'lost.'],
+    ['WRITE_HANG', 'process', 'in the journal in '],
+  ] as const)(
+    '(%s, --durability %s) ends a stop with 1 and where the changes of how many users are, within its time',
+    async (fault, durability, where) => {
+      victim = await Victim.start({ saveTimeout: '1s', flushDelay: '1h', durability });
       await victim.fault(fault, 1000);
       const stream = await Stream.open(victim.streamUrl, 'bin');
       await statusesOf(stream, forUsers(OP.mention, 1, 30));
       expect(await victim.stop()).toEqual({ code: 1, signal: null });
       expect(stream.closeCode).toBe(1001);
       expect(victim.log).toContain('The store did not take all writes within 1 s of the stop');
-      expect(victim.log).toContain('the changes of 30 users are lost');
+      expect(victim.log).toContain(`the changes of 30 users are ${where}`);
     },
   );
 
@@ -143,7 +147,13 @@ describe('a full disk', () => {
 
   it('stops no call, loses nothing, and is over when there is room again', async () => {
     const data = join(directory, 'full');
-    victim = await Victim.start({ data, store: `lmdb:${data}`, flushDelay: '100ms', saveTimeout: '10s' });
+    victim = await Victim.start({
+      data,
+      store: `lmdb:${data}`,
+      flushDelay: '100ms',
+      saveTimeout: '10s',
+      durability: 'none',
+    });
     await victim.call('POST', '/v1/users/1/read-states/1/ack', { message_id: '1' });
     await until(async () => (await victim.metric('tidemark_shard_dirty_users')) === 0, 'the store works');
     limitFiles('65536');

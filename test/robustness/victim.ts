@@ -1,5 +1,8 @@
 /** The service in a process of its own, to be attacked: what it says, what it counts, what it holds, how it ends. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { OptionName } from '../../gateway/config.js';
 import type { Fault, Memory, Order } from './victim-child.js';
@@ -45,12 +48,14 @@ export class Victim {
 
   /** Starts one; resolves when it is ready. */
   static async start(given: Partial<Record<OptionName, string>> = {}): Promise<Victim> {
-    const options = JSON.stringify({ ...SMALL, ...given });
+    const data = mkdtempSync(join(tmpdir(), 'tidemark-victim-'));
+    const options = JSON.stringify({ ...SMALL, data, ...given });
     const child = spawn(process.execPath, ['--expose-gc', CHILD, options], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     child.setMaxListeners(100);
     const victim = new Victim(child);
+    void victim.ended.then(() => rmSync(data, { recursive: true, force: true }));
     await until(() => victim.log.includes('"msg":"ready"') || victim.hasEnded, 'it is ready');
     const line = victim.log.split('\n').find((text) => text.includes('"msg":"ready"'));
     if (line === undefined) throw new Error(`it did not start:\n${victim.log}`);

@@ -63,7 +63,7 @@ describe('configuration', () => {
 
   it('reports all problems at once, each with the name, the value and a remedy', () => {
     const problems = problemsOf(
-      { shards: '12', partitions: '8', host: '0.0.0.0', durability: 'disk' },
+      { shards: '12', partitions: '8', host: '0.0.0.0', durability: 'ram' },
       { TIDEMARK_CAPACITY: 'lots' },
     );
     expect(problems.split('\n')).toHaveLength(4);
@@ -71,7 +71,7 @@ describe('configuration', () => {
       '--shards=12 is more than the 8 partitions. Use at most 8, or start with --partitions 16 (a cold start).',
     );
     expect(problems).toContain('--host=0.0.0.0 is not loopback');
-    expect(problems).toContain('--durability=disk is not available in this version');
+    expect(problems).toContain('--durability=ram is not one of none, process, disk');
     expect(problems).toContain('TIDEMARK_CAPACITY=lots is not a count');
   });
 
@@ -94,7 +94,10 @@ describe('configuration', () => {
     [{ flushDelay: '2h' }, '--flush-delay=2h is not a time'],
     [{ engine: 'lru' }, '--engine=lru is not one of slab, heap'],
     [{ store: 'redis://x' }, '--store=redis://x is not lmdb:DIRECTORY'],
-    [{ durability: 'process' }, '--durability=process is not available'],
+    [
+      { shards: '4', journalLimit: '31mib' },
+      '--journal-limit=31mib is too small for 4 shards. Use at least 32mib',
+    ],
     [{ tlsCert: 'x' }, '--tls-cert=x is given without --tls-key'],
     [{ authTokenFile: '/nowhere' }, '--auth-token-file=/nowhere cannot be read'],
   ])('refuses %j', (given, problem) => {

@@ -87,6 +87,8 @@ function start(perSecond: number, options: Partial<ShardOptions> = {}): void {
       loadTimeoutMs: 60_000,
       roomTimeoutMs: 1000,
       parkedMax: 1000,
+      journal: null,
+      replay: null,
       start: { ...COLD_START, hotUsers: ids, hotUsersPerSecond: perSecond },
       ...sizes,
     },

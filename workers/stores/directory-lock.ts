@@ -11,22 +11,26 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-const LOCK_NAME = /^tidemark-(\d+)-(\w+)-(\w+)-\w+\.lock$/;
+/** What of a directory is locked; the store may lie in the data directory itself. */
+type LockKind = 'store' | 'data';
+
+const PREFIXES: Record<LockKind, string> = { store: 'tidemark', data: 'tidemark-data' };
+const LOCK_NAME = /^(tidemark|tidemark-data)-(\d+)-(\w+)-(\w+)-\w+\.lock$/;
 const DEAD_STATES = 'ZX';
 
 /** @throws Error if a living process holds the directory. @returns a function that gives it back */
-export function lockDirectory(directory: string): () => void {
+export function lockDirectory(directory: string, kind: LockKind): () => void {
   const boot = bootId();
   const started = startOf(process.pid) ?? '0';
-  const own = `tidemark-${process.pid}-${started}-${boot}-${randomBytes(4).toString('hex')}.lock`;
+  const own = `${PREFIXES[kind]}-${process.pid}-${started}-${boot}-${randomBytes(4).toString('hex')}.lock`;
   closeSync(openSync(join(directory, own), 'wx'));
   const release = (): void => rmSync(join(directory, own), { force: true });
   try {
     for (const name of readdirSync(directory)) {
       const match = LOCK_NAME.exec(name);
-      if (match === null || name === own) continue;
-      const pid = Number(match[1]);
-      if (match[3] === boot && isAlive(pid, match[2]!)) {
+      if (match === null || match[1] !== PREFIXES[kind] || name === own) continue;
+      const pid = Number(match[2]);
+      if (match[4] === boot && isAlive(pid, match[3]!)) {
         throw new Error(
           `${directory} is in use by the process ${pid} (${name}). Stop it first, or give each server a directory of its own.`,
         );

@@ -111,7 +111,7 @@ export class LmdbStore implements Store {
     try {
       mkdirSync(this.#directory, { recursive: true });
       checkMagic(join(this.#directory, 'data.mdb'));
-      this.#unlock = lockDirectory(this.#directory);
+      this.#unlock = lockDirectory(this.#directory, 'store');
     } catch (error) {
       throw new Error(`cannot open the store lmdb:${this.#directory}: ${messageOf(error)}`);
     }

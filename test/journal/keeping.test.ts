@@ -1,0 +1,422 @@
+/** The journal's files while the service runs: what must stay is there at any moment, the rest goes. */
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type KeeperFiles, NODE_KEEPER_FILES } from '../../workers/journal/keeper.js';
+import { readJournal } from '../../workers/journal/reader.js';
+import { JOURNAL, REFUSE_FAILED, REFUSE_FULL, REFUSE_NONE } from '../../workers/journal/shared.js';
+import {
+  NODE_FILES,
+  RETRY_MS,
+  WRITER_READY,
+  WRITER_REFUSING,
+  WRITER_WAITING,
+  type WriterFiles,
+} from '../../workers/journal/writer.js';
+import { JOURNAL_STATS } from '../../workers/stats.js';
+import { Random } from '../model/random.js';
+import {
+  append,
+  imagesOf,
+  newDirectory,
+  openRig,
+  type Rig,
+  replayed,
+  SEGMENT_BYTES,
+  segmentsIn,
+} from './files.js';
+
+vi.setConfig({ testTimeout: 180_000 });
+
+let directory: string;
+let rigs: Rig[];
+beforeEach(() => {
+  directory = newDirectory();
+  rigs = [];
+});
+afterEach(async () => {
+  for (const rig of rigs) await close(rig);
+  rmSync(directory, { recursive: true });
+});
+
+async function open(options: Parameters<typeof openRig>[1] = {}): Promise<Rig> {
+  const rig = await openRig(directory, options);
+  rigs.push(rig);
+  return rig;
+}
+
+async function close(rig: Rig): Promise<void> {
+  rigs = rigs.filter((each) => each !== rig);
+  for (const writer of rig.writers) writer.close();
+  await rig.keeper.close();
+}
+
+function bytesOnDisk(): number {
+  return readdirSync(directory)
+    .filter((name) => !name.endsWith('.json'))
+    .reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+}
+
+function epochOf({ keeper }: Rig): number {
+  return new Int32Array(keeper.words)[JOURNAL.EPOCH]!;
+}
+function refusalOf({ keeper }: Rig): number {
+  return new Int32Array(keeper.words)[JOURNAL.REFUSE]!;
+}
+
+/** Fills segments while the keeper gives new ones. @returns images written */
+async function fill(rig: Rig, imagesMax = 1_000_000): Promise<number> {
+  const writer = rig.writers[0]!;
+  let images = 0;
+  for (; images < imagesMax; images += 2000) {
+    writer.begin(performance.now());
+    if (writer.state !== WRITER_READY) await rig.keeper.step();
+    writer.begin(performance.now());
+    if (writer.state !== WRITER_READY) break;
+    append(writer, 1, images, 2000);
+  }
+  return images;
+}
+
+describe('the limit', () => {
+  it('holds; writes wait, are refused, and go on when the store has taken what is there', async () => {
+    const rig = await open({ limitBytes: 8 * SEGMENT_BYTES });
+    const [writer] = rig.writers;
+    expect(await fill(rig)).toBeLessThan(100_000);
+    expect(writer!.state).toBe(WRITER_REFUSING);
+    expect(refusalOf(rig)).toBe(REFUSE_FULL);
+    expect(bytesOnDisk()).toBe(8 * SEGMENT_BYTES);
+    expect(rig.logged).toEqual([expect.stringContaining(`its limit of ${8 * SEGMENT_BYTES} bytes`)]);
+    expect(rig.keeper.stats[JOURNAL_STATS.REFUSES]).toBe(REFUSE_FULL);
+    // Unsaved: nothing goes, however often it looks.
+    for (let i = 0; i < 5; i++) await rig.keeper.step();
+    expect(epochOf(rig)).toBe(1);
+    // Saved: the epoch moves, the full shard adopts it without a segment of it, and the old one goes.
+    for (let i = 0; i < 3; i++) {
+      writer!.begin(performance.now());
+      writer!.show(0, 0);
+      await rig.keeper.step();
+    }
+    expect(refusalOf(rig)).toBe(REFUSE_NONE);
+    expect(rig.logged.at(-1)).toContain('goes on');
+    expect(append(writer!, 9, 9)).toBe(true);
+    expect(await replayed(directory)).toEqual(['9:9']);
+    expect(bytesOnDisk()).toBeLessThanOrEqual(8 * SEGMENT_BYTES);
+  });
+
+  it('a shard that is not full gives way, or the full one could never go on', async () => {
+    const rig = await open({ shards: 2, limitBytes: 8 * SEGMENT_BYTES });
+    append(rig.writers[1]!, 2, 2);
+    await fill(rig);
+    expect(rig.writers.map(({ state }) => state)).toEqual([WRITER_REFUSING, WRITER_READY]);
+    // The spares of the second are used up, too, as if it had filled them.
+    for (let turn = 0; turn < 6; turn++) {
+      for (const writer of rig.writers) {
+        writer.begin(performance.now());
+        writer.show(0, 0);
+      }
+      await rig.keeper.step();
+    }
+    for (const writer of rig.writers) expect(append(writer, 5, 5)).toBe(true);
+    expect((await readJournal(directory)).damages).toEqual([]);
+  });
+
+  it('asks the shards to carry over when half is used and an old epoch remains', async () => {
+    const rig = await open({ limitBytes: 16 * SEGMENT_BYTES });
+    const carry = (): number => new Int32Array(rig.keeper.words)[JOURNAL.CARRY]!;
+    await fill(rig, 40_000);
+    await rig.keeper.step();
+    expect(carry()).toBe(0);
+    await fill(rig, 60_000);
+    await rig.keeper.step();
+    expect(carry()).toBe(1);
+    rig.writers[0]!.show(0, 1); // all carried over to the current epoch, which is 1
+    await rig.keeper.step();
+    expect(carry()).toBe(0);
+    expect(epochOf(rig)).toBe(2);
+  });
+});
+
+describe('epochs', () => {
+  it('do not move while a shard has not adopted the last one, or users are unsaved from the one before', async () => {
+    const rig = await open({ shards: 2, limitBytes: 6 * SEGMENT_BYTES });
+    const [first, second] = rig.writers;
+    await fill(rig, 20_000);
+    for (const writer of rig.writers) writer.show(0, 5); // unsaved since epoch 1, the current one
+    await rig.keeper.step();
+    expect(epochOf(rig)).toBe(2);
+    first!.begin(performance.now());
+    append(first!, 1, 1);
+    first!.show(5, 0);
+    await rig.keeper.step();
+    expect(segmentsIn(directory).length).toBeGreaterThan(2); // the second has not adopted
+    second!.begin(performance.now());
+    second!.show(0, 1); // adopted, one user not saved since epoch 1
+    await rig.keeper.step();
+    expect(segmentsIn(directory).length).toBeGreaterThan(2);
+    expect(epochOf(rig)).toBe(2);
+    second!.show(1, 0);
+    await rig.keeper.step();
+    expect(segmentsIn(directory).length).toBe(2);
+  });
+
+  it('counts are not shown while images wait to be written', async () => {
+    const rig = await open();
+    const [writer] = rig.writers;
+    writer!.imageCount = 1;
+    writer!.show(7, 7);
+    writer!.imageCount = 0;
+    expect([...new Int32Array(rig.keeper.words)].includes(7)).toBe(false);
+    writer!.show(7, 7);
+    expect([...new Int32Array(rig.keeper.words)].includes(7)).toBe(true);
+  });
+});
+
+/** Files whose calls fail while `failing` names them. */
+class Faults {
+  failing: Record<string, string | undefined> = {};
+  /** Bytes that the next failing write still writes. */
+  partial = 0;
+
+  #check(call: string): void {
+    const code = this.failing[call];
+    if (code !== undefined) throw Object.assign(new Error(`${code}: ${call} fails`), { code });
+  }
+
+  get writerFiles(): WriterFiles {
+    return {
+      ...NODE_FILES,
+      write: (fd, bytes, offset, length, position) => {
+        if (this.failing.write !== undefined && this.partial > 0) {
+          const written = NODE_FILES.write(fd, bytes, offset, Math.min(this.partial, length), position);
+          this.partial = 0;
+          return written;
+        }
+        this.#check('write');
+        return NODE_FILES.write(fd, bytes, offset, length, position);
+      },
+      sync: (fd) => {
+        this.#check('sync');
+        NODE_FILES.sync(fd);
+      },
+      rename: (from, to) => {
+        this.#check('rename');
+        NODE_FILES.rename(from, to);
+      },
+      syncDirectory: (path) => {
+        this.#check('syncDirectory');
+        NODE_FILES.syncDirectory(path);
+      },
+    };
+  }
+
+  get keeperFiles(): KeeperFiles {
+    return {
+      create: async (path, bytes) => {
+        this.#check('create');
+        await NODE_KEEPER_FILES.create(path, bytes);
+      },
+      rename: async (from, to) => {
+        this.#check('recycle');
+        await NODE_KEEPER_FILES.rename(from, to);
+      },
+      remove: NODE_KEEPER_FILES.remove,
+    };
+  }
+}
+
+async function openFaulty(options: Parameters<typeof openRig>[1] = {}): Promise<Rig & { faults: Faults }> {
+  const faults = new Faults();
+  const { writerFiles, keeperFiles } = faults;
+  return { ...(await open({ writerFiles, keeperFiles, ...options })), faults };
+}
+
+describe('failures', () => {
+  it('ENOSPC for a spare: what is at hand is used, then writes are refused, and go on by themselves', async () => {
+    const rig = await openFaulty();
+    const [writer] = rig.writers;
+    rig.faults.failing = { create: 'ENOSPC' };
+    const turn = async (): Promise<void> => {
+      await rig.keeper.step().catch(() => {});
+      writer!.begin(performance.now());
+    };
+    for (let i = 0; i < 3 * (SEGMENT_BYTES / 2000 / 48); i++) {
+      await turn();
+      if (writer!.state !== WRITER_READY) break;
+      append(writer!, 1, i, 2000);
+    }
+    expect(writer!.state).toBe(WRITER_REFUSING);
+    expect(refusalOf(rig)).toBe(REFUSE_FAILED);
+    expect(segmentsIn(directory)).toHaveLength(2); // the one at hand, and the other spare
+    expect(rig.logged).toHaveLength(1);
+    expect(rig.logged[0]).toContain('cannot go on: ENOSPC: create fails');
+    expect(rig.keeper.stats[JOURNAL_STATS.FAILURES]).toBeGreaterThan(1);
+    rig.faults.failing = {};
+    await turn();
+    expect(append(writer!, 2, 2)).toBe(true);
+    expect(rig.logged.at(-1)).toContain('goes on');
+    expect((await readJournal(directory)).damages).toEqual([]);
+  });
+
+  it.each([
+    ['write', 'EIO', false, 0],
+    ['write', 'EIO', false, 20],
+    ['sync', 'EIO', true, 0],
+  ])(
+    '%s of a commit: the frame is kept and written to the next segment (%s)',
+    async (call, code, sync, partial) => {
+      const rig = await openFaulty({ sync });
+      const [writer] = rig.writers;
+      append(writer!, 1, 1);
+      rig.faults.failing = { [call]: code };
+      rig.faults.partial = partial;
+      expect(append(writer!, 2, 2)).toBe(false);
+      expect(writer!.state).toBe(WRITER_REFUSING);
+      expect(writer!.failures).toBe(1);
+      expect(rig.logged.at(-1)).toContain(`${code}: ${call} fails`);
+      // Not before a while, and not as long as it fails.
+      const later = performance.now() + RETRY_MS;
+      writer!.begin(later - 500);
+      expect([writer!.state, writer!.failures]).toEqual([WRITER_REFUSING, 1]);
+      writer!.begin(later + 1);
+      expect([writer!.state, writer!.failures, writer!.imageCount]).toEqual([WRITER_REFUSING, 2, 1]);
+      rig.faults.failing = {};
+      writer!.begin(later + RETRY_MS + 2);
+      expect([writer!.state, writer!.imageCount]).toEqual([WRITER_READY, 0]);
+      expect(append(writer!, 3, 3)).toBe(true);
+      const content = await readJournal(directory);
+      expect(content.damages).toEqual([]);
+      expect([...new Set(imagesOf(content))]).toEqual(['1:1', '2:2', '3:3']);
+    },
+  );
+
+  it('a segment in which nothing could be written is tried again, not given up', async () => {
+    const rig = await openFaulty();
+    const [writer] = rig.writers;
+    rig.faults.failing = { write: 'EIO' };
+    expect(append(writer!, 1, 1)).toBe(false);
+    for (let i = 1; i < 5; i++) writer!.begin(performance.now() + i * 2 * RETRY_MS);
+    rig.faults.failing = {};
+    writer!.begin(performance.now() + 10 * RETRY_MS);
+    expect(writer!.state).toBe(WRITER_READY);
+    expect(segmentsIn(directory)).toHaveLength(1);
+    expect(await replayed(directory)).toEqual(['1:1']);
+  });
+
+  it.each(['rename', 'syncDirectory'])(
+    '%s of a new segment: nothing is lost, nothing looks damaged',
+    async (call) => {
+      const rig = await openFaulty({ sync: true });
+      const [writer] = rig.writers;
+      append(writer!, 0, 0);
+      rig.faults.failing = { [call]: 'EIO' };
+      let images = 0;
+      for (; writer!.state === WRITER_READY && images < 50_000; images += 2000) {
+        if (!append(writer!, images, images, 2000)) break;
+      }
+      expect(writer!.state).toBe(WRITER_REFUSING);
+      expect((await readJournal(directory)).damages).toEqual([]);
+      rig.faults.failing = {};
+      writer!.begin(performance.now() + 2 * RETRY_MS);
+      expect(append(writer!, 1, 1)).toBe(true);
+      const content = await readJournal(directory);
+      expect([content.damages, content.notes.length]).toEqual([[], 1]);
+      expect(content.notes[0]).toContain('its successor says that it is complete');
+      expect(imagesOf(content).at(-1)).toBe('1:1');
+    },
+  );
+
+  it('a spare that is not ready yet lets the shard wait, not refuse', async () => {
+    const rig = await open();
+    const [writer] = rig.writers;
+    for (let i = 0; i < 50; i++) {
+      writer!.begin(performance.now());
+      if (writer!.state !== WRITER_READY) break;
+      append(writer!, 1, i, 2000);
+    }
+    expect(writer!.state).toBe(WRITER_WAITING);
+  });
+
+  it('a journal that was removed leaves nothing', async () => {
+    const rig = await open();
+    append(rig.writers[0]!, 1, 1);
+    for (const writer of rig.writers) writer.close();
+    rigs = [];
+    await rig.keeper.remove();
+    expect(() => readdirSync(directory)).toThrow('ENOENT');
+    expect(await readJournal(directory)).toMatchObject({ images: 0, damages: [] });
+    directory = newDirectory();
+  });
+});
+
+/** Users of a shard by the oldest epoch and the version of what the store lacks. */
+type Unsaved = Map<number, { epoch: number; version: number }>;
+
+describe('at any moment', () => {
+  it.each([1, 2, 3, 4])(
+    'everything unsaved is in the files, through failures and restarts (seed %i)',
+    async (seed) => {
+      const random = new Random(seed);
+      const below = (bound: number): number => random.next(bound);
+      const shards = 2;
+      const limitBytes = 14 * SEGMENT_BYTES;
+      let rig = await openFaulty({ shards, limitBytes, sync: seed % 2 === 0 });
+      const unsaved: Unsaved[] = [new Map(), new Map()];
+      let version = 0;
+      let now = performance.now();
+      const show = (shard: number): void => {
+        const counts = [0, 0];
+        for (const { epoch } of unsaved[shard]!.values()) counts[epoch & 1]!++;
+        rig.writers[shard]!.show(counts[0]!, counts[1]!);
+      };
+      for (let step = 0; step < 250; step++) {
+        now += 100;
+        const shard = below(shards);
+        const writer = rig.writers[shard]!;
+        const action = below(100);
+        if (action < 50) {
+          writer.begin(now);
+          if (writer.state === WRITER_READY) {
+            const user = shard * 100 + below(10);
+            const count = 1 + below(1500);
+            version += 2000;
+            const before = unsaved[shard]!.get(user);
+            const epoch = before?.epoch ?? writer.epoch;
+            if (append(writer, user, version, count))
+              unsaved[shard]!.set(user, { epoch, version: version + count - 1 });
+            // A change that failed is kept by the writer and comes later: the user is unsaved all the same.
+            else if (before === undefined) unsaved[shard]!.set(user, { epoch, version: -1 });
+          }
+        } else if (action < 70) {
+          for (const user of unsaved[shard]!.keys()) if (below(2) === 0) unsaved[shard]!.delete(user);
+          show(shard);
+        } else if (action < 90) {
+          for (let i = 0; i < shards; i++) {
+            rig.writers[i]!.begin(now);
+            show(i);
+          }
+          await rig.keeper.step().catch(() => {});
+        } else if (action < 95) {
+          const calls = ['create', 'write', 'sync', 'rename', 'recycle', 'syncDirectory'];
+          rig.faults.failing = below(2) === 0 ? {} : { [calls[below(calls.length)]!]: 'EIO' };
+          rig.faults.partial = below(200);
+        } else if (action < 97) {
+          rig.faults.failing = {};
+          await close(rig);
+          rig = await openFaulty({ shards, limitBytes: limitBytes + bytesOnDisk() });
+          const parity = rig.keeper.run - 1;
+          for (const users of unsaved) for (const each of users.values()) each.epoch = parity;
+          now = performance.now();
+        }
+        const content = await readJournal(directory);
+        expect([step, content.damages]).toEqual([step, []]);
+        const last = new Map(
+          imagesOf(content).map((image) => image.split(':').map(Number) as [number, number]),
+        );
+        for (const users of unsaved)
+          for (const [user, each] of users)
+            expect([step, user, (last.get(user) ?? -1) >= each.version]).toEqual([step, user, true]);
+      }
+    },
+  );
+});

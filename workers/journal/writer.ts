@@ -1,0 +1,384 @@
+/**
+ * A shard's end of the journal: gathers the images of a turn and writes them as one frame before anything of the turn
+ * leaves the shard. Owner: the shard's thread. All calls to the system are synchronous.
+ *
+ * I1  Images are taken only while READY: then the frame, however large, fits into the segment, with END behind it.
+ * I2  A frame that could not be written stays in the buffer, and nothing more is taken, until it is written to
+ *     another segment (or again to this one, if nothing else is in it). So the journal misses nothing that came before
+ *     what it has.
+ * I3  A new epoch is adopted between turns, and images go only to segments of the adopted epoch or a later one.
+ *     Where no other segment can be had, the rest of this one is given up for it, or a full journal could never shrink.
+ */
+import { closeSync, fdatasyncSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { assert } from '../../engine/layout.js';
+import { BULK_ITEMS_MAX, IMAGE } from '../../engine/messages.js';
+import {
+  END_WORDS,
+  FRAME,
+  FRAME_END,
+  FRAME_IMAGES_MAX,
+  FRAME_WORDS_MAX,
+  frameChecksum,
+  SEGMENT,
+  segmentName,
+  spareName,
+  writeSegmentHeader,
+} from './format.js';
+import {
+  JOURNAL,
+  JOURNAL_SHARD,
+  REFUSE_NONE,
+  SPARE,
+  SPARE_READY,
+  SPARE_TAKEN,
+  SPARES,
+  shardAt,
+  spareAt,
+} from './shared.js';
+
+/** What a shard needs to write its part of the journal. */
+export interface JournalWriterOptions {
+  readonly directory: string;
+  readonly shard: number;
+  /** First epoch of this run of the service. */
+  readonly run: number;
+  readonly segmentBytes: number;
+  /** Each commit is on the disk when it returns, not only in the page cache. */
+  readonly sync: boolean;
+  /** See shared.ts. */
+  readonly words: SharedArrayBuffer;
+}
+
+/** The calls to the system, so that a test can let them fail. */
+export interface WriterFiles {
+  open(path: string): number;
+  /** @returns bytes written */
+  write(fd: number, bytes: Uint8Array, offset: number, length: number, position: number): number;
+  sync(fd: number): void;
+  rename(from: string, to: string): void;
+  syncDirectory(path: string): void;
+  close(fd: number): void;
+}
+
+export const NODE_FILES: WriterFiles = {
+  open: (path) => openSync(path, 'r+'),
+  write: writeSync,
+  sync: fdatasyncSync,
+  rename: renameSync,
+  syncDirectory(path) {
+    const fd = openSync(path, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  },
+  close: closeSync,
+};
+
+/** Images are taken. */
+export const WRITER_READY = 0;
+/** There is no segment to write to for a moment: nothing may be executed. */
+export const WRITER_WAITING = 1;
+/** The journal cannot be written: what would change something is to be refused. */
+export const WRITER_REFUSING = 2;
+
+/** After a failure the next attempt is made so much later. */
+export const RETRY_MS = 1000;
+
+const NONE = -1;
+
+/** A segment as its successor names it: its seq, its epoch, the words of it that were written. */
+interface Previous {
+  readonly seq: number;
+  readonly epoch: number;
+  readonly end: number;
+}
+
+export class JournalWriter {
+  /** The frame at hand. */
+  readonly words = new Int32Array(FRAME_WORDS_MAX + FRAME.WORDS);
+  state = WRITER_WAITING;
+  /** Images in the frame at hand. */
+  imageCount = 0;
+  /** The adopted epoch. */
+  epoch = 0;
+  commits = 0;
+  images = 0;
+  bytes = 0;
+  failures = 0;
+  syncSeconds = 0;
+  /** Told what could not be written; at most once a second. */
+  onFailure: (error: Error) => void = () => {};
+  readonly #options: JournalWriterOptions;
+  readonly #files: WriterFiles;
+  readonly #shared: Int32Array;
+  readonly #at: number;
+  readonly #segmentWords: number;
+  readonly #bytes = new Uint8Array(this.words.buffer);
+  /** The bytes of a frame that its checksum covers, by images: made once each, so that a commit allocates nothing. */
+  readonly #covered: Uint8Array[] = [];
+  readonly #header = new Int32Array(SEGMENT.WORDS + FRAME.WORDS);
+  readonly #headerBytes = new Uint8Array(this.#header.buffer);
+  #fd = NONE;
+  #seq = 0;
+  #segmentEpoch = 0;
+  /** What this shard wrote before the segment. */
+  #previous: Previous = { seq: 0, epoch: 0, end: 0 };
+  /** Words of the segment that are written. */
+  #end = 0;
+  /** The last write failed: the segment is not written any more, unless nothing is in it. */
+  #failed = false;
+  /** The name of the segment is on the disk; looked at with `sync` only. */
+  #directoryIsSynced = false;
+  #retryAtMs = 0;
+
+  constructor(options: JournalWriterOptions, files: WriterFiles = NODE_FILES) {
+    this.#options = options;
+    this.#files = files;
+    this.#shared = new Int32Array(options.words);
+    this.#at = shardAt(options.shard);
+    this.#segmentWords = options.segmentBytes / 4;
+    assert(
+      this.#segmentWords >= SEGMENT.WORDS + FRAME_WORDS_MAX + END_WORDS,
+      `a segment of ${options.segmentBytes} bytes does not hold the largest frame`,
+    );
+  }
+
+  /** The largest operation's images fit into the frame at hand. */
+  get hasRoom(): boolean {
+    return this.imageCount + BULK_ITEMS_MAX <= FRAME_IMAGES_MAX;
+  }
+
+  /** Images that fit into the frame at hand. */
+  get roomImages(): number {
+    return FRAME_IMAGES_MAX - this.imageCount;
+  }
+
+  /** Where in `words` the next image goes. */
+  get imageAt(): number {
+    return FRAME.WORDS + this.imageCount * IMAGE.WORDS;
+  }
+
+  /**
+   * Before a turn: sees to a segment of the current epoch with room, and sets `state`.
+   * @param nowMs  a monotonic clock
+   */
+  begin(nowMs: number): void {
+    const epoch = Atomics.load(this.#shared, JOURNAL.EPOCH);
+    if (
+      this.#fd !== NONE &&
+      !this.#failed &&
+      this.epoch === epoch &&
+      this.#segmentEpoch === epoch &&
+      this.#hasSpace
+    ) {
+      this.state = WRITER_READY;
+      return;
+    }
+    if (this.#failed && nowMs < this.#retryAtMs) return;
+    try {
+      this.#prepare(epoch);
+      if (this.state === WRITER_READY && this.imageCount > 0) this.#write(); // I2
+    } catch (error) {
+      this.#fail(error, nowMs);
+    }
+  }
+
+  get #hasSpace(): boolean {
+    return this.#end + FRAME_WORDS_MAX + END_WORDS <= this.#segmentWords;
+  }
+
+  #prepare(epoch: number): void {
+    if (this.#fd !== NONE && this.#end === SEGMENT.WORDS) {
+      if (this.#segmentEpoch !== epoch) {
+        this.#writeHeader(this.#fd, this.#seq, epoch, this.#previous);
+        this.#enter(epoch);
+      }
+    } else if (!this.#rotate(epoch)) {
+      this.#goWithout(epoch);
+      return;
+    }
+    this.epoch = epoch;
+    this.#failed = false;
+    this.state = WRITER_READY;
+  }
+
+  /** There is no other segment now. */
+  #goWithout(epoch: number): void {
+    const refuses = this.#failed || Atomics.load(this.#shared, JOURNAL.REFUSE) !== REFUSE_NONE;
+    const isUsable =
+      this.#fd !== NONE && !this.#failed && this.#segmentEpoch === this.epoch && this.#hasSpace;
+    if (isUsable && (this.epoch === epoch || !refuses)) {
+      this.state = WRITER_READY;
+      return;
+    }
+    this.epoch = epoch; // I3
+    this.state = refuses ? WRITER_REFUSING : WRITER_WAITING;
+  }
+
+  /** Goes on to a spare file. @returns false if there is none */
+  #rotate(epoch: number): boolean {
+    const { directory, shard, sync } = this.#options;
+    let slot = 0;
+    while (Atomics.load(this.#shared, spareAt(shard, slot) + SPARE.STATE) !== SPARE_READY) {
+      if (++slot === SPARES) return false;
+    }
+    const files = this.#files;
+    const seq = Atomics.add(this.#shared, JOURNAL.SEQ, 1) + 1;
+    const path = join(directory, spareName(shard, slot));
+    const fd = files.open(path);
+    const old = { fd: this.#fd, seq: this.#seq, epoch: this.#segmentEpoch, end: this.#end };
+    const previous = old.fd === NONE ? this.#previous : { seq: old.seq, epoch: old.epoch, end: old.end };
+    try {
+      this.#writeHeader(fd, seq, epoch, previous);
+      if (sync) files.sync(fd);
+      files.rename(path, join(directory, segmentName(seq)));
+    } catch (error) {
+      files.close(fd);
+      throw error;
+    }
+    this.#fd = fd;
+    this.#seq = seq;
+    this.#previous = previous;
+    this.#enter(epoch);
+    const at = spareAt(shard, slot);
+    this.#shared[at + SPARE.SEQ] = seq;
+    this.#shared[at + SPARE.EPOCH] = epoch;
+    this.#shared[at + SPARE.PREVIOUS_EPOCH] = old.epoch;
+    Atomics.store(this.#shared, at + SPARE.STATE, SPARE_TAKEN);
+    this.#directoryIsSynced = false;
+    if (old.fd !== NONE) this.#closeSegment(old.fd, old.seq, old.end, seq, old.epoch === this.epoch);
+    return true;
+  }
+
+  #syncDirectory(): void {
+    this.#files.syncDirectory(this.#options.directory);
+    this.#directoryIsSynced = true;
+  }
+
+  #writeHeader(fd: number, seq: number, epoch: number, previous: Previous): void {
+    const { segmentBytes, run, shard } = this.#options;
+    writeSegmentHeader(this.#header, {
+      bytes: segmentBytes,
+      seq,
+      epoch,
+      run,
+      shard,
+      previous: previous.seq,
+      previousEpoch: previous.epoch,
+      previousEnd: previous.end,
+    });
+    this.#writeWhole(fd, this.#headerBytes, this.#headerBytes.length, 0);
+  }
+
+  /** The segment is empty, and of this epoch. */
+  #enter(epoch: number): void {
+    this.#segmentEpoch = epoch;
+    this.#end = SEGMENT.WORDS;
+    this.#shared[this.#at + JOURNAL_SHARD.HAS_CONTENT] = 0;
+  }
+
+  /**
+   * END of a segment whose successor has its name, for good. That END cannot be written does no harm: the successor
+   * says the same (format.ts, I4).
+   * @param isOurs  false: a newer epoch was adopted before, and the keeper may have given the file to somebody else
+   */
+  #closeSegment(fd: number, seq: number, end: number, next: number, isOurs: boolean): void {
+    const words = new Int32Array(END_WORDS);
+    const bytes = new Uint8Array(words.buffer);
+    words[FRAME.LENGTH] = END_WORDS;
+    words[FRAME.IMAGES] = FRAME_END;
+    words[FRAME.WORDS] = next;
+    words[FRAME.CHECKSUM] = frameChecksum(bytes.subarray(4), seq);
+    try {
+      if (this.#options.sync) this.#syncDirectory();
+      if (isOurs && !this.#failed) this.#writeWhole(fd, bytes, bytes.length, end * 4);
+    } catch (error) {
+      this.#report(error);
+    }
+    this.#files.close(fd);
+  }
+
+  /**
+   * Writes the frame at hand. To be called in each turn after everything that executes and before anything is sent.
+   * @returns false if it could not be written: it is kept, and `state` is REFUSING
+   */
+  commit(nowMs: number): boolean {
+    if (this.imageCount === 0) return true;
+    if (this.state !== WRITER_READY) return false;
+    try {
+      this.#write();
+      return true;
+    } catch (error) {
+      this.#fail(error, nowMs);
+      return false;
+    }
+  }
+
+  #write(): void {
+    const count = this.imageCount;
+    const words = FRAME.WORDS + count * IMAGE.WORDS;
+    this.words[FRAME.LENGTH] = words;
+    this.words[FRAME.IMAGES] = count;
+    this.#covered[count] ??= this.#bytes.subarray(4, words * 4);
+    this.words[FRAME.CHECKSUM] = frameChecksum(this.#covered[count]!, this.#seq);
+    this.words.fill(0, words, words + FRAME.WORDS);
+    this.#writeWhole(this.#fd, this.#bytes, (words + FRAME.WORDS) * 4, this.#end * 4);
+    if (this.#options.sync) {
+      if (!this.#directoryIsSynced) this.#syncDirectory();
+      const startedMs = performance.now();
+      this.#files.sync(this.#fd);
+      this.syncSeconds += (performance.now() - startedMs) / 1000;
+    }
+    if (this.#end === SEGMENT.WORDS) this.#shared[this.#at + JOURNAL_SHARD.HAS_CONTENT] = 1;
+    this.#end += words;
+    this.imageCount = 0;
+    this.commits++;
+    this.images += count;
+    this.bytes += words * 4;
+  }
+
+  #writeWhole(fd: number, bytes: Uint8Array, length: number, position: number): void {
+    for (let done = 0; done < length; ) {
+      const count = this.#files.write(fd, bytes, done, length - done, position + done);
+      if (count === 0) throw new Error(`ENOSPC: a write of ${length - done} bytes wrote nothing`);
+      done += count;
+    }
+  }
+
+  #fail(error: unknown, nowMs: number): void {
+    this.#failed = true;
+    this.#retryAtMs = nowMs + RETRY_MS;
+    this.state = WRITER_REFUSING;
+    this.#report(error);
+  }
+
+  #report(error: unknown): void {
+    this.failures++;
+    this.onFailure(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  /**
+   * Shows the keeper how many users have their oldest unsaved change in even and odd epochs, and what is adopted; not
+   * while images wait to be written.
+   */
+  show(unsavedEven: number, unsavedOdd: number): void {
+    if (this.imageCount > 0) return;
+    const at = this.#at;
+    Atomics.store(this.#shared, at + JOURNAL_SHARD.UNSAVED_EVEN, unsavedEven);
+    Atomics.store(this.#shared, at + JOURNAL_SHARD.UNSAVED_ODD, unsavedOdd);
+    Atomics.store(this.#shared, at + JOURNAL_SHARD.ADOPTED, this.epoch);
+  }
+
+  /** Whether unsaved users are to be carried over to the current epoch. */
+  get mustCarry(): boolean {
+    return Atomics.load(this.#shared, JOURNAL.CARRY) !== 0;
+  }
+
+  close(): void {
+    if (this.#fd !== NONE) this.#files.close(this.#fd);
+    this.#fd = NONE;
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * A shard and its journal: what a turn changed is written before the turn's answers and writes to the store go out.
+ *
+ * I1  Between `begin` and `commit` the images of all that was executed are gathered; nothing leaves the shard there.
+ * I2  A change whose image could not be written is not answered as done: its answer becomes journal_unavailable.
+ *     Answers of other writes of the turn too, as they may rest on it (a duplicate of a mention, say).
+ */
+import {
+  ANSWERED,
+  OP_ACK,
+  OP_ACK_BULK,
+  OP_DELETE,
+  OP_DELETE_USER,
+  OP_MENTION,
+  OP_PIN_ACK,
+  REPLY,
+  ROUTE_EVENT,
+  STATUS_DUPLICATE,
+  STATUS_JOURNAL_UNAVAILABLE,
+  STATUS_OK,
+  STATUS_SUPPRESSED,
+} from '../engine/messages.js';
+import type { Partition } from '../engine/partition.js';
+import type { RingWriter } from '../engine/ring.js';
+import {
+  JournalWriter,
+  type JournalWriterOptions,
+  WRITER_READY,
+  WRITER_REFUSING,
+  WRITER_WAITING,
+} from './journal/writer.js';
+import { SHARD_STATS } from './stats.js';
+
+/** Slots looked at in a turn for users to carry over, at least, and for each image of the turn: several are clean. */
+const CARRY_MIN_STEPS = 512;
+const CARRY_STEPS_AN_IMAGE = 64;
+
+/** Statuses of writes that say something about what there is. */
+const RESTS_ON_STATE = new Set([STATUS_OK, STATUS_SUPPRESSED, STATUS_DUPLICATE]);
+
+/** Operations that may change something. */
+const WRITES = new Set([OP_ACK, OP_ACK_BULK, OP_MENTION, OP_PIN_ACK, OP_DELETE, OP_DELETE_USER]);
+
+/** What of a shard the journal works on. */
+interface ShardParts {
+  readonly partitions: readonly Partition[];
+  readonly replies: RingWriter;
+  readonly stats: Float64Array;
+}
+
+export class ShardJournal {
+  readonly #writer: JournalWriter;
+  readonly #partitions: readonly Partition[];
+  readonly #replies: RingWriter;
+  readonly #stats: Float64Array;
+  /** Partition that is carried first. */
+  #turn = 0;
+  /** Users of the epoch before are being carried over. */
+  #carries = false;
+
+  constructor(options: JournalWriterOptions, shard: ShardParts, warn: (message: string) => void) {
+    this.#writer = new JournalWriter(options);
+    this.#partitions = shard.partitions;
+    this.#replies = shard.replies;
+    this.#stats = shard.stats;
+    this.#writer.onFailure = ({ message }) =>
+      warn(`The journal could not be written: ${message}. Changes are refused until it can.`);
+  }
+
+  /** Nothing may be executed: there is no room for what it may change. */
+  get isFull(): boolean {
+    const { state, hasRoom } = this.#writer;
+    return state === WRITER_WAITING || (state !== WRITER_REFUSING && !hasRoom);
+  }
+
+  /** Changes are to be refused. */
+  get refuses(): boolean {
+    return this.#writer.state === WRITER_REFUSING;
+  }
+
+  /** Waits for the keeper, who rings. */
+  get isWaiting(): boolean {
+    return this.#writer.state === WRITER_WAITING;
+  }
+
+  /** Before a turn. */
+  begin(nowMs: number): void {
+    const writer = this.#writer;
+    const { epoch } = writer;
+    writer.begin(nowMs);
+    if (writer.epoch !== epoch)
+      for (const partition of this.#partitions) partition.setEpoch(writer.epoch & 1);
+  }
+
+  /** Takes what the last operation on the partition, which changed something, has changed. */
+  note(partition: Partition, op: number): void {
+    const writer = this.#writer;
+    if (op === OP_DELETE_USER) {
+      partition.writeWipeImage(partition.changedUser, writer.words, writer.imageAt);
+      writer.imageCount++;
+      return;
+    }
+    for (let i = 0; i < partition.changedCount; i++) {
+      partition.writeImage(partition.changed[i]!, writer.words, writer.imageAt);
+      writer.imageCount++;
+    }
+  }
+
+  /**
+   * After everything of a turn that executes.
+   * @returns whether there is more to carry over, so that the shard must not sleep
+   */
+  commit(nowMs: number, ticked: boolean): boolean {
+    const writer = this.#writer;
+    if (writer.mustCarry || this.#carries) this.#carry();
+    if (writer.imageCount > 0 && !writer.commit(nowMs)) this.#spoilAnswers();
+    if (ticked || this.#carries) this.#show();
+    return this.#carries;
+  }
+
+  #carry(): void {
+    const writer = this.#writer;
+    this.#carries = false;
+    if (writer.state !== WRITER_READY) return;
+    const other = (writer.epoch & 1) ^ 1;
+    const steps = Math.max(CARRY_MIN_STEPS, writer.imageCount * CARRY_STEPS_AN_IMAGE);
+    for (let count = this.#partitions.length; count > 0; count--) {
+      const partition = this.#partitions[this.#turn]!;
+      if (partition.unsavedUsers(other) > 0) {
+        this.#carries = true;
+        const images = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, steps);
+        writer.imageCount += images;
+        this.#stats[SHARD_STATS.CARRIED_IMAGES]! += images;
+        if (partition.unsavedUsers(other) > 0) return;
+      }
+      this.#turn = (this.#turn + 1) % this.#partitions.length;
+    }
+  }
+
+  #show(): void {
+    const writer = this.#writer;
+    const stats = this.#stats;
+    stats[SHARD_STATS.JOURNAL_IMAGES] = writer.images;
+    stats[SHARD_STATS.JOURNAL_COMMITS] = writer.commits;
+    stats[SHARD_STATS.JOURNAL_BYTES] = writer.bytes;
+    stats[SHARD_STATS.JOURNAL_SYNC_SECONDS] = writer.syncSeconds;
+    stats[SHARD_STATS.JOURNAL_FAILURES] = writer.failures;
+    let even = 0;
+    let odd = 0;
+    for (const partition of this.#partitions) {
+      even += partition.unsavedUsers(0);
+      odd += partition.unsavedUsers(1);
+    }
+    writer.show(even, odd);
+  }
+
+  /** I2: the answers that are not published yet. */
+  #spoilAnswers(): void {
+    const { words } = this.#replies;
+    this.#replies.reviseUnpublished((at, length) => {
+      const replyAt = at + ANSWERED.WORDS;
+      const head = words[replyAt + REPLY.HEAD]!;
+      const op = head & 0xff;
+      const isAnswer = words[at + ANSWERED.ROUTE] !== ROUTE_EVENT && WRITES.has(op);
+      if (!isAnswer || !RESTS_ON_STATE.has((head >>> 8) & 0xff)) return length;
+      words[replyAt + REPLY.HEAD] = op | (STATUS_JOURNAL_UNAVAILABLE << 8);
+      words[replyAt + REPLY.MENTION_COUNT] = 0;
+      words[replyAt + REPLY.VERSION] = 0;
+      this.#stats[SHARD_STATS.JOURNAL_UNAVAILABLE]! += 1;
+      return ANSWERED.WORDS + REPLY.WORDS;
+    });
+  }
+
+  close(): void {
+    this.#writer.close();
+  }
+}
+
+/** Whether an operation may change something. */
+export function isWrite(op: number): boolean {
+  return WRITES.has(op);
+}
