@@ -59,7 +59,7 @@ const secondReplica: cassandra.policies.speculativeExecution.SpeculativeExecutio
 /** A client that is not connected. @throws Error that names a file that cannot be read */
 export function createClient(settings: CassandraSettings): cassandra.Client {
   const { hosts, port, user, password, dataCentre, requestTimeoutMs } = settings;
-  return new Client({
+  const client = new Client({
     contactPoints: [...hosts],
     localDataCenter: dataCentre,
     protocolOptions: { port },
@@ -83,6 +83,35 @@ export function createClient(settings: CassandraSettings): cassandra.Client {
     monitorReporting: { enabled: false },
     applicationName: 'tidemark',
   });
+  refreshOneAtATime(client);
+  return client;
+}
+
+/** What of the driver's inside is mended below. */
+export interface ControlConnection {
+  _refresh(hosts?: unknown): Promise<void>;
+}
+
+/**
+ * When connections are cut again and again, the driver (4.10.0) refreshes its control connection while it still does:
+ * the second refresh takes the host from the first, whose TypeError nobody catches, and that ends the thread. So: one
+ * at a time, and what goes wrong all the same is tried again.
+ */
+function refreshOneAtATime(client: cassandra.Client): void {
+  const { controlConnection: control } = client as unknown as { controlConnection: ControlConnection };
+  const refresh = control._refresh.bind(control);
+  let running: Promise<void> | null = null;
+  control._refresh = (hosts) => {
+    if (hosts !== undefined) return refresh(hosts); // the running one goes on with its next host
+    running ??= refresh()
+      .catch(() => {
+        setTimeout(() => control._refresh(), RECONNECT_MAX_MS).unref();
+      })
+      .finally(() => {
+        running = null;
+      });
+    return running;
+  };
 }
 
 function tlsOptions({ tls, tlsCa, tlsCert, tlsKey }: CassandraSettings): ConnectionOptions {
