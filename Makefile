@@ -10,7 +10,8 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout
-.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-restart bench-introspection replay clean
+.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-restart bench-introspection
+.PHONY: replay replay-cassandra clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +94,9 @@ bench-restart: build ## restarts with 8 million entries in memory
 
 replay: build ## replay recorded traffic against a fresh server (ARGS=FILE and options of tidemark replay)
 	node dist/bench/replay-fresh.js $(ARGS)
+
+replay-cassandra: build ## recorded traffic at 60 times its pace on Cassandra: rows written for the updates (36 minutes)
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/replay-cassandra.js $(ARGS)
 
 clean: ## remove what was built and installed
 	rm -rf dist coverage node_modules

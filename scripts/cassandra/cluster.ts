@@ -12,7 +12,7 @@ import { Client, policies, types } from 'cassandra-driver';
 import { ROOT } from '../repository.js';
 import { prepareJars } from './jars.js';
 import type { Machine } from './java-flags.js';
-import { CassandraNode, type CommitlogSync, canConnect, type ProcessWatcher } from './node.js';
+import { CassandraNode, canConnect, type ProcessWatcher } from './node.js';
 
 export const CQL_PORT = 9042;
 const STORAGE_PORT = 7000;
@@ -32,10 +32,12 @@ export interface ClusterOptions {
   readonly folder?: string;
   /** Default `small`. */
   readonly machine?: Machine;
-  /** Default `batch`: a node that is killed has all that it answered. */
-  readonly commitlogSync?: CommitlogSync;
-  /** Where clients are to find node i: for a proxy before each node. Default: its own address. */
-  readonly cqlAddress?: (index: number) => string;
+  /** Default true: a node that is killed has all that it answered. Otherwise it is quicker. */
+  readonly durable?: boolean;
+  /** Where clients are to find node number `index`, from 0: for a proxy before each. Default: at its address. */
+  readonly cqlAddress?: (index: number, address: string) => string;
+  /** More lines of cassandra.yaml: name and value. */
+  readonly settings?: Readonly<Record<string, string | number | boolean>>;
   /** Called when the processes run; they are not ready then. */
   readonly onStarted?: (cluster: CassandraCluster) => void;
 }
@@ -59,7 +61,7 @@ export class CassandraCluster {
 
   /** Starts the nodes; resolves when clients can connect to all of them and they see each other. */
   static async start(options: ClusterOptions = {}): Promise<CassandraCluster> {
-    const { nodes: count = 1, machine = 'small', commitlogSync = 'batch', cqlAddress } = options;
+    const { nodes: count = 1, machine = 'small', durable = true, cqlAddress } = options;
     if (!Number.isInteger(count) || count < 1 || count > NODES_MAX)
       throw new Error(`${count} nodes: use 1 to ${NODES_MAX}`);
     const classPath = await prepareJars();
@@ -78,12 +80,13 @@ export class CassandraCluster {
             // All of them: then each may be the first.
             seeds: addresses,
             address,
-            cqlAddress: cqlAddress?.(index) ?? address,
+            cqlAddress: cqlAddress?.(index, address) ?? address,
             cqlPort: CQL_PORT,
             folder: join(folder, `node-${index + 1}`),
             classPath,
             machine,
-            commitlogSync,
+            durable,
+            settings: options.settings ?? {},
           },
           guard,
         ),

@@ -26,18 +26,21 @@ export interface NodeOptions {
   readonly folder: string;
   readonly classPath: string;
   readonly machine: Machine;
-  readonly commitlogSync: CommitlogSync;
+  /** False: quicker, and not to be killed if its data is still wanted. */
+  readonly durable: boolean;
+  /** More lines of cassandra.yaml. */
+  readonly settings: Readonly<Record<string, string | number | boolean>>;
 }
 
+/** The commit log is on disk before each answer. */
+const DURABLE = 'batch';
 /**
- * `batch`: on disk before the answer. `periodic`: Cassandra's default; the answer comes at once, and kill -9 of the
- * process loses what was answered in the last 100 ms: a part of the log counts only once its mark is written.
+ * Cassandra's default: the answer comes at once, and kill -9 of the process loses what was answered in the last
+ * 100 ms, for a part of the log counts only once its mark is written.
  */
-export type CommitlogSync = 'batch' | 'periodic';
-const COMMITLOG_SYNC: Record<CommitlogSync, string> = {
-  batch: 'batch',
-  periodic: 'periodic\ncommitlog_sync_period: 1000ms',
-};
+const QUICK = 'periodic\ncommitlog_sync_period: 1000ms';
+/** Changes of the schema only in the commit log, which is replayed when the schema has been read. */
+const QUICK_SCHEMA = { 'cassandra.test.flush_local_schema_changes': 'false' };
 
 /** Told of processes, so that none outlives its owner. */
 export interface ProcessWatcher {
@@ -77,7 +80,7 @@ export class CassandraNode {
   /** Starts the process, on the data that it has. Wait for `accepts`. */
   start(): void {
     if (this.isRunning) throw new Error(`the node ${this.address} runs already`);
-    const { folder, classPath, machine } = this.options;
+    const { folder, classPath, machine, durable } = this.options;
     mkdirSync(folder, { recursive: true });
     const yaml = join(folder, 'cassandra.yaml');
     writeFileSync(yaml, this.#yaml());
@@ -89,6 +92,7 @@ export class CassandraNode {
           'cassandra.config': pathToFileURL(yaml).href,
           'cassandra.storagedir': folder,
           'logback.configurationFile': join(TEMPLATES, 'logback.xml'),
+          ...(durable ? {} : QUICK_SCHEMA),
         }),
         'org.apache.cassandra.service.CassandraDaemon',
       ],
@@ -159,7 +163,7 @@ export class CassandraNode {
   }
 
   #yaml(): string {
-    const { clusterName, token, seeds, address, cqlAddress, cqlPort, folder, commitlogSync } = this.options;
+    const { clusterName, token, seeds, address, cqlAddress, cqlPort, folder, durable } = this.options;
     const values: Record<string, string> = {
       CLUSTER_NAME: clusterName,
       TOKEN: String(token),
@@ -168,12 +172,14 @@ export class CassandraNode {
       CQL_ADDRESS: cqlAddress,
       CQL_PORT: String(cqlPort),
       FOLDER: folder,
-      COMMITLOG_SYNC: COMMITLOG_SYNC[commitlogSync],
+      COMMITLOG_SYNC: durable ? DURABLE : QUICK,
     };
-    return readFileSync(join(TEMPLATES, 'cassandra.yaml'), 'utf8').replace(
+    const filled = readFileSync(join(TEMPLATES, 'cassandra.yaml'), 'utf8').replace(
       /^([^#].*?)\$\{(\w+)\}/gm,
       (_, before: string, name: string) => `${before}${values[name]!}`,
     );
+    const more = Object.entries(this.options.settings).map(([name, value]) => `${name}: ${value}\n`);
+    return `${filled}${more.join('')}`;
   }
 
   #logEnd(): string {

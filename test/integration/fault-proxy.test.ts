@@ -167,34 +167,47 @@ describe('the fault proxy', () => {
 });
 
 describe('the meter of CQL requests', () => {
-  const BATCH = 0x0d;
-  const RESULT = 0x08;
+  const [QUERY, RESULT, PREPARE, EXECUTE, BATCH] = [0x07, 0x08, 0x09, 0x0a, 0x0d];
 
-  function frame(opcode: number, stream: number, bodyBytes: number): Buffer {
-    const bytes = Buffer.alloc(9 + bodyBytes, 0x0d);
-    bytes[0] = 4;
-    bytes[1] = 0;
-    bytes.writeInt16BE(stream, 2);
-    bytes[4] = opcode;
-    bytes.writeUInt32BE(bodyBytes, 5);
-    return bytes;
+  function frame(opcode: number, stream: number, body: Buffer): Buffer {
+    const header = Buffer.alloc(9);
+    header[0] = 4;
+    header.writeInt16BE(stream, 2);
+    header[4] = opcode;
+    header.writeUInt32BE(body.length, 5);
+    return Buffer.concat([header, body]);
   }
+  function longText(text: string): Buffer {
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(text.length);
+    return Buffer.concat([length, Buffer.from(text), Buffer.alloc(7)]);
+  }
+  const id = (name: string): Buffer => Buffer.concat([Buffer.from([0, name.length]), Buffer.from(name)]);
+  const prepared = (name: string): Buffer => Buffer.concat([Buffer.from([0, 0, 0, 4]), id(name)]);
 
-  it.each([1, 2, 9, 10, 1000])('finds the frames in chunks of %i bytes', (size) => {
+  it.each([1, 2, 9, 10, 1000])('finds reads and writes in chunks of %i bytes', (size) => {
     const meter = new CqlMeter();
     const tap = meter.tap();
-    const feed = (take: (chunk: Buffer) => void, bytes: Buffer): void => {
+    const feed = (take: (chunk: Buffer) => void, ...frames: Buffer[]): void => {
+      const bytes = Buffer.concat(frames);
       for (let at = 0; at < bytes.length; at += size) take(bytes.subarray(at, at + size));
     };
-    feed(tap.toTarget, Buffer.concat([frame(BATCH, 1, 50), frame(BATCH, 2, 0), frame(0x0a, 3, 7)]));
-    expect(meter.inFlight).toMatchObject({ batch: 2, execute: 1, query: 0 });
-    feed(tap.toClient, Buffer.concat([frame(RESULT, -1, 4), frame(RESULT, 2, 0), frame(RESULT, 1, 99)]));
-    expect(meter.inFlight).toMatchObject({ batch: 0, execute: 1 });
-    expect(meter.most).toMatchObject({ batch: 2, execute: 1 });
+    const { toTarget, toClient } = tap;
+    feed(toTarget, frame(PREPARE, 1, longText('SELECT a FROM b')));
+    feed(toTarget, frame(PREPARE, 2, longText('INSERT INTO b')));
+    expect(meter.inFlight).toEqual({ read: 0, write: 0, other: 2 });
+    feed(toClient, frame(RESULT, 2, prepared('insert')), frame(RESULT, 1, prepared('select')));
+    feed(toTarget, frame(EXECUTE, 1, id('select')), frame(BATCH, 2, Buffer.alloc(0)));
+    feed(toTarget, frame(EXECUTE, 3, id('insert')), frame(QUERY, 4, longText('CREATE TABLE b')));
+    expect(meter.inFlight).toEqual({ read: 1, write: 2, other: 1 });
+    feed(toClient, frame(RESULT, -1, Buffer.alloc(4)), frame(RESULT, 3, Buffer.alloc(4)));
+    feed(toClient, frame(RESULT, 1, Buffer.alloc(99)));
+    expect(meter.inFlight).toEqual({ read: 0, write: 1, other: 1 });
+    expect(meter.most).toEqual({ read: 1, write: 2, other: 2 });
     meter.resetMost();
-    expect(meter.most).toMatchObject({ batch: 0, execute: 1 });
+    expect(meter.most).toEqual({ read: 0, write: 1, other: 1 });
     tap.closed();
-    expect(meter.inFlight).toMatchObject({ batch: 0, execute: 0 });
-    expect(meter.total).toMatchObject({ batch: 2, execute: 1 });
+    expect(meter.inFlight).toEqual({ read: 0, write: 0, other: 0 });
+    expect(meter.total).toEqual({ read: 1, write: 2, other: 3 });
   });
 });

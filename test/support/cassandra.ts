@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'cassandra-driver';
 import { describe, inject } from 'vitest';
-import { tableCql } from '../../workers/stores/cassandra-schema.js';
+import { createKeyspace } from '../../scripts/cassandra/keyspace.js';
 
 const DATA_CENTER = 'datacenter1';
 
@@ -24,7 +24,7 @@ export function cassandraClient(contactPoints: readonly string[]): Client {
 
 /** Makes a keyspace that nobody else has. @returns its name */
 export async function newKeyspace(contactPoints: readonly string[], replicas = 1): Promise<string> {
-  const keyspace = `test_${randomBytes(6).toString('hex')}`;
+  const keyspace = newName();
   const client = cassandraClient(contactPoints);
   try {
     await client.execute(
@@ -46,12 +46,10 @@ export async function newStoreUrl(
   { hosts, replicas = 1 }: { readonly hosts?: readonly string[]; readonly replicas?: number } = {},
 ): Promise<string> {
   const points = contactPoints ?? (await sharedCassandra());
-  const keyspace = await newKeyspace(points, replicas);
-  const client = cassandraClient(points);
-  try {
-    await client.execute(tableCql(keyspace));
-  } finally {
-    await client.shutdown();
-  }
-  return `cassandra://${(hosts ?? points).join(',')}/${keyspace}?dc=${DATA_CENTER}`;
+  const url = await createKeyspace(points, { keyspace: newName(), replicas });
+  return hosts === undefined ? url : url.replace(points.join(','), hosts.join(','));
+}
+
+function newName(): string {
+  return `test_${randomBytes(6).toString('hex')}`;
 }

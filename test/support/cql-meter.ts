@@ -1,6 +1,6 @@
 /**
  * Counts requests of the CQL protocol (version 4: a header of nine bytes, then the body) as they pass a FaultProxy:
- * how many are under way, and what they are.
+ * how many reads and writes there are, and how many are under way.
  */
 import type { Tap } from './fault-proxy.js';
 
@@ -8,22 +8,36 @@ const HEADER_BYTES = 9;
 const STREAM_AT = 2;
 const OPCODE_AT = 4;
 const LENGTH_AT = 5;
-const [QUERY, PREPARE, EXECUTE, BATCH] = [0x07, 0x09, 0x0a, 0x0d];
+const [QUERY, RESULT, PREPARE, EXECUTE, BATCH] = [0x07, 0x08, 0x09, 0x0a, 0x0d];
+/** Kind of a RESULT: here is the id of what you prepared. */
+const PREPARED = 4;
 
-export type RequestKind = 'query' | 'prepare' | 'execute' | 'batch' | 'other';
-const KINDS: Record<number, RequestKind> = {
-  [QUERY]: 'query',
-  [PREPARE]: 'prepare',
-  [EXECUTE]: 'execute',
-  [BATCH]: 'batch',
-};
+/** `read`: SELECT; `write`: INSERT, UPDATE, DELETE and batches; `other`: all else. */
+export type RequestKind = 'read' | 'write' | 'other';
+type Counts = Record<RequestKind, number>;
+
+function none(): Counts {
+  return { read: 0, write: 0, other: 0 };
+}
+
+function kindOfText(cql: string): RequestKind {
+  if (/^\s*SELECT\b/i.test(cql)) return 'read';
+  return /^\s*(INSERT|UPDATE|DELETE)\b/i.test(cql) ? 'write' : 'other';
+}
+
+/** The bytes behind their length, a short, at the start of `body`. */
+function shortBytes(body: Buffer): string {
+  return body.toString('hex', 2, 2 + body.readUInt16BE(0));
+}
 
 export class CqlMeter {
   /** Requests so far. */
-  readonly total: Record<RequestKind, number> = { query: 0, prepare: 0, execute: 0, batch: 0, other: 0 };
+  readonly total: Counts = none();
   /** Requests without an answer, of all connections that are open; and the most since `resetMost`. */
-  readonly inFlight: Record<RequestKind, number> = { query: 0, prepare: 0, execute: 0, batch: 0, other: 0 };
-  most: Record<RequestKind, number> = { query: 0, prepare: 0, execute: 0, batch: 0, other: 0 };
+  readonly inFlight: Counts = none();
+  most: Counts = none();
+  /** Of prepared statements, by id: it is the same on every connection. */
+  readonly #kinds = new Map<string, RequestKind>();
 
   resetMost(): void {
     this.most = { ...this.inFlight };
@@ -32,8 +46,10 @@ export class CqlMeter {
   /** Give this to FaultProxy.start. */
   readonly tap = (): Tap => {
     const pending = new Map<number, RequestKind>();
-    const requests = new Frames((stream, opcode) => {
-      const kind = KINDS[opcode] ?? 'other';
+    const prepares = new Map<number, RequestKind>();
+    const requests = new Frames((stream, opcode, body) => {
+      if (opcode === PREPARE) prepares.set(stream, kindOfText(body.toString('utf8', 4)));
+      const kind = this.#kindOf(opcode, body);
       pending.set(stream, kind);
       this.total[kind]++;
       this.inFlight[kind]++;
@@ -45,7 +61,13 @@ export class CqlMeter {
       pending.delete(stream);
       this.inFlight[kind]--;
     };
-    const answers = new Frames(end);
+    const answers = new Frames((stream, opcode, body) => {
+      const prepared = prepares.get(stream);
+      prepares.delete(stream);
+      if (prepared !== undefined && opcode === RESULT && body.readInt32BE(0) === PREPARED)
+        this.#kinds.set(shortBytes(body.subarray(4)), prepared);
+      end(stream);
+    });
     return {
       toTarget: (chunk) => requests.push(chunk),
       toClient: (chunk) => answers.push(chunk),
@@ -54,33 +76,41 @@ export class CqlMeter {
       },
     };
   };
+
+  #kindOf(opcode: number, body: Buffer): RequestKind {
+    if (opcode === BATCH) return 'write';
+    if (opcode === QUERY) return kindOfText(body.toString('utf8', 4, 4 + body.readInt32BE(0)));
+    return opcode === EXECUTE ? (this.#kinds.get(shortBytes(body)) ?? 'other') : 'other';
+  }
 }
 
 /** Finds the frames in a stream of chunks. */
 class Frames {
-  readonly #onFrame: (stream: number, opcode: number) => void;
-  #header = Buffer.alloc(0);
-  #bodyLeft = 0;
+  readonly #onFrame: (stream: number, opcode: number, body: Buffer) => void;
+  #parts: Buffer[] = [];
+  #bytes = 0;
+  /** Of the frame that is being read; a header until it is known. */
+  #wanted = HEADER_BYTES;
 
-  constructor(onFrame: (stream: number, opcode: number) => void) {
+  constructor(onFrame: (stream: number, opcode: number, body: Buffer) => void) {
     this.#onFrame = onFrame;
   }
 
   push(chunk: Buffer): void {
-    for (let at = 0; at < chunk.length; ) {
-      if (this.#bodyLeft > 0) {
-        const taken = Math.min(this.#bodyLeft, chunk.length - at);
-        this.#bodyLeft -= taken;
-        at += taken;
-        continue;
+    this.#parts.push(chunk);
+    this.#bytes += chunk.length;
+    while (this.#bytes >= this.#wanted) {
+      const all = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+      const length = HEADER_BYTES + all.readUInt32BE(LENGTH_AT);
+      if (all.length < length) {
+        this.#parts = [all];
+        this.#wanted = length;
+        return;
       }
-      const taken = Math.min(HEADER_BYTES - this.#header.length, chunk.length - at);
-      this.#header = Buffer.concat([this.#header, chunk.subarray(at, at + taken)]);
-      at += taken;
-      if (this.#header.length < HEADER_BYTES) return;
-      this.#onFrame(this.#header.readInt16BE(STREAM_AT), this.#header[OPCODE_AT]!);
-      this.#bodyLeft = this.#header.readUInt32BE(LENGTH_AT);
-      this.#header = Buffer.alloc(0);
+      this.#onFrame(all.readInt16BE(STREAM_AT), all[OPCODE_AT]!, all.subarray(HEADER_BYTES, length));
+      this.#parts = [all.subarray(length)];
+      this.#bytes = all.length - length;
+      this.#wanted = HEADER_BYTES;
     }
   }
 }

@@ -26,7 +26,7 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
 
   let cluster: Promise<CassandraCluster> | null = null;
   const server = createServer((_, response) => {
-    cluster ??= CassandraCluster.start();
+    cluster ??= CassandraCluster.start({ durable: false });
     cluster.then(
       ({ contactPoints }) => response.end(JSON.stringify(contactPoints)),
       (error: Error) => response.writeHead(500).end(error.message),
