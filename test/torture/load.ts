@@ -104,6 +104,11 @@ export class Load {
     });
   }
 
+  /** Whom the load is about, but for those who are shared. */
+  get userIds(): readonly number[] {
+    return this.#userIds;
+  }
+
   get connected(): boolean {
     return this.#connections.length > 0 && this.#connections.every(({ isLost }) => !isLost);
   }
