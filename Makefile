@@ -10,7 +10,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout
-.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-restart bench-introspection
+.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-store bench-restart bench-introspection
 .PHONY: replay replay-cassandra clean
 
 help: ## list the targets
@@ -85,6 +85,9 @@ bench-engine: build ## the engine against other caches
 
 bench-wire: build ## the whole server under open-loop load
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-wire.js $(ARGS)
+
+bench-store: build ## the Cassandra store beside its driver; needs make cassandra
+	node dist/bench/bench-store.js $(ARGS)
 
 bench-introspection: build ## what always-on introspection costs: on and off, interleaved
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-introspection.js $(ARGS)

@@ -35,6 +35,7 @@ export class ShardEnd {
   readonly answers: RingWriter;
   readonly #doorbell: Doorbell;
   #publishes = false;
+  #publishesLater = false;
   #room: Promise<void> | null = null;
   loadsInWork = 0;
   rowsInWork = 0;
@@ -50,15 +51,23 @@ export class ShardEnd {
     );
   }
 
-  /** Makes the answers visible when what runs now has ended: a batch of them wakes the shard once. */
+  /** Makes the answers visible when what runs now has ended: somebody waits for them. */
   publishSoon(): void {
     if (this.#publishes) return;
     this.#publishes = true;
     queueMicrotask(() => this.publish());
   }
 
+  /** As `publishSoon`, after all that the network has brought in this turn: one wake-up for many confirmations. */
+  publishLater(): void {
+    if (this.#publishes || this.#publishesLater) return;
+    this.#publishesLater = true;
+    setImmediate(() => this.publish());
+  }
+
   publish(): void {
     this.#publishes = false;
+    this.#publishesLater = false;
     this.answers.publish();
     this.#doorbell.ring();
   }

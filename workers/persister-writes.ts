@@ -147,7 +147,7 @@ export class PersisterWrites {
     words[at + FLUSHED.COUNT] = slots.length;
     words.set(slots, at + FLUSHED.WORDS);
     answers.commit(length);
-    shard.publishSoon();
+    shard.publishLater();
     shard.rowsInWork -= group.count + 1;
     this.#core.wakeSoon();
   }

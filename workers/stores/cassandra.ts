@@ -40,9 +40,9 @@ import type { RowSink, Store, UserRow, WriteGroup } from './store.js';
 /** Keys in one request of loadRows: what a bulk operation has at most. */
 const KEYS_MAX = 100;
 
-/** Places for requests; see AdaptiveLimit. Up to 20 ms nobody minds: a miss may take 2 s, a flush waits for 30 s. */
-const LOAD_LIMIT = { first: 64, min: 4, max: 512, slowMs: 20 };
-const WRITE_LIMIT = { first: 16, min: 1, max: 128, slowMs: 20 };
+/** Places for requests; see AdaptiveLimit. A miss has somebody waiting, a flush nobody. */
+const LOAD_LIMIT = { first: 64, min: 4, max: 512, slowMs: 50 };
+const WRITE_LIMIT = { first: 64, min: 2, max: 256, slowMs: 100 };
 
 export class CassandraStore implements Store {
   readonly rowsAWrite = 1;

@@ -1,0 +1,212 @@
+/** The persister on its thread, and this thread as its one shard: what a flush and a miss are to a real one. */
+import { MessageChannel } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { createDoorbell, Doorbell } from '../engine/doorbell.js';
+import {
+  ENTRY,
+  FLUSH,
+  FLUSH_ROW,
+  KIND_FLUSH,
+  KIND_FLUSHED,
+  KIND_LOAD_ROWS,
+  KIND_LOAD_USER,
+  LOAD,
+  LOAD_KEY,
+  LOADED,
+  LOADED_LAST,
+  ROW,
+  STATUS_OK,
+} from '../engine/messages.js';
+import { createRing, RingReader, RingWriter } from '../engine/ring.js';
+import type { PersisterOrder, PersisterReport } from '../workers/persister.js';
+import { FLUSH_RING_WORDS, LOAD_RING_WORDS, STORE_ANSWER_RING_WORDS } from '../workers/shard-options.js';
+import { createStats, PERSISTER_STATS } from '../workers/stats.js';
+
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** `count` rows of channels from 1, for a user; all words are small numbers. */
+export interface BenchGroup {
+  readonly user: number;
+  readonly count: number;
+  /** Goes into each row, so that no two rounds write the same. */
+  readonly message: number;
+}
+
+export class StoreShard {
+  readonly #loads: RingWriter;
+  readonly #flushes: RingWriter;
+  readonly #answers: RingReader;
+  readonly #own: Doorbell;
+  readonly #persister: Doorbell;
+  readonly #end: () => Promise<void>;
+  readonly stats: Float64Array;
+  #clock = Date.now() * 1000;
+  #tag = 0;
+  #confirmed = 0;
+  #failed = 0;
+
+  private constructor(
+    rings: { loads: SharedArrayBuffer; flushes: SharedArrayBuffer; answers: SharedArrayBuffer },
+    own: SharedArrayBuffer,
+    persister: Doorbell,
+    stats: SharedArrayBuffer,
+    end: () => Promise<void>,
+  ) {
+    this.#loads = new RingWriter(rings.loads);
+    this.#flushes = new RingWriter(rings.flushes);
+    this.#answers = new RingReader(rings.answers);
+    this.#own = new Doorbell(own);
+    this.#persister = persister;
+    this.stats = new Float64Array(stats);
+    this.#end = end;
+  }
+
+  /** @param execArgv  of the persister's thread */
+  static async start(store: string, execArgv: readonly string[]): Promise<StoreShard> {
+    const rings = {
+      loads: createRing(LOAD_RING_WORDS),
+      flushes: createRing(FLUSH_RING_WORDS),
+      answers: createRing(STORE_ANSWER_RING_WORDS),
+    };
+    const own = createDoorbell();
+    const doorbell = createDoorbell();
+    const stats = createStats(PERSISTER_STATS);
+    const control = new MessageChannel();
+    const wakes = new MessageChannel();
+    const pool = new Piscina({
+      filename: new URL('../workers/persister-thread.js', import.meta.url).href,
+      minThreads: 1,
+      maxThreads: 1,
+      execArgv: [...execArgv],
+    });
+    const opened = new Promise<void>((resolve, reject) => {
+      control.port1.on('message', (report: PersisterReport) => {
+        if ('error' in report) reject(new Error(report.error));
+        else if ('warning' in report) console.error(`persister: ${report.warning}`);
+        else resolve();
+      });
+    });
+    const options = {
+      store,
+      shards: [{ ...rings, doorbell: own }],
+      doorbell,
+      stats,
+      port: control.port2,
+      ports: [wakes.port2],
+    };
+    const task = pool.run(options, { transferList: [control.port2, wakes.port2] });
+    await Promise.race([opened, task]);
+    const persister = new Doorbell(doorbell, () => wakes.port1.postMessage(0));
+    return new StoreShard(rings, own, persister, stats, async () => {
+      control.port1.postMessage({ stop: true } satisfies PersisterOrder);
+      await task;
+      control.port1.close();
+      wakes.port1.close();
+      await pool.destroy();
+    });
+  }
+
+  /** Writes all groups. @returns milliseconds until the last was confirmed */
+  async flush(groups: readonly BenchGroup[]): Promise<number> {
+    const startedMs = performance.now();
+    this.#confirmed = 0;
+    this.#failed = 0;
+    for (let sent = 0; this.#confirmed < groups.length; ) {
+      const before = sent;
+      while (sent < groups.length && this.#send(groups[sent]!)) sent++;
+      if (sent > before) this.#publish(this.#flushes);
+      await this.#take(() => {});
+    }
+    if (this.#failed > 0) throw new Error(`${this.#failed} groups were not written`);
+    return performance.now() - startedMs;
+  }
+
+  #send({ user, count, message }: BenchGroup): boolean {
+    const length = FLUSH.WORDS + count * FLUSH_ROW.WORDS;
+    const at = this.#flushes.reserve(length);
+    if (at < 0) return false;
+    const { words } = this.#flushes;
+    words.fill(0, at, at + length);
+    words[at + FLUSH.KIND] = KIND_FLUSH;
+    words[at + FLUSH.USER_LO] = user;
+    words[at + FLUSH.VERSION] = message;
+    this.#clock++;
+    words[at + FLUSH.CLOCK_LO] = this.#clock | 0;
+    words[at + FLUSH.CLOCK_HI] = Math.floor(this.#clock / 2 ** 32);
+    words[at + FLUSH.COUNT] = count;
+    for (let i = 0; i < count; i++) {
+      const row = at + FLUSH.WORDS + i * FLUSH_ROW.WORDS + FLUSH_ROW.ROW;
+      words[row + ENTRY.CHANNEL_LO] = i + 1;
+      words[row + ENTRY.MESSAGE_LO] = message;
+      words[row + ENTRY.MENTION_COUNT] = 1;
+      words[row + ENTRY.VERSION] = message;
+      words[row + ROW.FINGERPRINT] = message;
+    }
+    this.#flushes.commit(length);
+    return true;
+  }
+
+  /**
+   * Loads a user, or one of its channels.
+   * @returns rows, and milliseconds from the request in the ring to the last answer, seen by a thread that waits
+   */
+  async load(user: number, channel: number | null): Promise<{ rows: number; ms: number; message: number }> {
+    const keys = channel === null ? 0 : 1;
+    const length = LOAD.WORDS + keys * LOAD_KEY.WORDS;
+    const at = this.#loads.reserve(length);
+    if (at < 0) throw new Error('the loads ring is full');
+    const { words } = this.#loads;
+    words.fill(0, at, at + length);
+    words[at + LOAD.KIND] = channel === null ? KIND_LOAD_USER : KIND_LOAD_ROWS;
+    words[at + LOAD.TAG] = ++this.#tag;
+    words[at + LOAD.USER_LO] = user;
+    words[at + LOAD.COUNT] = keys;
+    if (channel !== null) words[at + LOAD.WORDS + LOAD_KEY.CHANNEL_LO] = channel;
+    this.#loads.commit(length);
+    const startedMs = performance.now();
+    this.#publish(this.#loads);
+    let rows = 0;
+    let message = 0;
+    let isOver = false;
+    while (!isOver) {
+      await this.#take((answers, from) => {
+        const kind = answers[from + LOADED.KIND]!;
+        if (((kind >>> 8) & 0xff) !== STATUS_OK) throw new Error('a load failed');
+        rows += answers[from + LOADED.COUNT]!;
+        message = answers[from + LOADED.WORDS + ENTRY.MESSAGE_LO]!;
+        isOver = (kind & LOADED_LAST) !== 0;
+      });
+    }
+    return { rows, ms: performance.now() - startedMs, message };
+  }
+
+  #publish(ring: RingWriter): void {
+    ring.publish();
+    this.#persister.ring();
+  }
+
+  /** Waits for answers and takes them. */
+  async #take(onLoaded: (words: Int32Array, at: number) => void): Promise<void> {
+    const ring = this.#answers;
+    this.#own.sleep();
+    if (!ring.refresh()) {
+      this.#own.wait(ANSWER_TIMEOUT_MS);
+      if (!ring.refresh()) throw new Error(`no answer within ${ANSWER_TIMEOUT_MS} ms`);
+    }
+    this.#own.rise();
+    for (let at = ring.next(); at >= 0; at = ring.next()) {
+      const kind = ring.words[at]!;
+      if ((kind & 0xff) !== KIND_FLUSHED) onLoaded(ring.words, at);
+      else if (((kind >>> 8) & 0xff) === STATUS_OK) this.#confirmed++;
+      else {
+        this.#confirmed++;
+        this.#failed++;
+      }
+    }
+    ring.release();
+  }
+
+  end(): Promise<void> {
+    return this.#end();
+  }
+}
