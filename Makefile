@@ -9,7 +9,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
-.PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout
+.PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout metrics
 .PHONY: cassandra cassandra-stop bench-engine bench-wire bench-store bench-restart bench-introspection
 .PHONY: replay replay-cassandra clean
 
@@ -79,6 +79,9 @@ cassandra-stop: build ## stop what make cassandra started
 
 layout: build ## regenerate docs/layout.md from the layout tables
 	node dist/scripts/generate-layout.js
+
+metrics: build ## regenerate docs/metrics.md from the metrics that a server registers
+	node dist/scripts/generate-metrics.js
 
 bench-engine: build ## the engine against other caches
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-engine.js $(ARGS)

@@ -1,16 +1,33 @@
 /** `/metrics`: the counters of the front and of the worker threads in Prometheus' text format. */
 import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import { OP_MAX } from '../engine/messages.js';
+import { countBelow, countsOf, LATENCIES } from '../workers/introspection/latency-histogram.js';
 import { REFUSE_FAILED, REFUSE_FULL } from '../workers/journal/shared.js';
-import { JOURNAL_STATS, PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
+import { JOURNAL_STATS, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
 import { RING_NAMES, type Workers } from '../workers/workers.js';
 import { type Counters, LATENCY_BOUNDS, OP_NAMES } from './counters.js';
 import type { Front } from './front.js';
 
 type Latencies = Counters['http'];
 
+interface Sample {
+  readonly metricName: string;
+  readonly labels: Record<string, string | number>;
+  readonly value: number;
+}
+
+/** Powers of two, which the finer buckets of the shards end at: 16 us to 8.4 s. */
+const SERVICE_BOUNDS_US = Array.from({ length: 20 }, (_, i) => 2 ** (i + 4));
+
 /** A value that is looked up when it is asked for. */
 type Read = (set: (labels: Record<string, string | number>, value: number) => void) => void;
+
+export interface MetricDescription {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly labels: readonly string[];
+}
 
 export class Metrics {
   readonly #registry = new Registry();
@@ -20,7 +37,28 @@ export class Metrics {
     this.#ofFront(front);
     this.#ofShards(workers);
     this.#ofPersister(workers.persisterStats);
-    if (workers.journalStats !== null) this.#ofJournal(workers.journalStats);
+    this.#ofJournal(workers.journalStats);
+    this.#ofPartitions(workers.partitionStats);
+    this.#serviceTimes(workers);
+  }
+
+  /** Every metric, for its documentation. */
+  async describe(): Promise<MetricDescription[]> {
+    const labels = new Map(
+      this.#registry
+        .getMetricsAsArray()
+        .map((metric) => [
+          (metric as unknown as { name: string }).name,
+          (metric as unknown as { labelNames?: readonly string[] }).labelNames ?? [],
+        ]),
+    );
+    const metrics = await this.#registry.getMetricsAsJSON();
+    return metrics.map(({ name, help, type }) => ({
+      name,
+      help,
+      type: String(type),
+      labels: labels.get(name) ?? [],
+    }));
   }
 
   get contentType(): string {
@@ -180,6 +218,8 @@ export class Metrics {
     counter('gc_total', 'Garbage collections.', S.GC_COUNT);
     counter('gc_pause_seconds_total', 'Time in garbage collections.', S.GC_PAUSE_SUM_MS, 1e-3);
     gauge('gc_pause_max_seconds', 'Longest garbage collection since the start.', S.GC_PAUSE_MAX_MS, 1e-3);
+    counter('idle_seconds_total', 'Time in which there was nothing to do.', S.SLEPT_MS, 1e-3);
+    gauge('turn_max_seconds', 'Longest turn of the last second.', S.TURN_MAX_MS, 1e-3);
     gauge('records', 'Read states in memory.', S.RECORDS);
     gauge('records_max', 'Read states that fit.', S.RECORDS_MAX);
     gauge('users', 'Users in memory.', S.USERS);
@@ -220,9 +260,12 @@ export class Metrics {
     });
   }
 
-  #ofJournal(stats: Float64Array): void {
+  /** @param stats  null: there is no journal, and the metrics have no samples */
+  #ofJournal(stats: Float64Array | null): void {
     const gauge = (name: string, help: string, offset: number): void =>
-      this.#gauge(`tidemark_journal_${name}`, help, [], (set) => set({}, stats[offset]!));
+      this.#gauge(`tidemark_journal_${name}`, help, [], (set) => {
+        if (stats !== null) set({}, stats[offset]!);
+      });
     const J = JOURNAL_STATS;
 
     gauge('file_bytes', "The journal's files, spares included.", J.BYTES);
@@ -236,6 +279,7 @@ export class Metrics {
       'Whether new segments cannot be made: changes are refused when those at hand are full.',
       ['reason'],
       (set) => {
+        if (stats === null) return;
         set({ reason: 'failed' }, stats[J.REFUSES] === REFUSE_FAILED ? 1 : 0);
         set({ reason: 'full' }, stats[J.REFUSES] === REFUSE_FULL ? 1 : 0);
       },
@@ -244,7 +288,9 @@ export class Metrics {
       'tidemark_journal_file_failures_total',
       'Files that could not be made or moved.',
       [],
-      (set) => set({}, stats[J.FAILURES]!),
+      (set) => {
+        if (stats !== null) set({}, stats[J.FAILURES]!);
+      },
     );
   }
 
@@ -276,15 +322,68 @@ export class Metrics {
     counter('gc_total', 'Garbage collections.', P.GC_COUNT);
     counter('gc_pause_seconds_total', 'Time in garbage collections.', P.GC_PAUSE_SUM_MS, 1e-3);
     gauge('gc_pause_max_seconds', 'Longest garbage collection since the start.', P.GC_PAUSE_MAX_MS, 1e-3);
+    gauge('loop_delay_p99_seconds', 'Delay of the event loop, last second.', P.LOOP_DELAY_P99_MS, 1e-3);
+    gauge(
+      'loop_delay_max_seconds',
+      'Longest delay of the event loop, last second.',
+      P.LOOP_DELAY_MAX_MS,
+      1e-3,
+    );
     gauge('loads_in_flight', 'Loads on their way.', P.LOADS_IN_FLIGHT);
     gauge('writes_in_flight', 'Groups on their way.', P.WRITES_IN_FLIGHT);
     gauge('heap_used_bytes', 'JavaScript heap of the thread.', P.HEAP_USED_BYTES);
   }
 
+  #ofPartitions(stats: Float64Array): void {
+    const P = PARTITION_STATS;
+    const gauge = (name: string, help: string, offset: number, factor = 1): void =>
+      this.#gauge(`tidemark_partition_${name}`, help, ['partition'], (set) => {
+        for (let at = 0; at < stats.length; at += P.WORDS)
+          set({ partition: at / P.WORDS }, stats[at + offset]! * factor);
+      });
+    gauge('records', 'Read states in the partition.', P.RECORDS);
+    gauge('records_max', 'Read states that fit.', P.RECORDS_MAX);
+    gauge('dirty_users', 'Users with changes that the store does not have.', P.DIRTY_USERS);
+    gauge('oldest_dirty_seconds', 'Age of the oldest such change, 0 = none.', P.OLDEST_DIRTY_MS, 1e-3);
+    this.#gauge('tidemark_partition_shard', 'Number of the shard that owns it.', ['partition'], (set) => {
+      for (let at = 0; at < stats.length; at += P.WORDS) {
+        if (stats[at + P.SHARD] !== 0) set({ partition: at / P.WORDS }, stats[at + P.SHARD]! - 1);
+      }
+    });
+  }
+
+  /** From the request ring to the answer; nothing with introspection off. */
+  #serviceTimes(workers: Workers): void {
+    const name = 'tidemark_operation_duration_seconds';
+    const help = 'From the request ring to the answer, of all shards.';
+    const get = async (): Promise<unknown> => {
+      const values: Sample[] = [];
+      const blocks = workers.introspection.map(({ latencies }) => new Float64Array(latencies));
+      OP_NAMES.forEach((operation, op) => {
+        const counts = blocks.map((block) => countsOf(block, op));
+        const buckets = SERVICE_BOUNDS_US.map((bound) =>
+          counts.reduce((sum, of) => sum + countBelow(of, bound), 0),
+        );
+        const total = counts.reduce((sum, of) => sum + of.reduce((all, count) => all + count, 0), 0);
+        if (total === 0) return;
+        const sumUs = blocks.reduce((sum, block) => sum + block[LATENCIES.SUM_US + op]!, 0);
+        buckets.forEach((value, i) => {
+          const le = SERVICE_BOUNDS_US[i]! / 1e6;
+          values.push({ metricName: `${name}_bucket`, labels: { le, operation }, value });
+        });
+        values.push({ metricName: `${name}_bucket`, labels: { le: '+Inf', operation }, value: total });
+        values.push({ metricName: `${name}_sum`, labels: { operation }, value: sumUs / 1e6 });
+        values.push({ metricName: `${name}_count`, labels: { operation }, value: total });
+      });
+      return { name, help, type: 'histogram', values, aggregator: 'sum' };
+    };
+    this.#registry.registerMetric({ name, get, labelNames: ['operation'] } as unknown as Metric);
+  }
+
   /** A histogram whose buckets are counted elsewhere; prom-client has no way to fill one. */
   #latencies(name: string, help: string, latencies: Latencies): void {
     const get = async (): Promise<unknown> => {
-      const values: { metricName: string; labels: Record<string, string | number>; value: number }[] = [];
+      const values: Sample[] = [];
       OP_NAMES.forEach((operation, op) => {
         let total = 0;
         const buckets = latencies.bucketsOf(op);
@@ -299,6 +398,6 @@ export class Metrics {
       });
       return { name, help, type: 'histogram', values, aggregator: 'sum' };
     };
-    this.#registry.registerMetric({ name, get } as unknown as Metric);
+    this.#registry.registerMetric({ name, get, labelNames: ['operation'] } as unknown as Metric);
   }
 }

@@ -31,8 +31,20 @@ const LISTEN_EXCLUSIVE = 1;
 /** How often a stop looks whether all is answered. */
 const STOP_POLL_MS = 5;
 
+/** What a server is made of once it listens. */
+interface Parts {
+  readonly front: Front;
+  readonly metrics: Metrics;
+  readonly sampler: Sampler;
+  readonly listenSocket: us_listen_socket;
+  readonly adminSocket: us_listen_socket | null;
+  readonly listenAgain: (port: number) => Promise<us_listen_socket>;
+  readonly config: Config;
+}
+
 export class Server {
   readonly front: Front;
+  readonly metrics: Metrics;
   readonly port: number;
   /** Null when closed: closing it twice would crash the process. */
   #listenSocket: us_listen_socket | null;
@@ -45,15 +57,9 @@ export class Server {
   /** What is worth a line in the log. */
   onWarning: (message: string) => void = () => {};
 
-  private constructor(
-    front: Front,
-    sampler: Sampler,
-    listenSocket: us_listen_socket,
-    adminSocket: us_listen_socket | null,
-    listenAgain: (port: number) => Promise<us_listen_socket>,
-    config: Config,
-  ) {
+  private constructor({ front, metrics, sampler, listenSocket, adminSocket, listenAgain, config }: Parts) {
     this.front = front;
+    this.metrics = metrics;
     this.#sampler = sampler;
     this.#listenSocket = listenSocket;
     this.#adminSocket = adminSocket;
@@ -92,7 +98,8 @@ export class Server {
       addAdminRoutes(adminApp, gate, { front, workers, sampler, config, version });
       addConsole(adminApp, gate, front);
     }
-    addRoutes(app, { front, auth, metrics: new Metrics(front, workers) });
+    const metrics = new Metrics(front, workers);
+    addRoutes(app, { front, auth, metrics });
     addStream(app, front, auth);
     try {
       const listenSocket = await listen(app, config.host, config.port, '--port');
@@ -106,8 +113,9 @@ export class Server {
           },
         );
       }
-      const again = (port: number): Promise<us_listen_socket> => listen(app, config.host, port, '--port');
-      return new Server(front, sampler, listenSocket, adminSocket, again, config);
+      const listenAgain = (port: number): Promise<us_listen_socket> =>
+        listen(app, config.host, port, '--port');
+      return new Server({ front, metrics, sampler, listenSocket, adminSocket, listenAgain, config });
     } catch (error) {
       sampler.end();
       throw error;

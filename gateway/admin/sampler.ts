@@ -125,7 +125,7 @@ export class Sampler {
       counts === null ? Number.NaN : (percentileUs(counts.counts, counts.total, part) ?? Number.NaN) / 1000;
     const values: Record<HistoryColumn, number> = {
       operations_per_s: operations(before, now) / seconds,
-      refused_per_s: rate(S.BUSY) + rate(S.STORE_UNAVAILABLE),
+      refused_per_s: rate(S.BUSY) + rate(S.STORE_UNAVAILABLE) + rate(S.JOURNAL_UNAVAILABLE),
       p50_ms: percentile(0.5),
       p99_ms: percentile(0.99),
       p999_ms: percentile(0.999),

@@ -47,9 +47,14 @@ export function statusLines(status: AdminStatus, style: Style): string[] {
   ];
 }
 
+/** Operations answered with any of the errors that a client should try again after. */
+function refusedPerS({ totals, journal }: AdminStatus): number {
+  return totals.busy_per_s + totals.store_unavailable_per_s + (journal?.unavailable_per_s ?? 0);
+}
+
 function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
-  const { totals, settings, store } = status;
-  const refused = totals.busy_per_s + totals.store_unavailable_per_s;
+  const { totals, settings, store, journal } = status;
+  const refused = refusedPerS(status);
   const up = formatMs(status.uptime_s * 1000);
   const item = (name: string, value: string): string => `${dim(name)} ${value}`;
   return [
@@ -86,6 +91,19 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
     ]
       .filter((text) => text !== '')
       .join('   '),
+    ...(journal === null
+      ? []
+      : [
+          [
+            item(
+              'journal',
+              journal.state === 'writing' ? 'writing' : warn(`refuses changes: ${journal.state}`),
+            ),
+            item('changes/s', formatCount(journal.changes_per_s)),
+            item('files', `${formatBytes(journal.file_bytes)} of ${formatBytes(journal.limit_bytes)}`),
+            item('of these needed', formatBytes(journal.segment_bytes)),
+          ].join('   '),
+        ]),
   ];
 }
 

@@ -21,6 +21,8 @@ export interface AdminStatus {
   readonly threads: readonly ThreadStatus[];
   /** Null with `--introspection off`. */
   readonly latencies: readonly LatencyStatus[] | null;
+  /** Null with `--durability none`. */
+  readonly journal: JournalStatus | null;
   readonly store: StoreStatus;
   readonly front: FrontStatus;
   /** Null with `--introspection off`. */
@@ -132,6 +134,24 @@ export interface LatencyStatus {
   readonly p999_ms: number | null;
   /** Since the start. */
   readonly max_ms: number;
+}
+
+export interface JournalStatus {
+  /** `full`, `failed`: no new files can be made, and changes are refused when those at hand are full. */
+  readonly state: 'writing' | 'full' | 'failed';
+  readonly file_bytes: number;
+  readonly limit_bytes: number;
+  /** Of the files, those with changes that the store may lack. */
+  readonly segments: number;
+  readonly segment_bytes: number;
+  readonly epoch: number;
+  readonly oldest_epoch: number;
+  readonly changes_per_s: number;
+  readonly written_bytes_per_s: number;
+  /** Writes that failed. */
+  readonly failures: number;
+  /** Operations answered journal_unavailable. */
+  readonly unavailable_per_s: number;
 }
 
 export interface StoreStatus {

@@ -5,7 +5,8 @@ import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from '../../workers/introspection
 import { LATENCIES, percentileUs } from '../../workers/introspection/latency-histogram.js';
 import { SAMPLED_OF } from '../../workers/introspection/shard-introspection.js';
 import { SlowLog } from '../../workers/introspection/slow-log.js';
-import { PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
+import { REFUSE_FAILED, REFUSE_FULL } from '../../workers/journal/shared.js';
+import { JOURNAL_STATS, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
 import { redactStore } from '../../workers/stores/cassandra-url.js';
 import type { RingDepth, RingDepths, Workers } from '../../workers/workers.js';
 import type { Config } from '../config.js';
@@ -25,6 +26,7 @@ import {
 import type {
   AdminStatus,
   HotStatus,
+  JournalStatus,
   LatencyStatus,
   PartitionStatus,
   RingStatus,
@@ -76,6 +78,7 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
     partitions: partitionsOf(workers.partitionStats),
     threads: threadsOf(before, now, windowS, sampler),
     latencies: latenciesOf(before, now, windowS),
+    journal: journalOf(before, now, windowS, workers),
     store: storeOf(before, now, windowS),
     front: {
       requests_waiting: front.waitingCount,
@@ -251,6 +254,32 @@ function latenciesOf(before: Snapshot, now: Snapshot, windowS: number): LatencyS
     });
   }
   return rows;
+}
+
+function journalOf(
+  before: Snapshot,
+  now: Snapshot,
+  windowS: number,
+  { journalStats }: Workers,
+): JournalStatus | null {
+  if (journalStats === null) return null;
+  const J = JOURNAL_STATS;
+  const S = SHARD_STATS;
+  const rate = (offset: number): number => round(growth(before, now, offset) / windowS);
+  const refuses = journalStats[J.REFUSES];
+  return {
+    state: refuses === REFUSE_FULL ? 'full' : refuses === REFUSE_FAILED ? 'failed' : 'writing',
+    file_bytes: journalStats[J.BYTES]!,
+    limit_bytes: journalStats[J.LIMIT_BYTES]!,
+    segments: journalStats[J.SEGMENTS]!,
+    segment_bytes: journalStats[J.SEGMENT_BYTES]!,
+    epoch: journalStats[J.EPOCH]!,
+    oldest_epoch: journalStats[J.OLDEST_EPOCH]!,
+    changes_per_s: rate(S.JOURNAL_IMAGES),
+    written_bytes_per_s: rate(S.JOURNAL_BYTES),
+    failures: sum(now, S.JOURNAL_FAILURES),
+    unavailable_per_s: rate(S.JOURNAL_UNAVAILABLE),
+  };
 }
 
 function storeOf(before: Snapshot, now: Snapshot, windowS: number): StoreStatus {

@@ -21,9 +21,9 @@ interface Tile {
   readonly warn?: boolean;
 }
 
-function tilesOf({ totals, latencies, store, shards }: AdminStatus): Tile[] {
+function tilesOf({ totals, latencies, store, shards, journal }: AdminStatus): Tile[] {
   const all = latencies?.[0];
-  const refused = totals.busy_per_s + totals.store_unavailable_per_s;
+  const refused = totals.busy_per_s + totals.store_unavailable_per_s + (journal?.unavailable_per_s ?? 0);
   const busiest = shards.reduce((most, { busy }) => Math.max(most, busy), 0);
   const away = store.load_circuit === 'open' || store.write_circuit === 'open';
   const failures = store.load_failures + store.write_failures;
@@ -155,8 +155,25 @@ const PAIR_COLUMNS: readonly Column<Pair>[] = [
   { name: 'now', of: ({ value }) => value },
 ];
 
-function pairsOf({ store, front }: AdminStatus): Pair[] {
+function journalPairs({ journal }: AdminStatus): Pair[] {
+  if (journal === null) return [];
   return [
+    { name: 'journal', value: journal.state === 'writing' ? 'writing' : `refuses changes: ${journal.state}` },
+    {
+      name: 'journal: files, of these needed',
+      value: `${formatBytes(journal.file_bytes)} of ${formatBytes(journal.limit_bytes)}, ${formatBytes(journal.segment_bytes)}`,
+    },
+    {
+      name: 'journal: changes, bytes per second',
+      value: `${formatCount(journal.changes_per_s)}, ${formatBytes(Math.round(journal.written_bytes_per_s))}`,
+    },
+  ];
+}
+
+function pairsOf(status: AdminStatus): Pair[] {
+  const { store, front } = status;
+  return [
+    ...journalPairs(status),
     { name: 'loads in flight', value: formatCount(store.loads_in_flight) },
     { name: 'time of a load', value: formatMs(store.load_ms) },
     { name: 'groups of writes in flight', value: formatCount(store.writes_in_flight) },

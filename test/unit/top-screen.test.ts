@@ -73,6 +73,7 @@ const STATUS: AdminStatus = {
   latencies: [
     { operation: 'all', per_s: 5, p50_ms: 0.05, p90_ms: 0.1, p99_ms: 1.5, p999_ms: 20, max_ms: 1500 },
   ],
+  journal: null,
   store: {
     loads: 0,
     loads_per_s: 0,

@@ -48,6 +48,14 @@ export function countsOf(block: Float64Array, op: number): Float64Array {
   return block.subarray(from, from + LATENCY_BUCKETS);
 }
 
+/** How many of the counted took less. @param us  a power of two, from 16: a bucket ends there */
+export function countBelow(counts: Float64Array, us: number): number {
+  const end = bucketOf(us);
+  let total = 0;
+  for (let bucket = 0; bucket < end; bucket++) total += counts[bucket]!;
+  return total;
+}
+
 /**
  * The latency that the given part of all operations did not exceed, as the middle of its bucket.
  * @param counts  by bucket; the sum of them is `total`
