@@ -12,7 +12,6 @@ import {
   META_TYPE_MASK,
   RECORD,
   USER,
-  USER_COMPLETE,
   USER_KNOWN,
   USER_WATCHED,
 } from './layout.js';
@@ -190,7 +189,8 @@ class SlabPartition implements Partition {
     if (user === 0) return OUTCOME_NEEDS_ROWS;
     const userAt = this.memory.userAt(user);
     if (users[userAt + USER.HOLD] !== 0) return OUTCOME_HELD;
-    if (record === 0 && !rowsKnown && (users[userAt + USER.STATE]! & USER_COMPLETE) === 0)
+    // Rows without a version are what a load left that failed half way: the next change must not begin at 1.
+    if (!rowsKnown && (record === 0 || users[userAt + USER.VERSION] === 0) && !isComplete(memory, user))
       return OUTCOME_NEEDS_ROWS;
     const op = head & 0xff;
     const absent = record === 0 || isDeleted(memory, record);
@@ -331,7 +331,9 @@ class SlabPartition implements Partition {
     const user = findUser(memory, hash, userLo, userHi);
     if (user === 0) return OUTCOME_NEEDS_ROWS;
     if (memory.users[this.memory.userAt(user) + USER.HOLD] !== 0) return OUTCOME_HELD;
-    const missing = bulkMissing(memory, hash, words, at, rowsKnown || isComplete(memory, user));
+    const absentIsKnown = rowsKnown || isComplete(memory, user);
+    if (!absentIsKnown && memory.users[memory.userAt(user) + USER.VERSION] === 0) return OUTCOME_NEEDS_ROWS;
+    const missing = bulkMissing(memory, hash, words, at, absentIsKnown);
     if (missing === BULK_NEEDS_ROWS) return OUTCOME_NEEDS_ROWS;
     if (missing > memory.freeRecords) return OUTCOME_NEEDS_SPACE;
     lruTouch(memory, user, this.tick);
