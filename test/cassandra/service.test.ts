@@ -1,11 +1,11 @@
-/** The whole service on real Cassandra, with a proxy between them that counts requests, slows them and swallows them. */
+/** The whole service on real Cassandra, with a proxy between them that counts and slows requests. */
 import { randomInt } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { addressBehind, CassandraCluster, CQL_PORT } from '../../scripts/cassandra/cluster.js';
-import { type Driver, Refused } from '../contract/driver.js';
+import type { Driver } from '../contract/driver.js';
 import { HttpDriver } from '../contract/http-driver.js';
 import { Service } from '../contract/service.js';
-import { message, newId, newIds, openDriver, until } from '../contract/stage.js';
+import { message, newId, openDriver } from '../contract/stage.js';
 import { describeCassandra, newStoreUrl } from '../support/cassandra.js';
 import { CqlMeter } from '../support/cql-meter.js';
 import { FaultProxy } from '../support/fault-proxy.js';
@@ -36,16 +36,10 @@ describeCassandra('the service on Cassandra', () => {
     service = await Service.start({ store, ...options });
     drivers = [new HttpDriver(service.url, CALLERS), await openDriver(service, 'binary WebSocket')];
   }
-  beforeEach(() => proxy.heal());
   afterEach(async () => {
-    await proxy.heal();
     for (const driver of drivers) driver.close();
     await service.stop();
   }, 60_000);
-
-  async function unsaved(): Promise<number> {
-    return service.metric('tidemark_shard_dirty_users');
-  }
 
   it('1,000 requests at once for one cold user make one query', async () => {
     const restart = async (): Promise<void> => {
@@ -66,46 +60,11 @@ describeCassandra('the service on Cassandra', () => {
     for (const [name, call] of Object.entries(calls)) {
       await restart();
       proxy.latencyMs = 200;
-      const before = meter.total.execute;
+      const before = meter.total.read;
       const answers = Array.from({ length: CALLERS }, (_, i) => call(drivers[i % drivers.length]!, i));
       await Promise.all(answers);
       proxy.latencyMs = 0;
-      expect([name, meter.total.execute - before]).toEqual([name, 1]);
-    }
-  }, 120_000);
-
-  it('answers hits and takes writes while Cassandra is half-open; misses fail; afterwards nothing is lost', async () => {
-    await start({ loadTimeout: '500ms', flushDelay: '100ms' });
-    const users = newIds(200);
-    for (const user of users) await drivers[0]!.ack(user, '7', message(1));
-    proxy.swallow();
-    for (const [i, user] of users.entries()) {
-      expect(await drivers[i % 2]!.ack(user, '7', message(5))).toMatchObject({ last_message_id: message(5) });
-      expect(await drivers[i % 2]!.get(user, '7')).toMatchObject({ last_message_id: message(5) });
-    }
-    const code = (user: string): Promise<unknown> =>
-      drivers[0]!.get(user, '9').then(
-        () => 'ok',
-        (error: unknown) => (error instanceof Refused ? error.code : error),
-      );
-    const codes = await Promise.all(newIds(10).map(code));
-    expect(new Set(codes)).toEqual(new Set(['store_unavailable']));
-    await until(
-      async () => (await service.metric('tidemark_persister_load_circuit_open')) === 1,
-      'the circuit is open',
-    );
-    const startedMs = performance.now();
-    expect(await code(newId())).toBe('store_unavailable');
-    expect(performance.now() - startedMs).toBeLessThan(450); // at once, not after the load timeout
-    expect(await unsaved()).toBeGreaterThan(0);
-    await proxy.heal();
-    await until(async () => (await unsaved()) === 0, 'all is saved');
-    await until(async () => (await code(newId())) === 'ok', 'misses are answered');
-    for (const driver of drivers) driver.close();
-    await service.stop();
-    await start();
-    for (const user of users) {
-      expect(await drivers[0]!.get(user, '7')).toMatchObject({ last_message_id: message(5) });
+      expect([name, meter.total.read - before]).toEqual([name, 1]);
     }
   }, 120_000);
 });
