@@ -3,7 +3,6 @@ import { formatId } from '../../engine/ids.js';
 import { OP_MAX } from '../../engine/messages.js';
 import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from '../../workers/introspection/hot-keys.js';
 import { LATENCIES, percentileUs } from '../../workers/introspection/latency-histogram.js';
-import { SAMPLED_OF } from '../../workers/introspection/shard-introspection.js';
 import { SlowLog } from '../../workers/introspection/slow-log.js';
 import { REFUSE_FAILED, REFUSE_FULL } from '../../workers/journal/shared.js';
 import { JOURNAL_STATS, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
@@ -39,8 +38,8 @@ import type {
 
 const HOT_KEYS_SHOWN = 16;
 const SLOW_SHOWN = 32;
-/** Samples in the window below which a key is chance. */
-const SAMPLES_MIN = 3;
+/** A key with less than this part of all operations is not hot: it may have been sampled by chance. */
+const HOT_PART_MIN = 1e-4;
 
 export interface StatusSources {
   readonly front: Front;
@@ -88,7 +87,7 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
       backpressure_bytes: front.outbox.backpressureBytes,
       list_bytes: front.budget.usedBytes,
     },
-    hot: hotOf(workers),
+    hot: hotOf(workers, operations(before, now) / windowS),
     slow: slowOf(workers),
   };
 }
@@ -306,14 +305,15 @@ function storeOf(before: Snapshot, now: Snapshot, windowS: number): StoreStatus 
   };
 }
 
-function hotOf({ introspection }: Workers): HotStatus | null {
+function hotOf({ introspection }: Workers, operationsPerS: number): HotStatus | null {
   if (introspection.length === 0) return null;
+  const countMin = Math.max(1, operationsPerS * HOT_PART_MIN * WINDOW_S);
   const top = (byteOffset: number): [string, number][] => {
     const rates = new Map<string, number>();
     for (const { hotKeys } of introspection) {
-      new HotTable(hotKeys, byteOffset).each(SAMPLES_MIN, (lo, hi, count) => {
+      new HotTable(hotKeys, byteOffset).each(countMin, (lo, hi, count) => {
         const id = formatId(lo, hi);
-        rates.set(id, (rates.get(id) ?? 0) + (count * SAMPLED_OF) / WINDOW_S);
+        rates.set(id, (rates.get(id) ?? 0) + count / WINDOW_S);
       });
     }
     return [...rates].sort((a, b) => b[1] - a[1]).slice(0, HOT_KEYS_SHOWN);

@@ -4,10 +4,12 @@ import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from '../../workers/introspection
 import { Random } from '../model/random.js';
 
 const TICK_S = 0.1;
+/** Operations that a sample stands for: any must give the same rates. */
+const WEIGHT = 8;
 
 function ratesOf(table: HotTable): [number, number][] {
   const rates: [number, number][] = [];
-  table.each(1, (lo, _hi, count) => rates.push([lo, count / WINDOW_S]));
+  table.each(1, (lo, _hi, count) => rates.push([lo, count / WEIGHT / WINDOW_S]));
   return rates.sort((a, b) => b[1] - a[1]);
 }
 
@@ -16,7 +18,7 @@ function feed(table: HotTable, ticks: number, perTick: number, next: () => numbe
   for (let tick = 0; tick < ticks; tick++) {
     for (let i = 0; i < perTick; i++) {
       const user = next();
-      table.add(hashUser(user, 1), user, 1);
+      table.add(hashUser(user, 1), user, 1, WEIGHT);
     }
     table.decay(Math.exp(-TICK_S / WINDOW_S));
   }

@@ -3,7 +3,7 @@
  * the samples here; the front reads.
  *
  * A table is sets of four counters. A sampled key that has none takes over the smallest of its set with probability
- * 1 / (its count + 1): a stream of rare keys hardly moves the counters, a frequent key soon has one (random
+ * weight / (its count + weight), the weight being the operations that the sample stands for: a stream of rare keys hardly moves the counters, a frequent key soon has one (random
  * admission, Ben Basat et al. 2017). It inherits that count, so that it is not the next to go; ERROR says how much is
  * not its own. All counts decay by the same factor each tick, so that they are rates over WINDOW_S.
  *
@@ -37,8 +37,8 @@ export class HotTable {
     this.#random = seed | 1;
   }
 
-  /** Counts one sample. O(1). */
-  add(hash: number, lo: number, hi: number): void {
+  /** Counts one sample that stands for `weight` operations. O(1). */
+  add(hash: number, lo: number, hi: number, weight: number): void {
     const words = this.#words;
     const floats = this.#floats;
     const from = ((hash >>> SET_SHIFT) & (SETS - 1)) * WAYS * COUNTER.WORDS;
@@ -46,17 +46,17 @@ export class HotTable {
     for (let way = 0; way < WAYS; way++) {
       const at = from + way * COUNTER.WORDS;
       if (words[at + COUNTER.LO] === lo && words[at + COUNTER.HI] === hi) {
-        floats[at + COUNTER.COUNT] = floats[at + COUNTER.COUNT]! + 1;
+        floats[at + COUNTER.COUNT] = floats[at + COUNTER.COUNT]! + weight;
         return;
       }
       if (floats[at + COUNTER.COUNT]! < floats[least + COUNTER.COUNT]!) least = at;
     }
     const count = floats[least + COUNTER.COUNT]!;
-    if (count > 0 && (this.#next() >>> 0) * (count + 1) > 0x1_0000_0000) return;
+    if (count > 0 && (this.#next() >>> 0) * (count + weight) > 0x1_0000_0000 * weight) return;
     words[least + COUNTER.LO] = lo;
     words[least + COUNTER.HI] = hi;
     floats[least + COUNTER.ERROR] = count;
-    floats[least + COUNTER.COUNT] = count + 1;
+    floats[least + COUNTER.COUNT] = count + weight;
   }
 
   /** @param factor  what is left of each count */
@@ -72,7 +72,7 @@ export class HotTable {
     }
   }
 
-  /** Calls `visit` for each key with at least `countMin` samples of its own in the window. */
+  /** Calls `visit` for each key with at least `countMin` operations of its own in the window. */
   each(countMin: number, visit: (lo: number, hi: number, count: number) => void): void {
     const words = this.#words;
     const floats = this.#floats;

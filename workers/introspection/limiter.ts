@@ -9,7 +9,7 @@
 import { REQUEST, ROUTED } from '../../engine/messages.js';
 import type { HotTable } from './hot-keys.js';
 import { WINDOW_S } from './hot-keys.js';
-import { hashChannel, namesChannel, SAMPLED_OF } from './shard-introspection.js';
+import { hashChannel, namesChannel } from './shard-introspection.js';
 
 /** Keys watched at once; those who come later are not limited meanwhile. */
 const WATCHED_MAX = 64;
@@ -53,7 +53,7 @@ class KeyLimiter {
       this.#tokens[i] = Math.min(this.perS, this.#tokens[i]! + this.perS * seconds);
       this.#seen[i] = 0;
     }
-    table.each((this.perS * WATCHED_FROM * WINDOW_S) / SAMPLED_OF, this.#watch);
+    table.each(this.perS * WATCHED_FROM * WINDOW_S, this.#watch);
     for (let i = this.count - 1; i >= 0; i--) {
       // A bucket that is not full yet has been used in the last second.
       if (this.#seen[i] === 0 && this.#tokens[i]! >= this.perS) this.#forget(i);
