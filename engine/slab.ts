@@ -6,15 +6,7 @@
  * the structures in them, slab-check.ts for their invariants in one walk.
  */
 import { hashRecord } from './hash.js';
-import {
-  assert,
-  broken,
-  META_TYPE_MASK,
-  RECORD,
-  USER,
-  USER_KNOWN,
-  USER_WATCHED,
-} from './layout.js';
+import { assert, broken, META_TYPE_MASK, RECORD, USER, USER_KNOWN, USER_WATCHED } from './layout.js';
 import {
   BULK_ITEM,
   ENTRY,
