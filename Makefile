@@ -11,7 +11,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout metrics
 .PHONY: cassandra cassandra-stop bench-engine bench-wire bench-store bench-restart bench-introspection
-.PHONY: replay replay-cassandra clean
+.PHONY: bench-large-user replay replay-cassandra clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -100,6 +100,9 @@ bench-restart: build ## restarts with 8 million entries in memory
 
 replay: build ## replay recorded traffic against a fresh server (ARGS=FILE and options of tidemark replay)
 	node dist/bench/replay-fresh.js $(ARGS)
+
+bench-large-user: build ## what others notice of a user with 100,000 entries, on LMDB and Cassandra
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-large-user.js $(ARGS)
 
 replay-cassandra: build ## recorded traffic at 60 times its pace on Cassandra: rows written for the updates (36 minutes)
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/replay-cassandra.js $(ARGS)

@@ -1,0 +1,196 @@
+/**
+ * What others notice of a user with 100,000 entries who is listed, evicted and loaded, written and deleted, on LMDB
+ * and on Cassandra: `make bench-large-user`. Others get and ack at a fixed rate, in open loop. Windows without and
+ * with the large user alternate, and each ratio is of two neighbours. A list is checked before anything is timed.
+ */
+import { type ChildProcess, fork, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { ACK_EXTRA, REQUEST } from '../engine/messages.js';
+import { CassandraCluster } from '../scripts/cassandra/cluster.js';
+import { createKeyspace } from '../scripts/cassandra/keyspace.js';
+import { nowUs, sleep, yieldToEvents } from './clock.js';
+import { ANY_CONNECTION, type Driver, drain, openDriver } from './driver.js';
+import { type Done, ENTRIES, PHASES, type Phase } from './large-user-child.js';
+import { formatCount, formatMs, formatTable, machine, RunStats } from './run-stats.js';
+import { killChild, readMetrics, startService } from './service-child.js';
+import { Workload } from './synthetic-workload.js';
+import { wholeNumber } from './target-options.js';
+
+interface Options {
+  rounds: number;
+  seconds: number;
+  rate: number;
+  store: string[];
+  json: string;
+}
+
+/** Others, all in memory, with room for the large user and not much more. */
+const OTHERS = { users: 1000, channelsPerUser: 10, zipfExponent: 0, mix: { ack: 60, get: 40 }, seed: 1 };
+const CAPACITY = '125k';
+const RESULT = 'bench/results/large-user.json';
+
+/** One window, p99.9 in ms; `large` is missing in a window without. */
+interface Window {
+  readonly phase: Phase;
+  readonly quietMs: number;
+  readonly largeMs: number;
+  /** How long the large user's work took, each time, ms. */
+  readonly tookMs: number[];
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >>> 1]!;
+}
+
+class LargeUserBench {
+  readonly windows: Window[] = [];
+  readonly #options: Options;
+  readonly #url: URL;
+  readonly #driver: Driver;
+  readonly #stats: RunStats;
+  readonly #child: ChildProcess;
+  readonly #workload = new Workload(OTHERS);
+  readonly #words = new Int32Array(REQUEST.WORDS + ACK_EXTRA.WORDS);
+
+  private constructor(options: Options, url: URL, driver: Driver, stats: RunStats) {
+    this.#options = options;
+    this.#url = url;
+    this.#driver = driver;
+    this.#stats = stats;
+    this.#child = fork(fileURLToPath(new URL('./large-user-child.js', import.meta.url)), [url.href]);
+  }
+
+  static async run(options: Options, url: URL): Promise<Window[]> {
+    const stats = new RunStats();
+    const target = { url, token: undefined, connections: 8, opsPerFrame: 16, stats };
+    const bench = new LargeUserBench(options, url, await openDriver('bin', target), stats);
+    try {
+      await bench.#ask('prepare');
+      await bench.#window(2); // brings the others into memory
+      await bench.#flushed();
+      for (let round = 0; round < options.rounds; round++) {
+        for (const phase of PHASES) await bench.#measure(phase);
+      }
+      return bench.windows;
+    } finally {
+      bench.#driver.close();
+      await killChild(bench.#child);
+    }
+  }
+
+  async #measure(phase: Phase): Promise<void> {
+    const { seconds } = this.#options;
+    const quietMs = await this.#window(seconds);
+    const done = this.#ask(phase);
+    const largeMs = await this.#window(seconds);
+    this.#child.send('stop');
+    const { times } = await done;
+    await this.#flushed();
+    this.windows.push({ phase, quietMs, largeMs, tookMs: times });
+    say(
+      `${phase}: p99.9 ${formatMs(quietMs)} ms, with the large user ${formatMs(largeMs)} ms (${times.length} times, ${formatMs(median(times))} ms each)`,
+    );
+  }
+
+  async #ask(order: Phase | 'prepare'): Promise<Done> {
+    const answer = Promise.race([
+      once(this.#child, 'message').then(([done]) => done as Done),
+      once(this.#child, 'exit').then(() => Promise.reject(new Error(`the large user's ${order} failed`))),
+    ]);
+    this.#child.send(order);
+    return answer;
+  }
+
+  /** @returns p99.9 of the others in ms, from when each was due */
+  async #window(seconds: number): Promise<number> {
+    const { rate } = this.#options;
+    this.#stats.reset();
+    const startUs = nowUs();
+    const total = seconds * rate;
+    for (let sent = 0; sent < total; ) {
+      const due = Math.min(total, Math.floor(((nowUs() - startUs) / 1e6) * rate) + 1);
+      for (; sent < due && this.#driver.hasRoom(); sent++) {
+        this.#workload.write(this.#words, 0);
+        const intendedUs = startUs + (sent * 1e6) / rate;
+        this.#driver.submit(ANY_CONNECTION, this.#words, REQUEST.WORDS, this.#workload.kind, intendedUs);
+      }
+      this.#driver.flush();
+      const waitMs = (startUs + (sent * 1e6) / rate - nowUs()) / 1000;
+      await (waitMs > 1.5 ? sleep(waitMs - 1) : yieldToEvents());
+    }
+    await drain(this.#driver, this.#stats, 120_000);
+    const { errors, kinds } = this.#stats.summary(seconds);
+    if (Object.keys(errors).length > 0) throw new Error(`others were refused: ${JSON.stringify(errors)}`);
+    return kinds.at(-1)!.latencyMs.p999;
+  }
+
+  async #flushed(): Promise<void> {
+    while ((await readMetrics(this.#url)).get('tidemark_shard_dirty_users') !== 0) await sleep(100);
+  }
+}
+
+function report(store: string, windows: readonly Window[]): string[][] {
+  return PHASES.map((phase) => {
+    const of = windows.filter((window) => window.phase === phase);
+    const ratios = of.map(({ quietMs, largeMs }) => largeMs / quietMs);
+    return [
+      `${store}: ${phase}`,
+      formatMs(median(of.map(({ quietMs }) => quietMs))),
+      formatMs(median(of.map(({ largeMs }) => largeMs))),
+      `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)})`,
+      formatMs(median(of.flatMap(({ tookMs }) => tookMs))),
+    ];
+  });
+}
+
+async function main(options: Options): Promise<void> {
+  const results: Record<string, Window[]> = {};
+  const rows = [['', 'p99.9 ms without', 'with', 'ratio', 'work of the large user ms']];
+  for (const store of options.store) {
+    const data = mkdtempSync(join(tmpdir(), 'tidemark-large-'));
+    const cluster = store === 'cassandra' ? await CassandraCluster.start({ durable: false }) : null;
+    try {
+      const url = cluster === null ? `lmdb:${data}/store` : await createKeyspace(cluster.contactPoints);
+      const args = ['--data', data, '--store', url, '--capacity', CAPACITY, '--partitions', '1'];
+      const patience = ['--flush-delay', '1s', '--room-timeout', '60s', '--load-timeout', '60s'];
+      const service = await startService([...args, ...patience]);
+      try {
+        results[store] = await LargeUserBench.run(options, service.url);
+        rows.push(...report(store, results[store]));
+      } finally {
+        await killChild(service.child);
+      }
+    } finally {
+      await cluster?.end();
+      rmSync(data, { recursive: true, force: true });
+    }
+  }
+  process.stdout.write(
+    `${formatCount(ENTRIES)} entries, others at ${formatCount(options.rate)} operations/s\n`,
+  );
+  process.stdout.write(`${formatTable(rows)}\n`);
+  const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
+  const context = { ...machine(), commit, date: new Date().toISOString(), others: OTHERS, options };
+  mkdirSync(dirname(options.json), { recursive: true });
+  writeFileSync(options.json, `${JSON.stringify({ context, results }, undefined, 2)}\n`);
+  say(`written: ${options.json}`);
+}
+
+await new Command('bench-large-user')
+  .description('what others notice of a user with 100,000 entries')
+  .option('--rounds <count>', 'of all phases', wholeNumber(1, 100), 3)
+  .option('--seconds <count>', 'of each window', wholeNumber(1, 600), 5)
+  .option('--rate <ops>', 'operations of others a second', wholeNumber(1, 1_000_000), 2000)
+  .option('--store <names...>', 'lmdb, cassandra', ['lmdb', 'cassandra'])
+  .option('--json <file>', 'where the result goes', RESULT)
+  .action((options: Options) => main(options))
+  .parseAsync();

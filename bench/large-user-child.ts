@@ -1,0 +1,99 @@
+/**
+ * What the large user of bench-large-user does, in a process of its own, so that reading long answers disturbs no
+ * measurement: `node large-user-child.js URL`, forked. Takes the name of a phase and repeats it until it gets `stop`,
+ * then says how often it was done and how long each took. `prepare` is done once.
+ */
+import { TidemarkClient } from '../gateway/client/index.js';
+import { sleep } from './clock.js';
+import { rawWebSocket } from './raw-web-socket.js';
+
+export const PHASES = ['list', 'reload', 'write', 'delete'] as const;
+export type Phase = (typeof PHASES)[number];
+/** Of one phase. */
+export interface Done {
+  readonly times: number[];
+}
+
+export const ENTRIES = 100_000;
+const USER = '1215086513356800001';
+const FIRST_CHANNEL = 1_215_086_513_356_800_000n;
+const BULK = 100;
+const BULKS_AT_ONCE = 8;
+/** Users of BULK entries each who push the large one out. */
+const CROWD = 250;
+const PAUSE_MS = 200;
+
+const client = new TidemarkClient({
+  url: process.argv[2]!,
+  webSocket: rawWebSocket,
+  timeoutMs: 120_000,
+  triesMax: 1000,
+});
+let message = BigInt(Date.now()) << 20n;
+let crowd = 2n ** 61n + (BigInt(Date.now()) << 16n);
+
+async function write(user: string, entries: number): Promise<void> {
+  let next = 0;
+  message += 1n;
+  const messageId = String(message);
+  const writer = async (): Promise<void> => {
+    while (next < entries) {
+      const from = next;
+      next += BULK;
+      const items = Array.from({ length: Math.min(BULK, entries - from) }, (_, i) => ({
+        channelId: String(FIRST_CHANNEL + BigInt(from + i)),
+        messageId,
+      }));
+      await client.ackBulk(user, items);
+    }
+  };
+  await Promise.all(Array.from({ length: BULKS_AT_ONCE }, writer));
+}
+
+async function list(): Promise<void> {
+  const { entries } = await client.list(USER);
+  if (entries.length !== ENTRIES) throw new Error(`${entries.length} entries, and should be ${ENTRIES}`);
+}
+
+const WORK: Record<Phase, () => Promise<void>> = {
+  list,
+  reload: async () => {
+    for (let i = 0; i < CROWD; i++) await write(String(++crowd), BULK);
+    await list();
+  },
+  write: () => write(USER, ENTRIES),
+  delete: async () => {
+    await client.deleteUser(USER);
+    await write(USER, ENTRIES);
+  },
+};
+
+let isStopped = false;
+
+async function repeat(phase: Phase): Promise<Done> {
+  const times: number[] = [];
+  isStopped = false;
+  do {
+    const startMs = performance.now();
+    await WORK[phase]();
+    times.push(performance.now() - startMs);
+    await sleep(PAUSE_MS);
+  } while (!isStopped);
+  return { times };
+}
+
+process.on('message', (order: Phase | 'prepare' | 'stop') => {
+  if (order === 'stop') {
+    isStopped = true;
+    return;
+  }
+  const work = order === 'prepare' ? write(USER, ENTRIES).then(() => ({ times: [] })) : repeat(order);
+  work.then(
+    (done: Done) => process.send!(done),
+    (error: Error) => {
+      process.stderr.write(`${error.stack}\n`);
+      process.exit(1);
+    },
+  );
+});
+process.on('disconnect', () => process.exit());
