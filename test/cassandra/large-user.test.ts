@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BinaryDriver } from '../contract/binary-driver.js';
 import type { Entry, StreamDriver } from '../contract/driver.js';
 import { insist } from '../contract/driver.js';
 import { Service } from '../contract/service.js';
@@ -16,10 +17,11 @@ const BULKS_AT_ONCE = 20;
 const OTHERS = 50;
 /** Answers to others that have to come while the large user is worked on: far fewer than do, on a busy machine, too. */
 const OTHERS_ANSWERED_MIN = 3;
-const LONG_MS = 240_000;
+const PATIENCE_MS = 120_000;
+const LONG_MS = 3 * PATIENCE_MS;
 
 /** Room for the large user and not for many more; one partition, so that all of them meet. */
-const ROOM = { partitions: '1', capacity: '110k', flushDelay: '200ms' };
+const ROOM = { partitions: '1', capacity: '110k', flushDelay: '200ms', loadTimeout: '60s' };
 
 function playLargeUser(makeStore: () => Promise<string>): void {
   let service: Service;
@@ -32,7 +34,7 @@ function playLargeUser(makeStore: () => Promise<string>): void {
   let order = 0;
 
   const connect = async (): Promise<void> => {
-    driver = await openDriver(service, 'binary WebSocket');
+    driver = new BinaryDriver(service.url, PATIENCE_MS);
     neighbours = await openDriver(service, 'JSON WebSocket');
   };
   const restart = async (): Promise<void> => {
@@ -72,7 +74,11 @@ function playLargeUser(makeStore: () => Promise<string>): void {
     }
   };
   const isFlushed = (): Promise<void> =>
-    until(async () => (await service.metric('tidemark_shard_dirty_users')) === 0, 'all is written');
+    until(
+      async () => (await service.metric('tidemark_shard_dirty_users')) === 0,
+      'all is written',
+      PATIENCE_MS,
+    );
   const expectListed = async (): Promise<void> => {
     const { entries, partial } = await withOthers(driver.list(user), OTHERS_ANSWERED_MIN);
     expect(partial).toBe(false);
@@ -125,11 +131,15 @@ function playLargeUser(makeStore: () => Promise<string>): void {
     'is pushed out by others, and loaded again',
     async () => {
       const bulk = newIds(BULK).map((channel_id) => ({ channel_id, message_id: message(1) }));
-      await until(async () => {
-        await Promise.all(newIds(20).map((id) => insist(() => neighbours.ackBulk(id, bulk))));
-        // All who were there before the crowd: it is newer than each of them.
-        return (await service.metric('tidemark_shard_evicted_users_total')) > OTHERS + 1;
-      }, 'the large user is evicted');
+      await until(
+        async () => {
+          await Promise.all(newIds(20).map((id) => insist(() => neighbours.ackBulk(id, bulk))));
+          // All who were there before the crowd: it is newer than each of them.
+          return (await service.metric('tidemark_shard_evicted_users_total')) > OTHERS + 1;
+        },
+        'the large user is evicted',
+        PATIENCE_MS,
+      );
       const loads = await service.metric('tidemark_shard_loaded_rows_total');
       await expectListed();
       expect((await service.metric('tidemark_shard_loaded_rows_total')) - loads).toBeGreaterThanOrEqual(

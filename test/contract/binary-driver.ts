@@ -25,12 +25,12 @@ export class BinaryDriver implements StreamDriver {
   readonly #client: TidemarkClient;
   readonly #subscriptions = new Map<string, Subscription>();
 
-  constructor(url: string) {
+  constructor(url: string, timeoutMs = 25_000) {
     this.#client = new TidemarkClient({
       url,
       webSocket: WebSocket as unknown as WebSocketConstructor,
       triesMax: 1, // what the service refuses is to be seen
-      timeoutMs: 25_000,
+      timeoutMs,
     });
   }
 

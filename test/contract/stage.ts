@@ -101,8 +101,12 @@ const POLL_MS = 5;
 const PATIENCE_MS = 25_000;
 
 /** Waits until `condition` holds, however long a busy machine needs. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const deadline = performance.now() + patienceMs;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`in vain waited until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
