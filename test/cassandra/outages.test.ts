@@ -6,13 +6,12 @@
  */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../bench/clock.js';
+import { WRITE_LIMIT } from '../../workers/stores/cassandra.js';
 import { cassandraClient, describeCassandra } from '../support/cassandra.js';
 import { type Asked, LOAD_TIMEOUT_MS, OutageStage, PATIENCE_MS } from './outage-stage.js';
 
 const OUTAGE_MS = Number(process.env.OUTAGE_MS ?? 10_000);
 const TEST_MS = 3 * OUTAGE_MS + 4 * PATIENCE_MS;
-/** The most writes that the store has on their way (workers/stores/cassandra.ts). */
-const WRITES_AT_ONCE_MAX = 128;
 /** What a busy machine may add to a time. */
 const SLACK_MS = 5000;
 const DENYLIST = 'system_distributed.partition_denylist';
@@ -75,7 +74,7 @@ describeCassandra('one node', () => {
       await stage.drained();
       // Back, and no storm: what waits is written once, so many at a time as the store takes.
       expect(stage.meter.most.write).toBeGreaterThan(0);
-      expect(stage.meter.most.write).toBeLessThanOrEqual(WRITES_AT_ONCE_MAX);
+      expect(stage.meter.most.write).toBeLessThanOrEqual(WRITE_LIMIT.max);
       expect(stage.meter.total.write - written).toBeGreaterThanOrEqual(dirty);
       await stage.expectAllStored();
     },
@@ -148,7 +147,7 @@ describeCassandra('one node', () => {
       expect(late.length).toBeGreaterThan(OUTAGE_MS / 1000);
       expect(median(late)).toBeLessThan(LOAD_TIMEOUT_MS / 5);
       await stage.drained();
-      expect(stage.meter.most.write).toBeLessThanOrEqual(WRITES_AT_ONCE_MAX);
+      expect(stage.meter.most.write).toBeLessThanOrEqual(WRITE_LIMIT.max);
       await stage.expectAllStored();
     },
     TEST_MS,

@@ -42,7 +42,7 @@ const KEYS_MAX = 100;
 
 /** Places for requests; see AdaptiveLimit. A miss has somebody waiting, a flush nobody. */
 const LOAD_LIMIT = { first: 64, min: 4, max: 512, slowMs: 50 };
-const WRITE_LIMIT = { first: 64, min: 2, max: 256, slowMs: 100 };
+export const WRITE_LIMIT = { first: 64, min: 2, max: 256, slowMs: 100 };
 
 export class CassandraStore implements Store {
   readonly rowsAWrite = 1;
