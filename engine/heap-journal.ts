@@ -1,6 +1,6 @@
 /**
  * A heap partition and the journal: images of changes, images carried to a newer epoch, and images applied again. The
- * versions of a user's images never fall, as slab-journal.ts explains.
+ * USER_VERSION of a user's images never falls, as slab-journal.ts explains.
  */
 import { hashRecord } from './hash.js';
 import type { HeapRecord, HeapUser } from './heap-objects.js';
@@ -35,6 +35,7 @@ export abstract class HeapJournal extends HeapOperations {
   #writeImage(record: HeapRecord, out: Int32Array, at: number): void {
     out[at + IMAGE.USER_LO] = record.user.lo;
     out[at + IMAGE.USER_HI] = record.user.hi;
+    out[at + IMAGE.USER_VERSION] = record.user.version;
     record.writeRow(out, at + IMAGE.ROW);
   }
 
@@ -43,6 +44,7 @@ export abstract class HeapJournal extends HeapOperations {
     out.fill(0, at, at + IMAGE.WORDS);
     out[at + IMAGE.USER_LO] = user.lo;
     out[at + IMAGE.USER_HI] = user.hi;
+    out[at + IMAGE.USER_VERSION] = user.version;
     out[at + ENTRY_AT + ENTRY.META] = META_WIPE;
     out[at + ENTRY_AT + ENTRY.VERSION] = user.wipeVersion;
   }
@@ -66,7 +68,7 @@ export abstract class HeapJournal extends HeapOperations {
           continue;
         }
         this.writeWipeImage(user.slot, out, at + written++ * IMAGE.WORDS);
-        for (const record of records) this.#carry(record, out, at + written++ * IMAGE.WORDS);
+        for (const record of records) this.#writeImage(record, out, at + written++ * IMAGE.WORDS);
         steps -= needed;
         this.#carried = [];
       }
@@ -76,7 +78,7 @@ export abstract class HeapJournal extends HeapOperations {
         user.sentEpoch = this.epoch; // the flight that ends later must not take it back
         this.#toNextUser();
       } else if (this.records[record.slot] === record && (record.dirty || record.inFlight)) {
-        this.#carry(record, out, at + written++ * IMAGE.WORDS);
+        this.#writeImage(record, out, at + written++ * IMAGE.WORDS);
       }
     }
     return written;
@@ -87,24 +89,20 @@ export abstract class HeapJournal extends HeapOperations {
     this.#carrySlot = this.#carrySlot + 1 < this.users.length ? this.#carrySlot + 1 : 0;
   }
 
-  #carry(record: HeapRecord, out: Int32Array, at: number): void {
-    this.#writeImage(record, out, at);
-    out[at + ENTRY_AT + ENTRY.VERSION] = record.user.version;
-  }
-
   restoreImage(hash: number, words: Int32Array, at: number): boolean {
     const userLo = words[at + IMAGE.USER_LO]!;
     const userHi = words[at + IMAGE.USER_HI]!;
     const entry = at + ENTRY_AT;
     const meta = words[entry + ENTRY.META]!;
     const version = words[entry + ENTRY.VERSION]!;
+    const userVersion = words[at + IMAGE.USER_VERSION]!;
     const found = this.find(hash, userLo, userHi);
     if ((meta & META_WIPE) !== 0) {
       if (found !== null && found.groupsInFlight > 0) return false;
       const slot = this.admitUser(hash, userLo, userHi);
       if (slot === 0) return false;
       this.#wipes.add(userLo, userHi, version);
-      this.#restoreWipe(this.userAt(slot), version);
+      this.#restoreWipe(this.userAt(slot), version, userVersion);
       return true;
     }
     if (this.#wipes.covers(userLo, userHi, version)) return true;
@@ -113,7 +111,10 @@ export abstract class HeapJournal extends HeapOperations {
     const type = meta & META_TYPE_MASK;
     const recordHash = hashRecord(hash, lo, hi, type);
     let record = found?.find(recordHash, lo, hi, type) ?? null;
-    if (record !== null && !isLater(version, record.version)) return true;
+    if (record !== null && !isLater(version, record.version)) {
+      if (raiseVersions(record.user, userVersion, meta)) this.markDirty(record.user, record);
+      return true;
+    }
     if (record === null) {
       if (this.freeRecordCount === 0) return false;
       const slot = this.admitUser(hash, userLo, userHi);
@@ -127,14 +128,13 @@ export abstract class HeapJournal extends HeapOperations {
     record.readRow(words, at + IMAGE.ROW);
     record.deleted = deleted;
     record.stored = true;
-    user.version = laterVersion(user.version, version);
-    if (deleted) user.deletedVersion = laterVersion(user.deletedVersion, version);
+    raiseVersions(user, userVersion, meta);
     this.markDirty(user, record);
     return true;
   }
 
   /** The user as its deletion leaves it, but for what is newer: that is all to be written again, behind the wipe. */
-  #restoreWipe(user: HeapUser, version: number): void {
+  #restoreWipe(user: HeapUser, version: number, userVersion: number): void {
     while (user.shiftDirty() !== null);
     user.dirtyCount = 0;
     user.forEach((record) => {
@@ -146,14 +146,24 @@ export abstract class HeapJournal extends HeapOperations {
     user.forEach((record) => {
       this.markDirty(user, record);
     });
-    user.version = laterVersion(user.version, version);
-    user.deletedVersion = laterVersion(user.deletedVersion, version);
+    raiseVersions(user, userVersion, META_WIPE);
     user.wipeVersion = version;
     user.known = true;
     user.complete = true;
     user.wipe = true;
     this.userChanged(user);
   }
+}
+
+/** As in slab-journal.ts. */
+function raiseVersions(user: HeapUser, userVersion: number, meta: number): boolean {
+  const isDeletion = (meta & (META_DELETED | META_WIPE)) !== 0;
+  const raised =
+    isLater(userVersion, user.version) || (isDeletion && isLater(userVersion, user.deletedVersion));
+  if (!raised) return false;
+  user.version = laterVersion(user.version, userVersion);
+  if (isDeletion) user.deletedVersion = userVersion;
+  return true;
 }
 
 /** Records with a change that the store has not confirmed. */

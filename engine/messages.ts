@@ -177,6 +177,7 @@ export const STORE_WORDS_MAX = Math.max(
 
 /**
  * One change as the journal keeps it. META may carry META_DELETED (the row is deleted) or META_WIPE (all rows of the
- * user with a lower version are dropped; the channel words are 0). ROW's VERSION is the user's version at the change.
+ * user with a lower version are dropped; the channel words are 0). ROW's VERSION is the row's own; USER_VERSION is the
+ * user's when the image was written, which may be higher: what a replay saves of a user must not lower it.
  */
-export const IMAGE = layout({ USER_LO: 1, USER_HI: 1, ROW: ROW.WORDS });
+export const IMAGE = layout({ USER_LO: 1, USER_HI: 1, USER_VERSION: 1, ROW: ROW.WORDS });

@@ -1,9 +1,9 @@
 /**
  * A slab partition and the journal: images of changes, images carried to a newer epoch, and images applied again.
  *
- * I1  The versions of a user's images never fall in the order in which they are written. So, wherever a replay evicts
- *     the user in between, what its last image restores has no lower version than the store may hold. A carried image
- *     therefore has the user's version of the moment, not the record's.
+ * I1  The USER_VERSION of a user's images never falls in the order in which they are written. So, wherever a replay
+ *     evicts the user in between, what its last image restores has no lower version than the store may hold. The version
+ *     of the row is its own, also in a carried image: an entry carries the version of its last change.
  * I2  After an image of a wipe come images of all rows that the user had then: a replay that had stored and evicted
  *     such a row before wipes it, and restores it again.
  */
@@ -48,6 +48,7 @@ export function writeImage(memory: SlabMemory, record: RecordSlot, out: Int32Arr
   const userAt = memory.userAt(records[memory.recordAt(record) + RECORD.USER_SLOT]!);
   out[at + IMAGE.USER_LO] = users[userAt + USER.ID_LO]!;
   out[at + IMAGE.USER_HI] = users[userAt + USER.ID_HI]!;
+  out[at + IMAGE.USER_VERSION] = users[userAt + USER.VERSION]!;
   writeRow(memory, record, META_DELETED, out, at + IMAGE.ROW);
 }
 
@@ -57,6 +58,7 @@ function writeWipe(memory: SlabMemory, user: UserSlot, version: number, out: Int
   out.fill(0, at, at + IMAGE.WORDS);
   out[at + IMAGE.USER_LO] = memory.users[userAt + USER.ID_LO]!;
   out[at + IMAGE.USER_HI] = memory.users[userAt + USER.ID_HI]!;
+  out[at + IMAGE.USER_VERSION] = memory.users[userAt + USER.VERSION]!;
   out[at + IMAGE.ROW + ROW.ENTRY + ENTRY.META] = META_WIPE;
   out[at + IMAGE.ROW + ROW.ENTRY + ENTRY.VERSION] = version;
 }
@@ -66,27 +68,25 @@ export function writeWipeImage(memory: SlabMemory, user: UserSlot, out: Int32Arr
   writeWipe(memory, user, memory.users[memory.userAt(user) + USER.VERSION]!, out, at);
 }
 
-/** An unsaved record as it is now, with the user's version (I1). */
-function carryRecord(memory: SlabMemory, record: RecordSlot, out: Int32Array, at: number): void {
-  const user = memory.records[memory.recordAt(record) + RECORD.USER_SLOT]!;
-  writeImage(memory, record, out, at);
-  out[at + IMAGE.ROW + ROW.ENTRY + ENTRY.VERSION] = memory.users[memory.userAt(user) + USER.VERSION]!;
-}
-
 /**
- * A user whose wipe the store has not confirmed, and so none of the rows made since, which are all that it has. With
- * rows, its version is above that of the wipe, so that one less is not below it, and below all of the images.
+ * A user whose wipe the store has not confirmed, and so none of the rows made since, which are all that it has. Their
+ * versions are above that of the wipe, so that one less than the lowest is not below it.
  * @returns images written
  */
 function carryWiped(memory: SlabMemory, user: UserSlot, out: Int32Array, at: number): number {
   const { users, records } = memory;
   const userAt = memory.userAt(user);
-  let record = users[userAt + USER.FIRST_RECORD]!;
-  writeWipe(memory, user, (users[userAt + USER.VERSION]! - (record === 0 ? 0 : 1)) | 0, out, at);
+  let lowest = (users[userAt + USER.VERSION]! + 1) | 0;
   let written = 1;
-  for (; record !== 0; record = records[memory.recordAt(record) + RECORD.NEXT_OF_USER]!) {
-    carryRecord(memory, record, out, at + written++ * IMAGE.WORDS);
+  let record = users[userAt + USER.FIRST_RECORD]!;
+  while (record !== 0) {
+    const recordAt = memory.recordAt(record);
+    const version = records[recordAt + RECORD.VERSION]!;
+    if (isLater(lowest, version)) lowest = version;
+    writeImage(memory, record, out, at + written++ * IMAGE.WORDS);
+    record = records[recordAt + RECORD.NEXT_OF_USER]!;
   }
+  writeWipe(memory, user, (lowest - 1) | 0, out, at);
   return written;
 }
 
@@ -125,7 +125,7 @@ export function carryUnsaved(
     const record = walk.record === 0 ? users[userAt + USER.FIRST_RECORD]! : walk.record;
     const recordAt = memory.recordAt(record);
     if ((records[recordAt + RECORD.META]! & (META_DIRTY | META_FLUSHING)) !== 0) {
-      carryRecord(memory, record, out, at + written++ * IMAGE.WORDS);
+      writeImage(memory, record, out, at + written++ * IMAGE.WORDS);
     }
     walk.record = records[recordAt + RECORD.NEXT_OF_USER]!;
     if (walk.record === 0) endCarry(memory, walk, current);
@@ -160,6 +160,7 @@ export function restoreImage(
   const entry = at + IMAGE.ROW + ROW.ENTRY;
   const meta = words[entry + ENTRY.META]!;
   const version = words[entry + ENTRY.VERSION]!;
+  const userVersion = words[at + IMAGE.USER_VERSION]!;
   let user = findUser(memory, hash, userLo, userHi);
   if ((meta & META_WIPE) !== 0) {
     const isFree = user === 0 || memory.users[memory.userAt(user) + USER.IN_FLIGHT] === 0;
@@ -169,7 +170,7 @@ export function restoreImage(
     journal.wipes.add(userLo, userHi, version);
     if (flush.user === user) flush.record = 0;
     if (journal.user === user) journal.record = 0;
-    restoreWipe(memory, user, version, tick);
+    restoreWipe(memory, user, version, userVersion, tick);
     return true;
   }
   if (journal.wipes.covers(userLo, userHi, version)) return true;
@@ -184,25 +185,42 @@ export function restoreImage(
     if (user === 0) return false;
     record = createRecord(memory, recordHash, user, channelLo, channelHi, type);
   } else if (!isLater(version, memory.records[memory.recordAt(record) + RECORD.VERSION]!)) {
+    if (raiseVersions(memory, user, userVersion, meta)) markDirty(memory, record, tick);
     return true;
   }
-  const { users, records } = memory;
+  const { records } = memory;
   const recordAt = memory.recordAt(record);
   const state = records[recordAt + RECORD.META]! & (META_DIRTY | META_FLUSHING);
   readRow(memory, record, words, at + IMAGE.ROW);
   records[recordAt + RECORD.META] =
     records[recordAt + RECORD.META]! | state | META_STORED | (meta & META_DELETED);
-  const userAt = memory.userAt(user);
-  users[userAt + USER.VERSION] = laterVersion(users[userAt + USER.VERSION]!, version);
-  if ((meta & META_DELETED) !== 0) {
-    users[userAt + USER.DELETED_VERSION] = laterVersion(users[userAt + USER.DELETED_VERSION]!, version);
-  }
+  raiseVersions(memory, user, userVersion, meta);
   markDirty(memory, record, tick);
   return true;
 }
 
+/** I1, of both versions of a user: a deletion counts as of the image's USER_VERSION, as that of the store may be later. */
+function raiseVersions(memory: SlabMemory, user: UserSlot, userVersion: number, meta: number): boolean {
+  const { users } = memory;
+  const userAt = memory.userAt(user);
+  const isDeletion = (meta & (META_DELETED | META_WIPE)) !== 0;
+  const raised =
+    isLater(userVersion, users[userAt + USER.VERSION]!) ||
+    (isDeletion && isLater(userVersion, users[userAt + USER.DELETED_VERSION]!));
+  if (!raised) return false;
+  users[userAt + USER.VERSION] = laterVersion(users[userAt + USER.VERSION]!, userVersion);
+  if (isDeletion) users[userAt + USER.DELETED_VERSION] = userVersion;
+  return true;
+}
+
 /** The user as `deleteUser` leaves it, but for what is newer: that is all to be written again, behind the wipe. O(records). */
-function restoreWipe(memory: SlabMemory, user: UserSlot, version: number, tick: number): void {
+function restoreWipe(
+  memory: SlabMemory,
+  user: UserSlot,
+  version: number,
+  userVersion: number,
+  tick: number,
+): void {
   const { users, records } = memory;
   const userAt = memory.userAt(user);
   let kept = 0;
@@ -228,8 +246,7 @@ function restoreWipe(memory: SlabMemory, user: UserSlot, version: number, tick: 
   }
   if (kept === 0) users[userAt + USER.FIRST_RECORD] = 0;
   else records[memory.recordAt(kept) + RECORD.NEXT_OF_USER] = 0;
-  users[userAt + USER.VERSION] = laterVersion(users[userAt + USER.VERSION]!, version);
-  users[userAt + USER.DELETED_VERSION] = laterVersion(users[userAt + USER.DELETED_VERSION]!, version);
+  raiseVersions(memory, user, userVersion, META_WIPE);
   users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_KNOWN | USER_COMPLETE | USER_WIPE;
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
     dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0);

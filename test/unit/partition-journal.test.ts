@@ -175,10 +175,10 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     partition.setEpoch(1);
     expect(carry(partition, 2).map(describeImage).sort()).toEqual([
       '-5@6',
-      '1:10@6',
-      '2:10@6',
-      '3:10@6',
-      '4:10@6',
+      '1:10@1',
+      '2:10@2',
+      '3:10@3',
+      '4:10@4',
     ]);
     expect([partition.unsavedUsers(0), partition.unsavedUsers(1)]).toEqual([0, 1]);
     answer(partition, group, true);
@@ -210,11 +210,11 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     expect(carry(partition, 4)).toEqual([]);
     const images = carry(partition, 5);
     expect(images[0]![IMAGE.ROW + ROW.ENTRY + ENTRY.META]).toBe(META_WIPE);
-    expect(images.slice(1).map(describeImage).sort()).toEqual(['6:60@6', '7:60@6', '8:60@6', '9:60@6']);
+    expect(images.slice(1).map(describeImage).sort()).toEqual(['6:60@3', '7:60@4', '8:60@5', '9:60@6']);
     const restored = create(engine);
     restore(restored, run(create(engine), OP_ACK, 1, 5, 50));
     restore(restored, images);
-    expect(unsaved(restored).slice(0, 5)).toEqual(['wipe', '6:60@6', '7:60@6', '8:60@6', '9:60@6']);
+    expect(unsaved(restored).slice(0, 5)).toEqual(['wipe', '6:60@3', '7:60@4', '8:60@5', '9:60@6']);
     answer(partition, before, false);
     expect(unsaved(partition)[0]).toBe('wipe');
   });
