@@ -137,32 +137,36 @@ const SERVICES: [string, Options][] = [
 ];
 
 describe('the whole service against a Map', () => {
-  it.each(SERVICES)('%s', async (title, options) => {
-    const service = await Service.start(options);
-    const open = () =>
-      Promise.all([...PROTOCOLS, ...PROTOCOLS].map((protocol) => openDriver(service, protocol)));
-    let drivers = await open();
-    const model = new ServiceModel();
-    const players = Array.from(
-      { length: USERS },
-      (_, i) => new Player(String(1000 + i), new Random(SEED + i), drivers, model),
-    );
-    try {
-      await Promise.all(
-        players.map(async (player) => {
-          for (let call = 0; call < CALLS_OF_USER; call++) await player.step();
-        }),
+  it.each(SERVICES)(
+    '%s',
+    async (title, options) => {
+      const service = await Service.start(options);
+      const open = () =>
+        Promise.all([...PROTOCOLS, ...PROTOCOLS].map((protocol) => openDriver(service, protocol)));
+      let drivers = await open();
+      const model = new ServiceModel();
+      const players = Array.from(
+        { length: USERS },
+        (_, i) => new Player(String(1000 + i), new Random(SEED + i), drivers, model),
       );
-      expect(await service.metric('tidemark_shard_evicted_users_total')).toBeGreaterThan(USERS);
-      for (const driver of drivers) driver.close();
-      await service.restart();
-      drivers = await open();
-      await Promise.all(players.map((player, i) => player.finish(drivers[i % drivers.length]!)));
-    } catch (error) {
-      throw new Error(`${title}: again with TIDEMARK_SEED=${SEED}`, { cause: error });
-    } finally {
-      for (const driver of drivers) driver.close();
-      await service.stop();
-    }
-  });
+      try {
+        await Promise.all(
+          players.map(async (player) => {
+            for (let call = 0; call < CALLS_OF_USER; call++) await player.step();
+          }),
+        );
+        expect(await service.metric('tidemark_shard_evicted_users_total')).toBeGreaterThan(USERS);
+        for (const driver of drivers) driver.close();
+        await service.restart();
+        drivers = await open();
+        await Promise.all(players.map((player, i) => player.finish(drivers[i % drivers.length]!)));
+      } catch (error) {
+        throw new Error(`${title}: again with TIDEMARK_SEED=${SEED}`, { cause: error });
+      } finally {
+        for (const driver of drivers) driver.close();
+        await service.stop();
+      }
+    },
+    120_000,
+  );
 });

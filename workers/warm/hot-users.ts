@@ -49,6 +49,7 @@ export class HotUsers {
   #saveTimer: NodeJS.Timeout | null = null;
   #pollTimer: NodeJS.Timeout | null = null;
   #writing: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   /** @param stats  SHARD_STATS of each shard */
   constructor(directory: string, stats: readonly Float64Array[], log: WorkersLog) {
@@ -95,6 +96,7 @@ export class HotUsers {
       schedule();
     };
     const schedule = (): void => {
+      if (this.#stopped) return;
       this.#saveTimer = setTimeout(() => void save(), intervalMs);
       this.#saveTimer.unref();
     };
@@ -110,6 +112,7 @@ export class HotUsers {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     if (this.#saveTimer !== null) clearTimeout(this.#saveTimer);
     if (this.#pollTimer !== null) clearInterval(this.#pollTimer);
     await this.#writing;
