@@ -112,7 +112,7 @@ async function startLocked(options: WorkersOptions, unlock: () => void): Promise
     Int32Array.from({ length: partitions }, (_, partition) => partition % options.shards),
   );
   const persisterStats = createStats(PERSISTER_STATS);
-  const warm = openWarm(options, parts, log);
+  const warm = openWarm(options, parts, log, (journal?.replay ?? null) !== null);
   const group = new WorkerGroup(
     options,
     front,
@@ -147,6 +147,7 @@ function openWarm(
   options: WorkersOptions,
   parts: readonly ShardParts[],
   log: WorkersLog,
+  hasJournal: boolean,
 ): WarmRestart | null {
   const { data, store } = options;
   if (data === undefined || store.startsWith('memory:')) return null;
@@ -156,7 +157,7 @@ function openWarm(
       if (memory !== null) places[index] = { memory, byteOffset };
     }
   }
-  return new WarmRestart({ ...options, data }, partitionOptions(parts[0]!.options), places, log);
+  return new WarmRestart({ ...options, data }, partitionOptions(parts[0]!.options), places, log, hasJournal);
 }
 
 function shardParts(

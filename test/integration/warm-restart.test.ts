@@ -1,14 +1,6 @@
 /** Saved partitions: taken back by the next start after a clean stop, and by no other. */
 import { execFileSync } from 'node:child_process';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -207,10 +199,17 @@ describe('saved partitions are refused', () => {
   });
 
   it('beside a journal', async () => {
-    mkdirSync(join(data, 'journal'));
-    const segment = join(data, 'journal', '000000000001.segment');
-    writeFileSync(segment, '');
-    await expectCold('there is a journal beside them', before);
+    const kept = join(directory, 'kept');
+    cpSync(saved(), kept, { recursive: true });
+    await start();
+    const changed = await service.ack(1, 1, 9999);
+    await service.kill();
+    cpSync(kept, saved(), { recursive: true });
+    await start();
+    expect(service.log).toContain(`${COLD}there is a journal beside them`);
+    expect(await isWarm()).toBe(false);
+    expect((await service.list(1)).entries).toContainEqual(changed);
+    expect((await lists()).slice(1)).toEqual(before.slice(1));
   });
 
   it('of another layout', async () => {

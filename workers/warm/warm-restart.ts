@@ -5,7 +5,7 @@
  * I1  The image (image.ts) is removed before anything is served, whether it was used or not: what is served from then on
  *     is not in it.
  */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PartitionOptions } from '../../engine/partition.js';
 import type { PartitionPlace } from '../partition-memory.js';
@@ -18,9 +18,6 @@ import { HotUsers, readHotUsersFile, USER_BYTES } from './hot-users.js';
 import { imageSettings, PartitionImage, type ReadImage } from './image.js';
 
 const IMAGE_DIRECTORY = 'partitions';
-/** Of the journal; a clean stop leaves no segment. */
-const JOURNAL_DIRECTORY = 'journal';
-const SEGMENT = '.segment';
 
 function megabytes(bytes: number): string {
   return `${Math.round(bytes / 1e6)} MB`;
@@ -44,12 +41,16 @@ export class WarmRestart {
   /** This start found partitions that fit. */
   startedWarm = false;
 
-  /** Begins to read what there is; `finish` says what came of it. */
+  /**
+   * Begins to read what there is; `finish` says what came of it.
+   * @param hasJournal  there are changes in a journal: a clean stop leaves none
+   */
   constructor(
     options: WorkersOptions & { readonly data: string },
     partitionOptions: PartitionOptions,
     places: readonly PartitionPlace[],
     log: WorkersLog,
+    hasJournal: boolean,
   ) {
     this.#options = options;
     this.#directory = options.data;
@@ -58,7 +59,7 @@ export class WarmRestart {
     const settings = imageSettings(options.engine, options.partitions, partitionOptions, options.store);
     this.#image = new PartitionImage(join(options.data, IMAGE_DIRECTORY), settings, partitionOptions);
     mkdirSync(options.data, { recursive: true });
-    this.#hasJournal = hasSegments(join(options.data, JOURNAL_DIRECTORY));
+    this.#hasJournal = hasJournal;
     this.#read = this.#image.read(places);
     void this.#read.then(() => {
       this.#readMs = performance.now() - this.#startedMs;
@@ -181,8 +182,4 @@ export class WarmRestart {
 /** Ticks wrap. */
 function later(a: number, b: number): number {
   return ((a - b) | 0) >= 0 ? a : b;
-}
-
-function hasSegments(directory: string): boolean {
-  return existsSync(directory) && readdirSync(directory).some((name) => name.endsWith(SEGMENT));
 }
