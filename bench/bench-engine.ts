@@ -57,6 +57,9 @@ const FLOOR_PAUSE_MS = 2;
 /** The heap is seen once a second: what was allocated since the collection before counts as noise. */
 const HEAP_NOISE_BYTES_PER_10M = 1 << 20;
 
+/** As scripts/tidemark starts a server; objects are better off with all the threads that the collector has. */
+const SLAB_COLLECTOR = '--single-threaded-gc';
+
 /** One megabyte: the least that there is. */
 const SMALL_NURSERY = '--max-semi-space-size=1';
 
@@ -235,7 +238,8 @@ class Bench {
       collectionsLeast,
     };
     log(`${engine} shard of ${formatCount(records)} records, ${seconds} s ${flags.join(' ')}`);
-    const child = new BenchProcess('engine-shard-load.js', settings, flags);
+    const collector = engine === 'slab' ? [SLAB_COLLECTOR] : [];
+    const child = new BenchProcess('engine-shard-load.js', settings, [...collector, ...flags]);
     const result = await child.answer<ShardLoadResult>();
     this.raw[`shard-${engine}-${records}${flags.join('')}`] = { settings, flags, ...result };
     const refused = result.refused === 0 ? '' : `; ${formatCount(result.refused)} REFUSED`;
