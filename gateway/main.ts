@@ -67,6 +67,12 @@ const TOOLS: Record<string, () => Promise<Command>> = {
   load: async () => (await import('../bench/load.js')).loadCommand(),
 };
 
+/** Who reads the output has gone, as `head` does: nothing is wrong, and nobody is left to be told. */
+function endWithReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+}
+
 async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('tidemark')
     .description('Read states of a chat: who has read how far, and how many mentions wait')
@@ -79,6 +85,8 @@ async function main(argv: readonly string[]): Promise<void> {
       program.addCommand(await load());
   }
   for (const command of [program, ...program.commands]) command.exitOverride();
+  const isServer = asked === 'serve' && !argv.includes('--help');
+  if (!isServer) process.stdout.on('error', endWithReader);
   await program.parseAsync(argv);
 }
 
