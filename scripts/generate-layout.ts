@@ -13,6 +13,8 @@ const MODULES = [
   'engine/messages',
   'engine/ring',
   'engine/doorbell',
+  'workers/journal/format',
+  'workers/journal/shared',
 ] as const;
 
 interface Field {

@@ -45,6 +45,7 @@ export async function openRig(directory: string, options: RigOptions = {}): Prom
       shards,
       segmentBytes: SEGMENT_BYTES,
       limitBytes: 64 * SEGMENT_BYTES,
+      carryBytes: (given.limitBytes ?? 64 * SEGMENT_BYTES) / 2,
       flushDelayMs: 0,
       ring: () => {},
       log: {

@@ -129,8 +129,12 @@ export class Victim {
 }
 
 /** Waits until `condition` holds, for 20 s: longer than anything here takes, so no speed is asked for. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 20_000;
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  ms = 20_000,
+): Promise<void> {
+  const end = performance.now() + ms;
   while (performance.now() < end) {
     if (await condition()) return;
     await pause(10);

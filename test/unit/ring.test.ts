@@ -219,3 +219,37 @@ describe('a ring', () => {
     );
   });
 });
+
+describe('reviseUnpublished', () => {
+  it.each([0, 20, 25, -8, 2 ** 31 - 6])(
+    'shortens what is not published, also across the end (from %i)',
+    (position) => {
+      const { writer, reader } = create(position | 0);
+      send(writer, 1, 5);
+      writer.publish();
+      for (const [value, length] of [
+        [2, 4],
+        [3, 6],
+        [4, 3],
+      ] as const)
+        expect(send(writer, value, length)).toBe(true);
+      const seen: number[] = [];
+      writer.reviseUnpublished((at, length) => {
+        seen.push(writer.words[at]!, length);
+        return writer.words[at] === 3 ? 2 : length;
+      });
+      expect(seen).toEqual([2, 4, 3, 6, 4, 3]);
+      writer.publish();
+      reader.refresh();
+      expect([receive(reader), receive(reader), receive(reader), receive(reader), receive(reader)]).toEqual([
+        [1, 5],
+        [2, 4],
+        [3, 2],
+        [4, 3],
+        null,
+      ]);
+      reader.release();
+      expect(writer.filledWords).toBe(0);
+    },
+  );
+});

@@ -71,6 +71,8 @@ export interface KeeperOptions {
   readonly segmentBytes: number;
   /** Of all files together, in bytes. */
   readonly limitBytes: number;
+  /** With more than this in segments, shards carry over what is unsaved. */
+  readonly carryBytes: number;
   readonly flushDelayMs: number;
   /** Wakes the shards. */
   readonly ring: () => void;
@@ -247,7 +249,7 @@ export class JournalKeeper {
       this.#oldestEpoch = epoch;
     }
     await this.#recycle();
-    const isPressed = this.#segmentBytes * 2 > this.#options.limitBytes;
+    const isPressed = this.#segmentBytes > this.#options.carryBytes;
     Atomics.store(this.#shared, JOURNAL.CARRY, isPressed && !isDrained ? 1 : 0);
     const full = this.#segments.some((segment) => segment.epoch === epoch && !this.#isCurrent(segment));
     if (!isDrained || !(full || hasContent)) return;
