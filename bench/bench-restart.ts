@@ -1,7 +1,7 @@
 /**
  * Restarts with 8 million read states in memory: `make bench-restart` (ARGS=--quick for a short look). From the start of the
  * process to the answer to the first request, which is a hit; after clean stops with what was saved in the page cache, and
- * with an empty page cache (as root only). Checked before anything counts: the start was warm, all entries are there, and
+ * with an empty page cache (as root only); after a kill -9 with changes that only the journal has. Checked before anything counts: the start was warm, all entries are there, and
  * nothing was loaded from the store. Ends with 1 when a floor is missed.
  */
 import { spawnSync } from 'node:child_process';
@@ -22,6 +22,9 @@ import { WireWorkload } from './wire-workload.js';
 
 const OPS_PER_FRAME = 64;
 const WARM_FLOOR_MS = 2000;
+const REPLAY_FLOOR_MS = 5000;
+/** Changes that only the journal has when the service is killed. */
+const REPLAYED_RECORDS = 1_000_000;
 /** Users whose entries are compared after a restart. */
 const CHECKED_USERS = 100;
 
@@ -89,17 +92,47 @@ class RestartBench {
       WARM_FLOOR_MS,
     );
     this.#find('clean stop with nothing to flush', '', stops);
-    if (!dropPageCache()) {
-      say('warm start with an empty page cache: not measured, only root can empty it');
-      return;
-    }
+    await this.#measureUncached();
+    await this.#measureReplay(); // last: what a crash leaves in memory is not all that there was
+  }
+
+  async #measureUncached(): Promise<void> {
     const uncached: number[] = [];
     for (let round = 0; round < this.#rounds; round++) {
-      dropPageCache();
+      if (!dropPageCache()) {
+        say('warm start with an empty page cache: not measured, only root can empty it');
+        return;
+      }
       uncached.push(await this.#startWarm());
       await this.#stop();
     }
     this.#find('warm start, empty page cache', '', uncached);
+  }
+
+  /** Kills the service when nothing of the changes is in the store yet. */
+  async #measureReplay(): Promise<void> {
+    const workload = this.#workload;
+    const records = Math.min(REPLAYED_RECORDS, workload.records);
+    const args = [...this.#args, '--durability', 'process', '--flush-delay', '1h'];
+    const starts: number[] = [];
+    for (let round = 0; round < this.#rounds; round++) {
+      this.service = await startService(args);
+      workload.rewind();
+      await this.#blast(workload.ackNext, records);
+      await killChild(this.service.child);
+      this.service = await startService(args);
+      starts.push(this.service.startMs);
+      const metrics = await readMetrics(this.service.url);
+      const back = metrics.get('tidemark_shard_records')!;
+      assert(back >= records, `${back} of ${records} changed records are back`);
+      await this.#stop();
+    }
+    this.#find(
+      `start after kill -9, ${formatCount(records)} records in the journal`,
+      seconds(REPLAY_FLOOR_MS),
+      starts,
+      REPLAY_FLOOR_MS,
+    );
   }
 
   #find(what: string, floor: string, ms: readonly number[], most = Number.POSITIVE_INFINITY): void {
@@ -186,7 +219,7 @@ function dropPageCache(): boolean {
 
 async function main(options: Options): Promise<void> {
   const data = mkdtempSync(join(options.data ?? tmpdir(), 'tidemark-bench-'));
-  const capacity = options.quick === true ? '840k' : '8400k';
+  const capacity = options.quick === true ? '1m' : '8400k';
   const args = ['--data', data, '--capacity', capacity, '--save-timeout', '10m'];
   const bench = new RestartBench(options, args);
   try {

@@ -385,14 +385,15 @@ class WorkerGroup implements Workers {
     await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
     await this.#warm?.stop();
     await this.#journal?.end(outcome !== 'late');
-    this.#unlock();
     if (outcome === 'late') {
+      this.#unlock();
       const what = this.#journal?.describeUnsaved(unsaved) ?? `the changes of ${unsaved} users are lost.`;
       throw new Error(
         `The store did not take all writes within ${this.#saveTimeoutMs / 1000} s of the stop: ${what}`,
       );
     }
     await this.#warm?.save(this.shardStats, typeof generation === 'number' ? generation : null);
+    this.#unlock(); // not before: a start beside it would take the files away that are being written
   }
 }
 
