@@ -143,9 +143,10 @@ function admit(shard: ShardState, partition: Partition, words: Int32Array, at: n
 function makeRoom(shard: ShardState, partition: Partition, words: Int32Array, at: number): boolean {
   const op = opOf(words, at);
   const wanted = recordsWanted(words, at);
-  const spare = Math.min(ROOM_RECORDS, partition.options.recordsMax >>> 4);
+  const { recordsMax } = partition.options;
+  const records = Math.min(wanted + Math.min(ROOM_RECORDS, recordsMax >>> 4), recordsMax);
   shard.flushSoon = true;
-  if (partition.makeRoom(wanted + spare, op === OP_MENTION)) return true;
+  if (partition.makeRoom(records, op === OP_MENTION)) return true;
   const hasSlot = partition.userCount < partition.options.usersMax;
   return (
     partition.freeRecordCount >= wanted &&
