@@ -123,7 +123,7 @@ export const OPTIONS = {
   journalLimit: option(
     bytes(0, 2 ** 44),
     'BYTES',
-    "the journal's files together; when it is reached, changes are refused until the store has taken some; 0 = by the capacity: 240 bytes a record, at least 256mib",
+    "the journal's files together; when it is reached, changes are refused until the store has taken some; 0 = by the capacity: 260 bytes a record, at least 256mib",
     '0',
   ),
   journalDamage: option(

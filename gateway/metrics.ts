@@ -239,6 +239,7 @@ export class Metrics {
     );
     counter('journal_commits_total', 'Writes to the journal.', S.JOURNAL_COMMITS);
     counter('journal_bytes_total', 'Bytes written to the journal.', S.JOURNAL_BYTES);
+    counter('journal_write_seconds_total', 'Time in writes to the journal.', S.JOURNAL_WRITE_SECONDS);
     counter('journal_sync_seconds_total', 'Time in fdatasync (--durability disk).', S.JOURNAL_SYNC_SECONDS);
     counter('journal_failures_total', 'Writes to the journal that failed.', S.JOURNAL_FAILURES);
     counter('journal_unavailable_total', 'Operations answered journal_unavailable.', S.JOURNAL_UNAVAILABLE);

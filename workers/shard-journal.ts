@@ -143,6 +143,7 @@ export class ShardJournal {
     stats[SHARD_STATS.JOURNAL_IMAGES] = writer.images;
     stats[SHARD_STATS.JOURNAL_COMMITS] = writer.commits;
     stats[SHARD_STATS.JOURNAL_BYTES] = writer.bytes;
+    stats[SHARD_STATS.JOURNAL_WRITE_SECONDS] = writer.writeSeconds;
     stats[SHARD_STATS.JOURNAL_SYNC_SECONDS] = writer.syncSeconds;
     stats[SHARD_STATS.JOURNAL_FAILURES] = writer.failures;
     let even = 0;

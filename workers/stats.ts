@@ -30,6 +30,7 @@ export const SHARD_STATS = layout({
   JOURNAL_IMAGES: 1, // changes written to the journal, with those carried over
   JOURNAL_COMMITS: 1,
   JOURNAL_BYTES: 1,
+  JOURNAL_WRITE_SECONDS: 1, // in write
   JOURNAL_SYNC_SECONDS: 1, // in fdatasync
   JOURNAL_FAILURES: 1, // writes that failed
   JOURNAL_UNAVAILABLE: 1, // operations answered journal_unavailable

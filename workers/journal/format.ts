@@ -49,8 +49,8 @@ export const FRAME = layout({
 export const FRAME_END = -1;
 export const END_WORDS = FRAME.WORDS + 1;
 
-/** Images in one frame at most: 256 KiB. */
-export const FRAME_IMAGES_MAX = 5461;
+/** Images in one frame at most. */
+export const FRAME_IMAGES_MAX = 5000;
 export const FRAME_WORDS_MAX = FRAME.WORDS + FRAME_IMAGES_MAX * IMAGE.WORDS;
 
 /** The CRC-32 of a segment's header, and of anything else that is not in a segment. */

@@ -108,6 +108,7 @@ export class JournalWriter {
   images = 0;
   bytes = 0;
   failures = 0;
+  writeSeconds = 0;
   syncSeconds = 0;
   /** Told what could not be written; at most once a second. */
   onFailure: (error: Error) => void = () => {};
@@ -325,12 +326,14 @@ export class JournalWriter {
     this.#covered[count] ??= this.#bytes.subarray(4, words * 4);
     this.words[FRAME.CHECKSUM] = frameChecksum(this.#covered[count]!, this.#seq);
     this.words.fill(0, words, words + FRAME.WORDS);
+    const startedMs = performance.now();
     this.#writeWhole(this.#fd, this.#bytes, (words + FRAME.WORDS) * 4, this.#end * 4);
+    const writtenMs = performance.now();
+    this.writeSeconds += (writtenMs - startedMs) / 1000;
     if (this.#options.sync) {
       if (!this.#directoryIsSynced) this.#syncDirectory();
-      const startedMs = performance.now();
       this.#files.sync(this.#fd);
-      this.syncSeconds += (performance.now() - startedMs) / 1000;
+      this.syncSeconds += (performance.now() - writtenMs) / 1000;
     }
     if (this.#end === SEGMENT.WORDS) this.#shared[this.#at + JOURNAL_SHARD.HAS_CONTENT] = 1;
     this.#end += words;
