@@ -137,7 +137,8 @@ export class Shard {
     if (this.#replay === null) return false;
     const isDone = !this.#replay.step();
     state.stats[SHARD_STATS.REPLAYED_IMAGES] = this.#replay.restored;
-    state.flushAll = this.#replay.needsRoom || state.options.replay!.flushes;
+    state.flushAll = state.options.replay!.flushes;
+    state.flushSoon ||= this.#replay.needsRoom; // what makes room may have to be written first
     const isStuck = this.#replay.needsRoom;
     if (isDone) this.#replay = null;
     return !isStuck;

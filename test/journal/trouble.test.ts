@@ -321,45 +321,50 @@ describe('a disk', () => {
     }
   });
 
-  it('that fails in the middle of a write: its answers are journal_unavailable, what was answered is there', async () => {
-    const options = { capacity: '50k', partitions: '2' };
-    await start(options);
-    const client = open(1);
-    const users = 1000;
-    const marks = new Array<number>(users).fill(0);
-    const round = async (message: number): Promise<Set<string>> => {
-      const { done, codes } = await ackAll(client, users, message);
-      for (const i of done) marks[i] = message;
-      return codes;
-    };
-    expect((await round(1)).size).toBe(0);
-    // Writes behind that byte of any file fail, and one across it is cut short.
-    const limitFiles = (bytes: string): void => {
-      execFileSync('prlimit', ['--pid', String(victim.child.pid), `--fsize=${bytes}:unlimited`]);
-    };
-    limitFiles('100000');
-    let codes = new Set<string>();
-    for (let message = 2; codes.size === 0 && message < 50; message++) codes = await round(message);
-    expect([...codes]).toEqual(['journal_unavailable']);
-    const failures = 'tidemark_shard_journal_failures_total';
-    await until(async () => (await victim.metric(failures)) > 0, 'the metric says so');
-    expect(victim.log).toContain('The journal could not be written: EFBIG');
-    const seen = await marksOf(client, [0, 1, 2]);
-    for (const [i, mark] of seen.entries()) expect(mark).toBeGreaterThanOrEqual(marks[i]!);
-    limitFiles('unlimited');
-    await until(
-      async () => (await ackAll(client, 1, 100)).done.length === 1,
-      'changes are taken again',
-      90_000,
-    );
-    expect((await round(101)).size).toBe(0);
-    await kill();
-    await start(options);
-    expect(
-      await marksOf(
+  it.each(['and works again', 'until the service is killed'])(
+    'that fails in the middle of a write, %s: what was answered is there, the rest is journal_unavailable',
+    async (then) => {
+      const options = { capacity: '50k', partitions: '2' };
+      await start(options);
+      const client = open(1);
+      const users = 1000;
+      const marks = new Array<number>(users).fill(0);
+      const round = async (message: number): Promise<Set<string>> => {
+        const { done, codes } = await ackAll(client, users, message);
+        for (const i of done) marks[i] = message;
+        return codes;
+      };
+      expect((await round(1)).size).toBe(0);
+      // Writes behind that byte of any file fail, and one across it is cut short.
+      const limitFiles = (bytes: string): void => {
+        execFileSync('prlimit', ['--pid', String(victim.child.pid), `--fsize=${bytes}:unlimited`]);
+      };
+      limitFiles(then === 'and works again' ? '100000' : '60'); // 60: no other segment can be begun either
+      let codes = new Set<string>();
+      for (let message = 2; codes.size === 0 && message < 50; message++) codes = await round(message);
+      expect([...codes]).toEqual(['journal_unavailable']);
+      const failures = 'tidemark_shard_journal_failures_total';
+      await until(async () => (await victim.metric(failures)) > 0, 'the metric says so');
+      expect(victim.log).toContain('The journal could not be written: EFBIG');
+      const seen = await marksOf(client, [0, 1, 2]);
+      for (const [i, mark] of seen.entries()) expect(mark).toBeGreaterThanOrEqual(marks[i]!);
+      if (then === 'and works again') {
+        limitFiles('unlimited');
+        await until(
+          async () => (await ackAll(client, 1, 100)).done.length === 1,
+          'changes are taken again',
+          90_000,
+        );
+        expect((await round(101)).size).toBe(0);
+      }
+      await kill();
+      await start(options);
+      const after = await marksOf(
         open(),
         Array.from({ length: users }, (_, i) => i),
-      ),
-    ).toEqual(marks);
-  });
+      );
+      if (then === 'and works again') expect(after).toEqual(marks);
+      for (const [i, mark] of after.entries()) expect(mark).toBeGreaterThanOrEqual(marks[i]!);
+    },
+  );
 });

@@ -244,13 +244,14 @@ export class JournalWriter {
     this.#seq = seq;
     this.#previous = previous;
     this.#enter(epoch);
+    this.#directoryIsSynced = false;
+    if (old.fd !== NONE) this.#closeSegment(old.fd, old.seq, old.end, seq);
+    // Only now: the keeper may give the old file to another shard as soon as it knows of this one.
     const at = spareAt(shard, slot);
     this.#shared[at + SPARE.SEQ] = seq;
     this.#shared[at + SPARE.EPOCH] = epoch;
     this.#shared[at + SPARE.PREVIOUS_EPOCH] = old.epoch;
     Atomics.store(this.#shared, at + SPARE.STATE, SPARE_TAKEN);
-    this.#directoryIsSynced = false;
-    if (old.fd !== NONE) this.#closeSegment(old.fd, old.seq, old.end, seq, old.epoch === this.epoch);
     return true;
   }
 
@@ -284,9 +285,8 @@ export class JournalWriter {
   /**
    * END of a segment whose successor has its name, for good. That END cannot be written does no harm: the successor
    * says the same (format.ts, I4).
-   * @param isOurs  false: a newer epoch was adopted before, and the keeper may have given the file to somebody else
    */
-  #closeSegment(fd: number, seq: number, end: number, next: number, isOurs: boolean): void {
+  #closeSegment(fd: number, seq: number, end: number, next: number): void {
     const words = new Int32Array(END_WORDS);
     const bytes = new Uint8Array(words.buffer);
     words[FRAME.LENGTH] = END_WORDS;
@@ -295,7 +295,7 @@ export class JournalWriter {
     words[FRAME.CHECKSUM] = frameChecksum(bytes.subarray(4), seq);
     try {
       if (this.#options.sync) this.#syncDirectory();
-      if (isOurs && !this.#failed) this.#writeWhole(fd, bytes, bytes.length, end * 4);
+      if (!this.#failed) this.#writeWhole(fd, bytes, bytes.length, end * 4);
     } catch (error) {
       this.#report(error);
     }
