@@ -47,6 +47,7 @@ export async function openRig(directory: string, options: RigOptions = {}): Prom
       limitBytes: 64 * SEGMENT_BYTES,
       carryBytes: (given.limitBytes ?? 64 * SEGMENT_BYTES) / 2,
       flushDelayMs: 0,
+      sync,
       ring: () => {},
       log: {
         info: (message) => logged.push(`info ${message}`),

@@ -212,9 +212,9 @@ class Faults {
 
   get keeperFiles(): KeeperFiles {
     return {
-      create: async (path, bytes) => {
+      create: async (path, bytes, sync) => {
         this.#check('create');
-        await NODE_KEEPER_FILES.create(path, bytes);
+        await NODE_KEEPER_FILES.create(path, bytes, sync);
       },
       rename: async (from, to) => {
         this.#check('recycle');

@@ -39,11 +39,12 @@ export class ServiceJournal {
     this.#content = content;
     const { directory, shards, flushDelayMs, log } = settings;
     const isOn = settings.durability !== 'none';
+    const isSynced = settings.durability === 'disk';
     this.replay = content.images === 0 ? null : { segments: content.segments, flushes: !isOn };
     const sizes = journalSizes(settings.limitBytes, settings.capacity, shards);
     this.#segmentBytes = sizes.segmentBytes;
     this.#keeper = isOn
-      ? new JournalKeeper({ directory, shards, flushDelayMs, log, ring, ...sizes }, content)
+      ? new JournalKeeper({ directory, shards, flushDelayMs, sync: isSynced, log, ring, ...sizes }, content)
       : null;
   }
 

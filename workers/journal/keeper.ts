@@ -40,14 +40,14 @@ const ZEROS = Buffer.alloc(1 << 20);
 
 /** The calls to the system, so that a test can let them fail. */
 export interface KeeperFiles {
-  /** Makes a file of zeros; whole and on the disk when it returns. */
-  create(path: string, bytes: number): Promise<void>;
+  /** Makes a file of zeros; whole, and with `sync` on the disk, when it returns. */
+  create(path: string, bytes: number, sync: boolean): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
 }
 
 export const NODE_KEEPER_FILES: KeeperFiles = {
-  async create(path, bytes) {
+  async create(path, bytes, sync) {
     const file = await open(path, 'w');
     try {
       const parts = Array.from({ length: Math.ceil(bytes / ZEROS.length) }, (_, i) =>
@@ -56,7 +56,7 @@ export const NODE_KEEPER_FILES: KeeperFiles = {
       const { bytesWritten } = await file.writev(parts);
       if (bytesWritten !== bytes)
         throw new Error(`ENOSPC: ${bytesWritten} of ${bytes} bytes could be written`);
-      await file.sync();
+      if (sync) await file.sync();
     } finally {
       await file.close();
     }
@@ -74,6 +74,11 @@ export interface KeeperOptions {
   /** With more than this in segments, shards carry over what is unsaved. */
   readonly carryBytes: number;
   readonly flushDelayMs: number;
+  /**
+   * New files are synced: for --durability disk. Otherwise a write has reserved their room on the disk, which is what they
+   * are filled for, and zeros that are written over soon need not get there.
+   */
+  readonly sync: boolean;
   /** Wakes the shards. */
   readonly ring: () => void;
   readonly log: WorkersLog;
@@ -306,12 +311,12 @@ export class JournalKeeper {
   }
 
   async #makeSpare(shard: number, slot: number): Promise<void> {
-    const { directory, segmentBytes } = this.#options;
+    const { directory, segmentBytes, sync } = this.#options;
     const path = join(directory, spareName(shard, slot));
     if (this.#pool.length === 0) {
       const made = this.#newPoolPath();
       try {
-        await this.#files.create(made, segmentBytes);
+        await this.#files.create(made, segmentBytes, sync);
       } catch (error) {
         await this.#files.remove(made).catch(() => {});
         throw error;
