@@ -37,6 +37,7 @@ interface Options {
   users: string;
   rounds: string;
   flushDelay: string;
+  durability: string;
   json?: string;
 }
 
@@ -384,7 +385,17 @@ async function main(options: Options): Promise<void> {
   const echo = await startEcho();
   let service: Service | undefined;
   try {
-    const args = ['--data', data, '--capacity', '8400k', '--flush-delay', options.flushDelay];
+    const { flushDelay, durability } = options;
+    const args = [
+      '--data',
+      data,
+      '--capacity',
+      '8400k',
+      '--flush-delay',
+      flushDelay,
+      '--durability',
+      durability,
+    ];
     service = await startService(args);
     await bench.run(service, echo.url);
     const rows = [['', 'floor', 'measured', '']];
@@ -422,6 +433,11 @@ await new Command('bench-wire')
     '--flush-delay <duration>',
     'of the service; the default keeps the store out of what is measured',
     '1h',
+  )
+  .option(
+    '--durability <level>',
+    'of the service; what a journal costs is what bench-journal measures',
+    'none',
   )
   .option('--json <file>', 'where the result goes (default: bench/results/wire.json; with --quick nowhere)')
   .action((options: Options) => main(options))
