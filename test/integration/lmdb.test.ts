@@ -132,6 +132,8 @@ describe('an LMDB store', () => {
     child.kill('SIGKILL');
     for (let rest = await next(); rest !== undefined; rest = await next())
       confirmed.push(...(rest as number[]));
+    // Its output ends before it does, and as long as it lives the directory is its own.
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
 
     const store = new LmdbStore(directory);
     await store.open();
