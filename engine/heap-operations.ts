@@ -54,6 +54,7 @@ import {
   type Outcome,
   type UserSlot,
 } from './partition.js';
+import { OwnWords } from './undo-log.js';
 
 const FLAGS_BITS = META_FLAGS_MASK << META_FLAGS_SHIFT;
 const VIEWED_BITS = META_VIEWED_MASK << META_VIEWED_SHIFT;
@@ -62,7 +63,7 @@ export abstract class HeapOperations extends HeapSpace {
   readonly changed = new Int32Array(BULK_ITEMS_MAX);
   changedCount = 0;
   changedUser: UserSlot = 0;
-  readonly mentions = new MentionWindow(new Int32Array(MentionWindow.WORDS));
+  readonly mentions = new MentionWindow(new OwnWords(new Int32Array(MentionWindow.WORDS)));
 
   execute(
     hash: number,

@@ -14,6 +14,7 @@
  */
 import { mix } from './hash.js';
 import { assert, broken, layout } from './layout.js';
+import type { StoredWords, Words } from './undo-log.js';
 
 /** Mentions remembered. */
 export const MENTION_WINDOW = 4096;
@@ -86,14 +87,16 @@ const loadedAhead = new Int32Array(1);
 export class MentionWindow {
   /** Words that a window needs. */
   static readonly WORDS = WINDOW.WORDS;
-  readonly #words: Int32Array;
+  readonly #words: Words;
+  readonly #store: StoredWords;
   readonly #base: number;
 
-  /** @param words  `MentionWindow.WORDS` of them from `base` on are the window's: zeroed, or what an earlier owner left */
-  constructor(words: Int32Array, base = 0) {
-    const left = words.length - base;
+  /** @param store  `MentionWindow.WORDS` from `base` on are the window's: zeroed, or what an earlier owner left */
+  constructor(store: StoredWords, base = 0) {
+    const left = store.words.length - base;
     assert(left >= WINDOW.WORDS, `a mention window of ${left} words, not ${WINDOW.WORDS}`);
-    this.#words = words;
+    this.#words = store.words;
+    this.#store = store;
     this.#base = base;
   }
 
@@ -127,12 +130,12 @@ export class MentionWindow {
     const base = this.#base;
     const place = words[base + WINDOW.NEXT]!;
     if (words[base + WINDOW.COUNT] === MENTION_WINDOW) this.#unlink(place);
-    else words[base + WINDOW.COUNT] = place + 1;
-    words[base + WINDOW.KEYS + place * 2] = keyLo;
-    words[base + WINDOW.KEYS + place * 2 + 1] = keyHi;
+    else this.#store.put(base + WINDOW.COUNT, place + 1);
+    this.#store.put(base + WINDOW.KEYS + place * 2, keyLo);
+    this.#store.put(base + WINDOW.KEYS + place * 2 + 1, keyHi);
     this.#link(place);
     const next = (place + 1) % MENTION_WINDOW;
-    words[base + WINDOW.NEXT] = next;
+    this.#store.put(base + WINDOW.NEXT, next);
     loadedAhead[0] = words[this.bucketAt(this.#keyLo(next))]!;
   }
 
@@ -144,25 +147,13 @@ export class MentionWindow {
     return this.#words[this.#base + WINDOW.KEYS + place * 2 + 1]!;
   }
 
-  /** Makes the index anew from the keys: for a window whose owner died half way. */
-  rebuild(): void {
-    const { count } = this;
-    assert(count >= 0 && count <= MENTION_WINDOW, `a mention window with ${count} mentions`);
-    const words = this.#words;
-    const next = this.#base + WINDOW.NEXT;
-    words[next] = count < MENTION_WINDOW ? count : words[next]! % MENTION_WINDOW;
-    const buckets = this.#base + WINDOW.BUCKETS;
-    words.fill(0, buckets, buckets + BUCKETS);
-    for (let place = 0; place < count; place++) this.#link(place);
-  }
-
   #link(place: number): void {
     const words = this.#words;
     const buckets = this.#base + WINDOW.BUCKETS;
     const keyLo = this.#keyLo(place);
     let bucket = keyLo & BUCKET_MASK;
     while (words[buckets + bucket] !== 0) bucket = (bucket + 1) & BUCKET_MASK;
-    words[buckets + bucket] = labelOf(keyLo, this.#keyHi(place)) | (place + 1);
+    this.#store.put(buckets + bucket, labelOf(keyLo, this.#keyHi(place)) | (place + 1));
   }
 
   /** Empties the bucket of a place, and moves back the ones behind it that would no longer be reached (I1). */
@@ -179,10 +170,10 @@ export class MentionWindow {
       if (word === 0) break;
       const home = (word >>> HOME_SHIFT) & BUCKET_MASK;
       if (((bucket - home) & BUCKET_MASK) < ((bucket - hole) & BUCKET_MASK)) continue;
-      words[buckets + hole] = word;
+      this.#store.put(buckets + hole, word);
       hole = bucket;
     }
-    words[buckets + hole] = 0;
+    this.#store.put(buckets + hole, 0);
   }
 
   /** Throws on the first broken invariant. */

@@ -8,6 +8,8 @@
  * Slots are numbers that name a user or a record of this partition from 1; 0 means none.
  */
 
+import type { UndoLog } from './undo-log.js';
+
 export type UserSlot = number & { readonly __user?: never };
 export type RecordSlot = number & { readonly __record?: never };
 
@@ -147,8 +149,8 @@ export interface Partition {
    * Applies an IMAGE from a journal: what is resident and newer stays. The record is dirty then, the user not known to be
    * that of the store (but after a wipe). The images of a user must come in the order in which they were written.
    * @param hash  `hashUser` of the user
-   * @returns false = not now, and nothing changed: no room, or a wipe of a user with writes on their way. Make room, take
-   *          the store's answers, and call again
+   * @returns false = not now: no room, a wipe of a user with writes on their way, or one that takes several calls. Make
+   *          room, take the store's answers, and call again
    */
   restoreImage(hash: number, words: Int32Array, at: number): boolean;
 
@@ -203,9 +205,16 @@ export interface Engine {
   sharedBytes(options: PartitionOptions): number;
   /**
    * `sharedBytes` of `memory` from `byteOffset` (0 if left out; a multiple of 64) are the partition's: zeroed, or what
-   * an earlier owner left; heap ignores them.
+   * an earlier owner left, its log rolled back; heap ignores them.
+   * @param undo  takes the old value of every word before it is stored to: the owner commits when a unit of work is done,
+   *              and no call of a partition does. Left out, nothing can be taken back.
    */
-  attach(options: PartitionOptions, memory: SharedArrayBuffer | null, byteOffset?: number): Partition;
+  attach(
+    options: PartitionOptions,
+    memory: SharedArrayBuffer | null,
+    byteOffset?: number,
+    undo?: UndoLog,
+  ): Partition;
   /**
    * @param partitions  of each operation
    * @param hashes      `hashUser` of each operation's user

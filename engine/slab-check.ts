@@ -25,11 +25,55 @@ import {
 import { RETRY_QUEUES, retryQueueOf } from './retry.js';
 import { findRecord, findUser, hashOfRecord, homeBucket, userHashOf } from './slab-index.js';
 import { DISTANCE_MAX, HEADER, type SlabMemory } from './slab-memory.js';
+import type { Words } from './undo-log.js';
+
+/**
+ * What the header says of itself, in O(1): whoever attaches a partition that somebody else left looks at this before the
+ * first operation. Only `checkSlab` sees what lies behind it.
+ */
+export function checkHead(memory: SlabMemory): void {
+  const { header, options } = memory;
+  checkCount(memory, 'records in use', HEADER.RECORD_COUNT, field(header, 0, HEADER.RECORD_FRESH) - 1);
+  checkCount(memory, 'records ever used', HEADER.RECORD_FRESH, options.recordsMax + 1);
+  checkCount(memory, 'users in use', HEADER.USER_COUNT, field(header, 0, HEADER.USER_FRESH) - 1);
+  checkCount(memory, 'users ever used', HEADER.USER_FRESH, options.usersMax + 1);
+  checkCount(memory, 'first free record', HEADER.RECORD_FREE, field(header, 0, HEADER.RECORD_FRESH) - 1);
+  checkCount(memory, 'first free user', HEADER.USER_FREE, field(header, 0, HEADER.USER_FRESH) - 1);
+  checkCount(
+    memory,
+    'records of passive users',
+    HEADER.PASSIVE_RECORDS,
+    field(header, 0, HEADER.RECORD_COUNT),
+  );
+  checkCount(memory, 'epoch', HEADER.EPOCH, 1);
+  checkCount(memory, 'watched users', HEADER.WATCHED_MAX, options.watchedMax);
+  const counts = [HEADER.UNSAVED_0, HEADER.UNSAVED_1, HEADER.DETACHED_IN_FLIGHT, HEADER.RETRYING];
+  for (const count of counts) checkCount(memory, 'users unsaved', count, field(header, 0, HEADER.USER_COUNT));
+  const ends: [number, number][] = [
+    [HEADER.ACTIVE_NEWEST, HEADER.ACTIVE_OLDEST],
+    [HEADER.PASSIVE_NEWEST, HEADER.PASSIVE_OLDEST],
+    [HEADER.DIRTY_HEAD, HEADER.DIRTY_TAIL],
+  ];
+  for (let queue = 0; queue < RETRY_QUEUES; queue++)
+    ends.push([HEADER.RETRY_HEADS + queue, HEADER.RETRY_TAILS + queue]);
+  for (const [first, last] of ends) {
+    checkCount(memory, 'end of a list', first, field(header, 0, HEADER.USER_FRESH) - 1);
+    checkCount(memory, 'end of a list', last, field(header, 0, HEADER.USER_FRESH) - 1);
+    const both = field(header, 0, first) === 0 ? 0 : 1;
+    assert(both === (field(header, 0, last) === 0 ? 0 : 1), `a list of users has one end: word ${first}`);
+  }
+}
+
+function checkCount(memory: SlabMemory, what: string, at: number, most: number): void {
+  const found = field(memory.header, 0, at);
+  assert(found >= 0 && found <= most, `header of a partition: ${what}: ${found}, not 0 to ${most}`);
+}
 
 export function checkSlab(memory: SlabMemory): void {
+  checkHead(memory);
   const chained = checkUsers(memory);
   checkSlots(memory, chained);
-  checkBuckets(memory, 'user', memory.userBuckets, memory.userSlotMask, liveUsers(memory));
+  checkBuckets(memory, 'user', userBucketsOf(memory), memory.userSlotMask, liveUsers(memory));
   checkBuckets(memory, 'record', recordBucketsOf(memory), memory.recordSlotMask, chained.size);
   checkDistances(memory);
   checkLru(memory, 0);
@@ -39,12 +83,17 @@ export function checkSlab(memory: SlabMemory): void {
   memory.mentions.check();
 }
 
-function recordBucketsOf(memory: SlabMemory): Int32Array {
+function userBucketsOf(memory: SlabMemory): Words {
+  const { userBuckets, userBucketsBase: base, userBucketCount } = memory;
+  return userBuckets.subarray(base, base + userBucketCount);
+}
+
+function recordBucketsOf(memory: SlabMemory): Words {
   const { recordBuckets, recordBucketsBase: base, recordBucketCount } = memory;
   return recordBuckets.subarray(base, base + recordBucketCount);
 }
 
-function field(words: Int32Array, base: number, offset: number): number {
+function field(words: Words, base: number, offset: number): number {
   return words[base + offset]!;
 }
 
@@ -218,7 +267,7 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
 function checkBuckets(
   memory: SlabMemory,
   name: string,
-  buckets: Int32Array,
+  buckets: Words,
   slotMask: number,
   expected: number,
 ): void {

@@ -37,7 +37,6 @@ import {
 } from './slab-lists.js';
 import { HEADER, type SlabMemory } from './slab-memory.js';
 import { countPassive, writeRow } from './slab-records.js';
-import { resweep } from './slab-space.js';
 
 /** Due ticks wrap: `due` is reached when it is not after `tick`. */
 function isDue(due: number, tick: number): boolean {
@@ -49,8 +48,8 @@ function nextClock(memory: SlabMemory): void {
   const { header } = memory;
   const last = joinWords(header[HEADER.CLOCK_LO]!, header[HEADER.CLOCK_HI]!);
   const now = Math.max(Math.min(Date.now() * 1000, memory.clockLimitUs), last + 1);
-  header[HEADER.CLOCK_LO] = splitLow(now);
-  header[HEADER.CLOCK_HI] = splitHigh(now);
+  memory.putHeader(HEADER.CLOCK_LO, splitLow(now));
+  memory.putHeader(HEADER.CLOCK_HI, splitHigh(now));
 }
 
 /** See `Partition.boundClock`. */
@@ -58,8 +57,8 @@ export function boundClock(memory: SlabMemory, floorUs: number, limitUs: number)
   const { header } = memory;
   memory.clockLimitUs = limitUs;
   if (joinWords(header[HEADER.CLOCK_LO]!, header[HEADER.CLOCK_HI]!) >= floorUs) return;
-  header[HEADER.CLOCK_LO] = splitLow(floorUs);
-  header[HEADER.CLOCK_HI] = splitHigh(floorUs);
+  memory.putHeader(HEADER.CLOCK_LO, splitLow(floorUs));
+  memory.putHeader(HEADER.CLOCK_HI, splitHigh(floorUs));
 }
 
 /** See `Partition.nextDue`. */
@@ -133,18 +132,18 @@ export function flushNext(
     if ((meta & (META_DIRTY | META_FLUSHING)) === META_DIRTY) {
       out[rowAt + FLUSH_ROW.SLOT] = record;
       writeRow(memory, record, META_DELETED | META_STORED, out, rowAt + FLUSH_ROW.ROW);
-      records[recordAt + RECORD.META] = (meta & ~META_DIRTY) | META_FLUSHING | META_STORED;
+      memory.put(recordAt + RECORD.META, (meta & ~META_DIRTY) | META_FLUSHING | META_STORED);
       rowAt += FLUSH_ROW.WORDS;
       count++;
     }
     record = records[recordAt + RECORD.NEXT_OF_USER]!;
   }
   walk.record = record;
-  users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! - count;
-  users[userAt + USER.IN_FLIGHT] = users[userAt + USER.IN_FLIGHT]! + count + (wipe ? 1 : 0);
+  memory.put(userAt + USER.DIRTY_COUNT, users[userAt + USER.DIRTY_COUNT]! - count);
+  memory.put(userAt + USER.IN_FLIGHT, users[userAt + USER.IN_FLIGHT]! + count + (wipe ? 1 : 0));
   if (record === 0 || users[userAt + USER.DIRTY_COUNT] === 0) endWalk(memory, walk, user, tick);
   if (wipe) {
-    users[userAt + USER.STATE] = (users[userAt + USER.STATE]! & ~USER_WIPE) | USER_WIPING;
+    memory.put(userAt + USER.STATE, (users[userAt + USER.STATE]! & ~USER_WIPE) | USER_WIPING);
   } else if (count === 0) {
     return 0;
   }
@@ -170,7 +169,7 @@ function endWalk(memory: SlabMemory, walk: FlushWalk, user: UserSlot, tick: numb
   const userAt = memory.userAt(user);
   walk.record = 0;
   dirtyRemove(memory, user);
-  users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_FLIGHT_WHOLE;
+  memory.put(userAt + USER.STATE, users[userAt + USER.STATE]! | USER_FLIGHT_WHOLE);
   if (users[userAt + USER.IN_FLIGHT] !== 0) return;
   endFlight(memory, user);
   queueAgain(memory, user, tick);
@@ -200,8 +199,8 @@ function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
     const at = memory.recordAt(record);
     const next = records[at + RECORD.NEXT_OF_USER]!;
     if ((records[at + RECORD.META]! & (META_DELETED | META_DIRTY | META_FLUSHING)) === META_DELETED) {
-      if (previous === 0) users[userAt + USER.FIRST_RECORD] = next;
-      else records[memory.recordAt(previous) + RECORD.NEXT_OF_USER] = next;
+      if (previous === 0) memory.put(userAt + USER.FIRST_RECORD, next);
+      else memory.put(memory.recordAt(previous) + RECORD.NEXT_OF_USER, next);
       removeRecord(memory, hashOfRecord(memory, record), record);
       memory.freeRecord(record);
       freed++;
@@ -210,7 +209,7 @@ function pruneTombstones(memory: SlabMemory, user: UserSlot): void {
     }
     record = next;
   }
-  users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - freed;
+  memory.put(userAt + USER.RECORD_COUNT, users[userAt + USER.RECORD_COUNT]! - freed);
   countPassive(memory, user, -freed);
 }
 
@@ -235,24 +234,23 @@ export function flushed(
     const slot = words[at + FLUSHED.WORDS + i]!;
     const recordAt = memory.recordAt(slot);
     const meta = records[recordAt + RECORD.META]! & ~META_FLUSHING;
-    records[recordAt + RECORD.META] = meta;
+    memory.put(recordAt + RECORD.META, meta);
     if (detached || (meta & META_DIRTY) !== 0) continue;
     if (!ok) {
-      records[recordAt + RECORD.META] = meta | META_DIRTY;
-      users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! + 1;
+      memory.put(recordAt + RECORD.META, meta | META_DIRTY);
+      memory.put(userAt + USER.DIRTY_COUNT, users[userAt + USER.DIRTY_COUNT]! + 1);
     } else if ((meta & META_DELETED) !== 0) {
       tombstones = true;
     }
   }
   let state = users[userAt + USER.STATE]!;
   if (wipe) state = ok || detached ? state & ~USER_WIPING : (state & ~USER_WIPING) | USER_WIPE;
-  users[userAt + USER.STATE] = state;
+  memory.put(userAt + USER.STATE, state);
   const inFlight = users[userAt + USER.IN_FLIGHT]! - count - (wipe ? 1 : 0);
-  users[userAt + USER.IN_FLIGHT] = inFlight;
+  memory.put(userAt + USER.IN_FLIGHT, inFlight);
   if (detached) {
     if (inFlight !== 0) return;
-    header[HEADER.DETACHED_IN_FLIGHT] = header[HEADER.DETACHED_IN_FLIGHT]! - 1;
-    resweep(memory, user);
+    memory.putHeader(HEADER.DETACHED_IN_FLIGHT, header[HEADER.DETACHED_IN_FLIGHT]! - 1);
     return;
   }
   // A held user may be under a cursor's walk; its tombstones can wait.

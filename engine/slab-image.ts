@@ -67,8 +67,8 @@ export function afterRestart(memory: SlabMemory): void {
     const state = users[at + USER.STATE]!;
     if ((state & USER_LIVE) === 0) continue;
     assert(users[at + USER.IN_FLIGHT] === 0, 'a saved partition has writes on their way');
-    users[at + USER.HOLD] = 0;
-    users[at + USER.STATE] = state & ~USER_WATCHED;
+    memory.put(at + USER.HOLD, 0);
+    memory.put(at + USER.STATE, state & ~USER_WATCHED);
   }
 }
 

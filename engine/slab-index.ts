@@ -42,11 +42,11 @@ export function recordTag(hash: number, tagMask: number): number {
 /** Slot of the user, or 0. @param hash  `hashUser` of the id */
 export function findUser(memory: SlabMemory, hash: number, lo: number, hi: number): UserSlot {
   const { userBuckets: buckets, users, userSlotMask: slotMask } = memory;
-  const size = buckets.length;
+  const { userBucketsBase: base, userBucketCount: size } = memory;
   const wanted = userIndexHash(hash);
   const tag = Math.imul(wanted, slotMask + 1);
   for (let bucket = homeBucket(wanted, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
-    const word = buckets[bucket]!;
+    const word = buckets[base + bucket]!;
     if (word === 0) return 0;
     if (((word ^ tag) & ~slotMask) !== 0) continue;
     const at = memory.userAt(word & slotMask);
@@ -86,11 +86,11 @@ function staysBehind(hole: number, bucket: number, home: number): boolean {
 
 export function insertUser(memory: SlabMemory, hash: number, slot: UserSlot): void {
   const { userBuckets: buckets, userSlotMask: slotMask } = memory;
-  const size = buckets.length;
+  const { userBucketsBase: base, userBucketCount: size } = memory;
   const wanted = userIndexHash(hash);
   let bucket = homeBucket(wanted, size);
-  while (buckets[bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
-  buckets[bucket] = Math.imul(wanted, slotMask + 1) | slot;
+  while (buckets[base + bucket] !== 0) bucket = bucket + 1 === size ? 0 : bucket + 1;
+  memory.put(base + bucket, Math.imul(wanted, slotMask + 1) | slot);
 }
 
 export function insertRecord(memory: SlabMemory, hash: number, slot: RecordSlot): void {
@@ -102,7 +102,7 @@ export function insertRecord(memory: SlabMemory, hash: number, slot: RecordSlot)
     bucket = bucket + 1 === size ? 0 : bucket + 1;
     distance++;
   }
-  buckets[base + bucket] = recordTag(hash, tagMask) | (Math.min(distance, DISTANCE_MAX) << slotBits) | slot;
+  memory.put(base + bucket, recordTag(hash, tagMask) | (Math.min(distance, DISTANCE_MAX) << slotBits) | slot);
 }
 
 /** `hashUser` of a user. A detached one keeps it in TOUCHED (the LRU no longer needs it), for the homes of its records. */
@@ -127,22 +127,22 @@ export function hashOfRecord(memory: SlabMemory, slot: RecordSlot): number {
 
 export function removeUser(memory: SlabMemory, slot: UserSlot): void {
   const { userBuckets: buckets, userSlotMask: slotMask } = memory;
-  const size = buckets.length;
+  const { userBucketsBase: base, userBucketCount: size } = memory;
   let hole = homeBucket(userIndexHash(userHashOf(memory, slot)), size);
-  while ((buckets[hole]! & slotMask) !== slot) {
-    if (buckets[hole] === 0) broken(`user ${slot} is not in its index`);
+  while ((buckets[base + hole]! & slotMask) !== slot) {
+    if (buckets[base + hole] === 0) broken(`user ${slot} is not in its index`);
     hole = hole + 1 === size ? 0 : hole + 1;
   }
   for (let bucket = hole; ; ) {
     bucket = bucket + 1 === size ? 0 : bucket + 1;
-    const word = buckets[bucket]!;
+    const word = buckets[base + bucket]!;
     if (word === 0) break;
     const home = homeBucket(userIndexHash(userHashOf(memory, word & slotMask)), size);
     if (staysBehind(hole, bucket, home)) continue;
-    buckets[hole] = word;
+    memory.put(base + hole, word);
     hole = bucket;
   }
-  buckets[hole] = 0;
+  memory.put(base + hole, 0);
 }
 
 /** How far behind its home a record's bucket lies; loads its key only when the bucket does not tell. */
@@ -172,9 +172,9 @@ export function removeRecord(memory: SlabMemory, hash: number, slot: RecordSlot)
     const distance = distanceOf(memory, bucket, word);
     if (distance < gap) continue; // its probe begins behind the hole
     const told = Math.min(distance - gap, DISTANCE_MAX);
-    buckets[base + hole] = (word & (tagMask | slotMask)) | (told << slotBits);
+    memory.put(base + hole, (word & (tagMask | slotMask)) | (told << slotBits));
     hole = bucket;
     gap = 0;
   }
-  buckets[base + hole] = 0;
+  memory.put(base + hole, 0);
 }

@@ -170,8 +170,7 @@ export function restoreImage(
     journal.wipes.add(userLo, userHi, version);
     if (flush.user === user) flush.record = 0;
     if (journal.user === user) journal.record = 0;
-    restoreWipe(memory, user, version, userVersion, tick);
-    return true;
+    return restoreWipe(memory, user, version, userVersion, tick);
   }
   if (journal.wipes.covers(userLo, userHi, version)) return true;
   const channelLo = words[entry + ENTRY.CHANNEL_LO]!;
@@ -192,8 +191,8 @@ export function restoreImage(
   const recordAt = memory.recordAt(record);
   const state = records[recordAt + RECORD.META]! & (META_DIRTY | META_FLUSHING);
   readRow(memory, record, words, at + IMAGE.ROW);
-  records[recordAt + RECORD.META] =
-    records[recordAt + RECORD.META]! | state | META_STORED | (meta & META_DELETED);
+  const restored = records[recordAt + RECORD.META]! | state | META_STORED | (meta & META_DELETED);
+  memory.put(recordAt + RECORD.META, restored);
   raiseVersions(memory, user, userVersion, meta);
   markDirty(memory, record, tick);
   return true;
@@ -208,47 +207,56 @@ function raiseVersions(memory: SlabMemory, user: UserSlot, userVersion: number, 
     isLater(userVersion, users[userAt + USER.VERSION]!) ||
     (isDeletion && isLater(userVersion, users[userAt + USER.DELETED_VERSION]!));
   if (!raised) return false;
-  users[userAt + USER.VERSION] = laterVersion(users[userAt + USER.VERSION]!, userVersion);
-  if (isDeletion) users[userAt + USER.DELETED_VERSION] = userVersion;
+  memory.put(userAt + USER.VERSION, laterVersion(users[userAt + USER.VERSION]!, userVersion));
+  if (isDeletion) memory.put(userAt + USER.DELETED_VERSION, userVersion);
   return true;
 }
 
-/** The user as `deleteUser` leaves it, but for what is newer: that is all to be written again, behind the wipe. O(records). */
+/** Records that a wipe changes in one call, so that it fits into the undo log. */
+const WIPE_RECORDS = 8192;
+
+/**
+ * The user as `deleteUser` leaves it, but for what is newer: that is all to be written again, behind the wipe. O(records).
+ * @returns false when there is more to do; what was done is right by itself, as the wipe will be
+ */
 function restoreWipe(
   memory: SlabMemory,
   user: UserSlot,
   version: number,
   userVersion: number,
   tick: number,
-): void {
+): boolean {
   const { users, records } = memory;
   const userAt = memory.userAt(user);
-  let kept = 0;
-  let record = users[userAt + USER.FIRST_RECORD]!;
-  while (record !== 0) {
+  let left = WIPE_RECORDS;
+  let link = userAt + USER.FIRST_RECORD;
+  let record = users[link]!;
+  while (record !== 0 && left > 0) {
     const at = memory.recordAt(record);
     const next = records[at + RECORD.NEXT_OF_USER]!;
     if (isLater(version, records[at + RECORD.VERSION]!)) {
       if ((records[at + RECORD.META]! & META_DIRTY) !== 0) {
-        users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! - 1;
+        memory.put(userAt + USER.DIRTY_COUNT, users[userAt + USER.DIRTY_COUNT]! - 1);
       }
       removeRecord(memory, hashOfRecord(memory, record), record);
       memory.freeRecord(record);
-      users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - 1;
+      memory.put(userAt + USER.RECORD_COUNT, users[userAt + USER.RECORD_COUNT]! - 1);
       countPassive(memory, user, -1);
+      left--;
     } else {
-      if (kept === 0) users[userAt + USER.FIRST_RECORD] = record;
-      else records[memory.recordAt(kept) + RECORD.NEXT_OF_USER] = record;
-      kept = record;
+      if (users[link] !== record) memory.put(link, record);
+      link = at + RECORD.NEXT_OF_USER;
+      if ((records[at + RECORD.META]! & META_DIRTY) === 0) left--;
       markDirty(memory, record, tick);
     }
     record = next;
   }
-  if (kept === 0) users[userAt + USER.FIRST_RECORD] = 0;
-  else records[memory.recordAt(kept) + RECORD.NEXT_OF_USER] = 0;
+  if (users[link] !== record) memory.put(link, record);
+  if (record !== 0) return false;
   raiseVersions(memory, user, userVersion, META_WIPE);
-  users[userAt + USER.STATE] = users[userAt + USER.STATE]! | USER_KNOWN | USER_COMPLETE | USER_WIPE;
+  memory.put(userAt + USER.STATE, users[userAt + USER.STATE]! | USER_KNOWN | USER_COMPLETE | USER_WIPE);
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
     dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0);
   }
+  return true;
 }

@@ -42,14 +42,17 @@ export function lruInsert(memory: SlabMemory, user: UserSlot, tick: number): voi
   const at = memory.userAt(user);
   const state = users[at + USER.STATE]!;
   const newest = header[newestField(state)]!;
-  users[at + USER.TOUCHED] = tick;
-  users[at + USER.LRU_NEWER] = 0;
-  users[at + USER.LRU_OLDER] = newest;
-  if (newest === 0) header[oldestField(state)] = user;
-  else users[memory.userAt(newest) + USER.LRU_NEWER] = user;
-  header[newestField(state)] = user;
+  memory.put(at + USER.TOUCHED, tick);
+  memory.put(at + USER.LRU_NEWER, 0);
+  memory.put(at + USER.LRU_OLDER, newest);
+  if (newest === 0) memory.putHeader(oldestField(state), user);
+  else memory.put(memory.userAt(newest) + USER.LRU_NEWER, user);
+  memory.putHeader(newestField(state), user);
   if ((state & USER_ACTIVE) === 0) {
-    header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! + users[at + USER.RECORD_COUNT]!;
+    memory.putHeader(
+      HEADER.PASSIVE_RECORDS,
+      header[HEADER.PASSIVE_RECORDS]! + users[at + USER.RECORD_COUNT]!,
+    );
   }
 }
 
@@ -59,12 +62,15 @@ export function lruRemove(memory: SlabMemory, user: UserSlot): void {
   const state = users[at + USER.STATE]!;
   const newer = users[at + USER.LRU_NEWER]!;
   const older = users[at + USER.LRU_OLDER]!;
-  if (newer === 0) header[newestField(state)] = older;
-  else users[memory.userAt(newer) + USER.LRU_OLDER] = older;
-  if (older === 0) header[oldestField(state)] = newer;
-  else users[memory.userAt(older) + USER.LRU_NEWER] = newer;
+  if (newer === 0) memory.putHeader(newestField(state), older);
+  else memory.put(memory.userAt(newer) + USER.LRU_OLDER, older);
+  if (older === 0) memory.putHeader(oldestField(state), newer);
+  else memory.put(memory.userAt(older) + USER.LRU_NEWER, newer);
   if ((state & USER_ACTIVE) === 0) {
-    header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! - users[at + USER.RECORD_COUNT]!;
+    memory.putHeader(
+      HEADER.PASSIVE_RECORDS,
+      header[HEADER.PASSIVE_RECORDS]! - users[at + USER.RECORD_COUNT]!,
+    );
   }
 }
 
@@ -79,7 +85,7 @@ export function lruTouch(memory: SlabMemory, user: UserSlot, tick: number): void
   if ((state & USER_ACTIVE) !== 0 && ((tick - users[at + USER.TOUCHED]!) | 0) < memory.options.touchTicks)
     return;
   lruRemove(memory, user);
-  users[at + USER.STATE] = state | USER_ACTIVE;
+  memory.put(at + USER.STATE, state | USER_ACTIVE);
   lruInsert(memory, user, tick);
 }
 
@@ -104,7 +110,7 @@ function epochOf(state: number): number {
 
 function countUnsaved(memory: SlabMemory, parity: number, by: number): void {
   const { header } = memory;
-  header[HEADER.UNSAVED_0 + parity] = header[HEADER.UNSAVED_0 + parity]! + by;
+  memory.putHeader(HEADER.UNSAVED_0 + parity, header[HEADER.UNSAVED_0 + parity]! + by);
 }
 
 /** Whether the user's oldest unsaved change was made in an epoch of this parity. */
@@ -119,7 +125,7 @@ export function markSaved(memory: SlabMemory, user: UserSlot): void {
   const state = memory.users[at]!;
   if ((state & USER_UNSAVED) === 0) return;
   countUnsaved(memory, epochOf(state), -1);
-  memory.users[at] = state & ~(USER_UNSAVED | USER_FLIGHT_FAILED | USER_ATTEMPTS);
+  memory.put(at, state & ~(USER_UNSAVED | USER_FLIGHT_FAILED | USER_ATTEMPTS));
 }
 
 /** The oldest change that an unsaved user has not saved is of this epoch. */
@@ -128,21 +134,21 @@ export function moveToEpoch(memory: SlabMemory, user: UserSlot, parity: number):
   const state = memory.users[at]!;
   countUnsaved(memory, epochOf(state), -1);
   countUnsaved(memory, parity, 1);
-  memory.users[at] = parity === 0 ? state & ~USER_EPOCH : state | USER_EPOCH;
+  memory.put(at, parity === 0 ? state & ~USER_EPOCH : state | USER_EPOCH);
 }
 
 /** Nothing of the user is on its way, and a walk begins at the head of its chain: what is dirty now is the flight's. */
 export function beginFlight(memory: SlabMemory, user: UserSlot): void {
   setSentEpoch(memory, user);
   const at = memory.userAt(user) + USER.STATE;
-  memory.users[at] = memory.users[at]! & ~(USER_FLIGHT_WHOLE | USER_FLIGHT_FAILED);
+  memory.put(at, memory.users[at]! & ~(USER_FLIGHT_WHOLE | USER_FLIGHT_FAILED));
 }
 
 /** What is unsaved of the user now is journaled in the current epoch or later. */
 export function setSentEpoch(memory: SlabMemory, user: UserSlot): void {
   const at = memory.userAt(user) + USER.STATE;
   const state = memory.users[at]!;
-  memory.users[at] = memory.header[HEADER.EPOCH] === 0 ? state & ~USER_SENT_EPOCH : state | USER_SENT_EPOCH;
+  memory.put(at, memory.header[HEADER.EPOCH] === 0 ? state & ~USER_SENT_EPOCH : state | USER_SENT_EPOCH);
 }
 
 /**
@@ -154,7 +160,7 @@ export function endFlight(memory: SlabMemory, user: UserSlot): void {
   if ((state & (USER_FLIGHT_WHOLE | USER_FLIGHT_FAILED)) !== USER_FLIGHT_WHOLE) return;
   moveToEpoch(memory, user, (state & USER_SENT_EPOCH) !== 0 ? 1 : 0);
   const at = memory.userAt(user) + USER.STATE;
-  memory.users[at] = memory.users[at]! & ~USER_ATTEMPTS;
+  memory.put(at, memory.users[at]! & ~USER_ATTEMPTS);
 }
 
 /** A write of the user's flight failed: the first of a flight counts, and it waits for its retry. */
@@ -167,7 +173,7 @@ export function failFlight(memory: SlabMemory, user: UserSlot, tick: number): vo
   state = memory.users[at]! | USER_FLIGHT_FAILED;
   const attempts = (state & USER_ATTEMPTS) >>> ATTEMPTS_SHIFT;
   if (isFirst && attempts < ATTEMPTS_MAX) state += 1 << ATTEMPTS_SHIFT;
-  memory.users[at] = state;
+  memory.put(at, state);
   retryAppend(memory, user, tick);
 }
 
@@ -180,7 +186,7 @@ export function dirtyAppend(memory: SlabMemory, user: UserSlot, due: number): vo
 export function retryAppend(memory: SlabMemory, user: UserSlot, tick: number): void {
   const queue = retryQueue(memory, user, memory.users[memory.userAt(user) + USER.STATE]!);
   const { header, options } = memory;
-  header[HEADER.RETRYING] = header[HEADER.RETRYING]! + 1;
+  memory.putHeader(HEADER.RETRYING, header[HEADER.RETRYING]! + 1);
   queueAppend(memory, user, (tick + retryTicks(options, queue)) | 0, USER_RETRYING);
 }
 
@@ -193,15 +199,15 @@ function queueAppend(memory: SlabMemory, user: UserSlot, due: number, retrying: 
     state = (state & ~USER_EPOCH) | USER_UNSAVED | (parity === 0 ? 0 : USER_EPOCH);
     countUnsaved(memory, parity, 1);
   }
-  users[at + USER.STATE] = state;
+  memory.put(at + USER.STATE, state);
   const tailAt = tailField(memory, user, state);
   const tail = header[tailAt]!;
-  users[at + USER.DIRTY_DUE] = due;
-  users[at + USER.DIRTY_NEXT] = 0;
-  users[at + USER.DIRTY_PREVIOUS] = tail;
-  if (tail === 0) header[headField(memory, user, state)] = user;
-  else users[memory.userAt(tail) + USER.DIRTY_NEXT] = user;
-  header[tailAt] = user;
+  memory.put(at + USER.DIRTY_DUE, due);
+  memory.put(at + USER.DIRTY_NEXT, 0);
+  memory.put(at + USER.DIRTY_PREVIOUS, tail);
+  if (tail === 0) memory.putHeader(headField(memory, user, state), user);
+  else memory.put(memory.userAt(tail) + USER.DIRTY_NEXT, user);
+  memory.putHeader(tailAt, user);
 }
 
 /** Takes a user out of its queue; it stays unsaved. */
@@ -211,12 +217,12 @@ export function dirtyRemove(memory: SlabMemory, user: UserSlot): void {
   const state = users[at + USER.STATE]!;
   const next = users[at + USER.DIRTY_NEXT]!;
   const previous = users[at + USER.DIRTY_PREVIOUS]!;
-  if (previous === 0) header[headField(memory, user, state)] = next;
-  else users[memory.userAt(previous) + USER.DIRTY_NEXT] = next;
-  if (next === 0) header[tailField(memory, user, state)] = previous;
-  else users[memory.userAt(next) + USER.DIRTY_PREVIOUS] = previous;
-  users[at + USER.STATE] = state & ~(USER_QUEUED | USER_RETRYING);
-  if ((state & USER_RETRYING) !== 0) header[HEADER.RETRYING] = header[HEADER.RETRYING]! - 1;
+  if (previous === 0) memory.putHeader(headField(memory, user, state), next);
+  else memory.put(memory.userAt(previous) + USER.DIRTY_NEXT, next);
+  if (next === 0) memory.putHeader(tailField(memory, user, state), previous);
+  else memory.put(memory.userAt(next) + USER.DIRTY_PREVIOUS, previous);
+  memory.put(at + USER.STATE, state & ~(USER_QUEUED | USER_RETRYING));
+  if ((state & USER_RETRYING) !== 0) memory.putHeader(HEADER.RETRYING, header[HEADER.RETRYING]! - 1);
 }
 
 /** The user of all retry queues that is due first, or 0. */
@@ -246,12 +252,12 @@ export function dirtyToFront(memory: SlabMemory, user: UserSlot, tick: number): 
     return;
   }
   const headDue = users[memory.userAt(head) + USER.DIRTY_DUE]!;
-  users[at + USER.STATE] = users[at + USER.STATE]! | USER_QUEUED;
-  users[at + USER.DIRTY_DUE] = ((headDue - tick) | 0) < 0 ? headDue : tick; // the head may be overdue (I3)
-  users[at + USER.DIRTY_PREVIOUS] = 0;
-  users[at + USER.DIRTY_NEXT] = head;
-  users[memory.userAt(head) + USER.DIRTY_PREVIOUS] = user;
-  header[HEADER.DIRTY_HEAD] = user;
+  memory.put(at + USER.STATE, users[at + USER.STATE]! | USER_QUEUED);
+  memory.put(at + USER.DIRTY_DUE, ((headDue - tick) | 0) < 0 ? headDue : tick); // the head may be overdue (I3)
+  memory.put(at + USER.DIRTY_PREVIOUS, 0);
+  memory.put(at + USER.DIRTY_NEXT, head);
+  memory.put(memory.userAt(head) + USER.DIRTY_PREVIOUS, user);
+  memory.putHeader(HEADER.DIRTY_HEAD, user);
 }
 
 /**
@@ -264,15 +270,15 @@ export function detachUser(memory: SlabMemory, user: UserSlot): void {
   if ((users[at + USER.STATE]! & USER_QUEUED) !== 0) dirtyRemove(memory, user);
   markSaved(memory, user);
   if (users[at + USER.IN_FLIGHT] !== 0) {
-    header[HEADER.DETACHED_IN_FLIGHT] = header[HEADER.DETACHED_IN_FLIGHT]! + 1;
+    memory.putHeader(HEADER.DETACHED_IN_FLIGHT, header[HEADER.DETACHED_IN_FLIGHT]! + 1);
   }
   lruRemove(memory, user);
   removeUser(memory, user);
-  users[at + USER.TOUCHED] = userHashOf(memory, user);
-  users[at + USER.ID_LO] = 0;
-  users[at + USER.ID_HI] = 0;
-  users[at + USER.STATE] = users[at + USER.STATE]! | USER_DETACHED;
-  users[at + USER.LRU_NEWER] = header[HEADER.DETACHED]!;
-  users[at + USER.LRU_OLDER] = 0; // records of the chain that had to stay
-  header[HEADER.DETACHED] = user;
+  memory.put(at + USER.TOUCHED, userHashOf(memory, user));
+  memory.put(at + USER.ID_LO, 0);
+  memory.put(at + USER.ID_HI, 0);
+  memory.put(at + USER.STATE, users[at + USER.STATE]! | USER_DETACHED);
+  memory.put(at + USER.LRU_NEWER, header[HEADER.DETACHED]!);
+  memory.put(at + USER.LRU_OLDER, 0); // records of the chain that had to stay
+  memory.putHeader(HEADER.DETACHED, user);
 }

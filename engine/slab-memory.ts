@@ -13,6 +13,7 @@ import { assert, LAYOUT_VERSION, layout, RECORD, USER } from './layout.js';
 import { MentionWindow } from './mention-window.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
 import { RETRY_QUEUES } from './retry.js';
+import type { LoggedWords, UndoLog, Words } from './undo-log.js';
 import { WatchSet } from './watch-set.js';
 
 /** The head of a partition's memory. */
@@ -129,32 +130,38 @@ export function touchPages(options: PartitionOptions, memory: SharedArrayBuffer,
   }
 }
 
-/** The words of each buffer, as one array for all partitions in it. */
-const views = new WeakMap<SharedArrayBuffer, Int32Array>();
-
-function viewOf(memory: SharedArrayBuffer): Int32Array {
-  const view = views.get(memory) ?? new Int32Array(memory);
-  views.set(memory, view);
-  return view;
+/** Gives new memory, which is zeroed, the header of an empty partition. The version comes last: without it all is done again. */
+function initialize(options: PartitionOptions, memory: SharedArrayBuffer, byteOffset: number): void {
+  const header = new Int32Array(memory, byteOffset, HEADER.WORDS);
+  if (header[HEADER.LAYOUT_VERSION] !== 0) return;
+  header[HEADER.RECORDS_MAX] = options.recordsMax;
+  header[HEADER.USERS_MAX] = options.usersMax;
+  header[HEADER.WATCHED_MAX] = options.watchedMax;
+  header[HEADER.RECORD_FRESH] = 1;
+  header[HEADER.USER_FRESH] = 1;
+  header[HEADER.LAYOUT_VERSION] = LAYOUT_VERSION;
 }
 
 /**
  * What every operation touches is reached through the buffer's one array and a base, not through an array of each
  * partition: an array is two cache lines of its own, and those of 32 partitions are more than a first cache holds.
+ * The words are to be read; `put` is what stores to them.
  */
 export class SlabMemory {
-  readonly header: Int32Array;
+  readonly header: Words;
   /** The buffer's words; `userAt` says where a user's begin. */
-  readonly users: Int32Array;
+  readonly users: Words;
   /** The buffer's words; `recordAt` says where a record's begin. */
-  readonly records: Int32Array;
+  readonly records: Words;
+  readonly #headerBase: number;
   readonly #usersBase: number;
   readonly #recordsBase: number;
-  readonly userBuckets: Int32Array;
-  /** Where in the buffer's words `userBuckets` begins. */
+  /** The buffer's words; those from `userBucketsBase` are the index. */
+  readonly userBuckets: Words;
   readonly userBucketsBase: number;
+  readonly userBucketCount: number;
   /** The buffer's words; those from `recordBucketsBase` are the index. */
-  readonly recordBuckets: Int32Array;
+  readonly recordBuckets: Words;
   readonly recordBucketsBase: number;
   readonly recordBucketCount: number;
   readonly watched: WatchSet;
@@ -165,49 +172,54 @@ export class SlabMemory {
   readonly recordSlotBits: number;
   /** High bits of a record's bucket that are the tag; the distance is between it and the slot. */
   readonly recordTagMask: number;
-  /** See `Partition.boundClock`. */
+  /** See `Partition.boundClock`: of the owner's thread, whose successor sets it again. */
   clockLimitUs = Number.POSITIVE_INFINITY;
+  readonly #logged: LoggedWords;
 
   constructor(
     readonly options: PartitionOptions,
     memory: SharedArrayBuffer,
     byteOffset: number,
+    undo: UndoLog,
   ) {
     const regions = regionsOf(options);
     const end = byteOffset + regions.end * 4;
     assert(end <= memory.byteLength, `a partition up to byte ${end} in ${memory.byteLength} bytes of memory`);
-    const view = (from: number, to: number) => new Int32Array(memory, byteOffset + from * 4, to - from);
-    this.header = view(0, HEADER.WORDS);
-    const words = viewOf(memory);
+    initialize(options, memory, byteOffset);
+    const logged = undo.of(memory);
+    const { words } = logged;
     const base = byteOffset / 4;
+    this.#logged = logged;
+    this.header = words.subarray(base, base + HEADER.WORDS);
     this.users = words;
     this.records = words;
+    this.userBuckets = words;
     this.recordBuckets = words;
+    this.#headerBase = base;
     this.#usersBase = base + regions.users;
     this.#recordsBase = base + regions.records;
+    this.userBucketsBase = base + regions.userBuckets;
+    this.userBucketCount = bucketsFor(options.usersMax);
     this.recordBucketsBase = base + regions.recordBuckets;
     this.recordBucketCount = recordBucketsFor(options.recordsMax);
-    this.userBucketsBase = base + regions.userBuckets;
-    this.userBuckets = view(regions.userBuckets, regions.userBuckets + bucketsFor(options.usersMax));
-    this.watched = new WatchSet(
-      view(regions.watched, regions.watched + WatchSet.words(options.watchedMax)),
-      options.watchedMax,
-    );
-    this.mentions = new MentionWindow(words, base + regions.mentions);
+    this.watched = new WatchSet(logged, base + regions.watched, options.watchedMax);
+    this.mentions = new MentionWindow(logged, base + regions.mentions);
     this.userSlotMask = slotMaskFor(options.usersMax);
     this.recordSlotMask = slotMaskFor(options.recordsMax);
     this.recordSlotBits = 32 - Math.clz32(this.recordSlotMask);
     this.recordTagMask = -1 << (this.recordSlotBits + DISTANCE_BITS);
-    if (this.header[HEADER.LAYOUT_VERSION] === 0) {
-      this.header[HEADER.LAYOUT_VERSION] = LAYOUT_VERSION;
-      this.header[HEADER.RECORDS_MAX] = options.recordsMax;
-      this.header[HEADER.USERS_MAX] = options.usersMax;
-      this.header[HEADER.WATCHED_MAX] = options.watchedMax;
-      this.header[HEADER.RECORD_FRESH] = 1;
-      this.header[HEADER.USER_FRESH] = 1;
-    }
     const found = this.header[HEADER.LAYOUT_VERSION];
     assert(found === LAYOUT_VERSION, `partition of layout version ${found}, not ${LAYOUT_VERSION}`);
+  }
+
+  /** Stores to one of the buffer's words; can be taken back until the owner's unit of work is done. */
+  put(index: number, value: number): void {
+    this.#logged.put(index, value);
+  }
+
+  /** The same for a word of the header. */
+  putHeader(field: number, value: number): void {
+    this.#logged.put(this.#headerBase + field, value);
   }
 
   /** Where a user's words begin in `users`. */
@@ -234,27 +246,27 @@ export class SlabMemory {
     let slot = header[HEADER.RECORD_FREE]!;
     if (slot !== 0) {
       const next = records[this.recordAt(slot) + RECORD.NEXT_OF_USER]!;
-      header[HEADER.RECORD_FREE] = next;
+      this.putHeader(HEADER.RECORD_FREE, next);
       // Loads the slot that the next call will take, so that it need not wait for it.
       loadedAhead[0] = records[this.recordAt(next)]!;
     } else {
       slot = header[HEADER.RECORD_FRESH]!;
       if (slot > this.options.recordsMax) return 0;
-      header[HEADER.RECORD_FRESH] = slot + 1;
+      this.putHeader(HEADER.RECORD_FRESH, slot + 1);
     }
-    header[HEADER.RECORD_COUNT] = header[HEADER.RECORD_COUNT]! + 1;
-    records[this.recordAt(slot) + RECORD.USER_SLOT] = user;
+    this.putHeader(HEADER.RECORD_COUNT, header[HEADER.RECORD_COUNT]! + 1);
+    this.put(this.recordAt(slot) + RECORD.USER_SLOT, user);
     return slot;
   }
 
   freeRecord(slot: RecordSlot): void {
-    const { header, records } = this;
+    const { header } = this;
     const at = this.recordAt(slot);
-    records[at + RECORD.USER_SLOT] = 0;
-    records[at + RECORD.META] = 0;
-    records[at + RECORD.NEXT_OF_USER] = header[HEADER.RECORD_FREE]!;
-    header[HEADER.RECORD_FREE] = slot;
-    header[HEADER.RECORD_COUNT] = header[HEADER.RECORD_COUNT]! - 1;
+    this.put(at + RECORD.USER_SLOT, 0);
+    this.put(at + RECORD.META, 0);
+    this.put(at + RECORD.NEXT_OF_USER, header[HEADER.RECORD_FREE]!);
+    this.putHeader(HEADER.RECORD_FREE, slot);
+    this.putHeader(HEADER.RECORD_COUNT, header[HEADER.RECORD_COUNT]! - 1);
   }
 
   /** A user slot, all words 0, or 0 when all are in use. The caller sets STATE. */
@@ -262,22 +274,26 @@ export class SlabMemory {
     const { header, users } = this;
     let slot = header[HEADER.USER_FREE]!;
     if (slot !== 0) {
-      header[HEADER.USER_FREE] = users[this.userAt(slot) + USER.FIRST_RECORD]!;
+      const first = this.userAt(slot) + USER.FIRST_RECORD;
+      this.putHeader(HEADER.USER_FREE, users[first]!);
+      this.put(first, 0);
     } else {
       slot = header[HEADER.USER_FRESH]!;
       if (slot > this.options.usersMax) return 0;
-      header[HEADER.USER_FRESH] = slot + 1;
+      this.putHeader(HEADER.USER_FRESH, slot + 1);
     }
-    header[HEADER.USER_COUNT] = header[HEADER.USER_COUNT]! + 1;
-    users.fill(0, this.userAt(slot), this.userAt(slot + 1));
+    this.putHeader(HEADER.USER_COUNT, header[HEADER.USER_COUNT]! + 1);
     return slot;
   }
 
   freeUser(slot: UserSlot): void {
     const { header, users } = this;
-    users.fill(0, this.userAt(slot), this.userAt(slot + 1));
-    users[this.userAt(slot) + USER.FIRST_RECORD] = header[HEADER.USER_FREE]!;
-    header[HEADER.USER_FREE] = slot;
-    header[HEADER.USER_COUNT] = header[HEADER.USER_COUNT]! - 1;
+    const at = this.userAt(slot);
+    for (let field = 0; field < USER.WORDS; field++) {
+      if (users[at + field] !== 0) this.put(at + field, 0);
+    }
+    this.put(at + USER.FIRST_RECORD, header[HEADER.USER_FREE]!);
+    this.putHeader(HEADER.USER_FREE, slot);
+    this.putHeader(HEADER.USER_COUNT, header[HEADER.USER_COUNT]! - 1);
   }
 }

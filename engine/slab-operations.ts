@@ -88,7 +88,7 @@ export function reviveRecord(
 ): RecordSlot {
   if (record === 0) return createRecord(memory, hash, user, channelLo, channelHi, type);
   const meta = memory.recordAt(record) + RECORD.META;
-  memory.records[meta] = memory.records[meta]! & ~META_DELETED;
+  memory.put(meta, memory.records[meta]! & ~META_DELETED);
   return record;
 }
 
@@ -132,10 +132,10 @@ export function ackRecord(
   ) {
     return false;
   }
-  records[at + RECORD.MESSAGE_LO] = messageLo;
-  records[at + RECORD.MESSAGE_HI] = messageHi;
-  records[at + RECORD.MENTION_COUNT] = count;
-  records[at + RECORD.META] = newMeta;
+  memory.put(at + RECORD.MESSAGE_LO, messageLo);
+  memory.put(at + RECORD.MESSAGE_HI, messageHi);
+  memory.put(at + RECORD.MENTION_COUNT, count);
+  memory.put(at + RECORD.META, newMeta);
   recordChanged(memory, record, tick);
   return true;
 }
@@ -153,8 +153,8 @@ export function pinRecord(
   const at = memory.recordAt(record);
   const order = compareIds(lo, hi, records[at + RECORD.PIN_LO]!, records[at + RECORD.PIN_HI]!);
   if (!fresh && (order === 0 || (order < 0 && !memory.options.lastWrite))) return false;
-  records[at + RECORD.PIN_LO] = lo;
-  records[at + RECORD.PIN_HI] = hi;
+  memory.put(at + RECORD.PIN_LO, lo);
+  memory.put(at + RECORD.PIN_HI, hi);
   recordChanged(memory, record, tick);
   return true;
 }
@@ -206,9 +206,9 @@ export function mentionRecord(
   const messageLo = words[at + REQUEST.ARGUMENT_LO]!;
   const messageHi = words[at + REQUEST.ARGUMENT_HI]!;
   const count = records[recordAt + RECORD.MENTION_COUNT]!;
-  records[recordAt + RECORD.MENTION_COUNT] = count < COUNT_MAX ? count + 1 : COUNT_MAX;
+  memory.put(recordAt + RECORD.MENTION_COUNT, count < COUNT_MAX ? count + 1 : COUNT_MAX);
   if ((messageLo | messageHi) !== 0) {
-    records[recordAt + RECORD.FINGERPRINT] = fingerprint(messageLo, messageHi);
+    memory.put(recordAt + RECORD.FINGERPRINT, fingerprint(messageLo, messageHi));
     memory.mentions.add(mentionKey.lo, mentionKey.hi);
   }
   recordChanged(memory, record, tick);
@@ -216,13 +216,13 @@ export function mentionRecord(
 
 /** Makes a live record a tombstone. */
 export function deleteRecord(memory: SlabMemory, record: RecordSlot, tick: number): void {
-  const { records, users } = memory;
+  const { records } = memory;
   const at = memory.recordAt(record);
-  clearRecord(records, at);
-  records[at + RECORD.META] = records[at + RECORD.META]! | META_DELETED;
+  clearRecord(memory, at);
+  memory.put(at + RECORD.META, records[at + RECORD.META]! | META_DELETED);
   recordChanged(memory, record, tick);
-  users[memory.userAt(records[at + RECORD.USER_SLOT]!) + USER.DELETED_VERSION] =
-    records[at + RECORD.VERSION]!;
+  const user = memory.userAt(records[at + RECORD.USER_SLOT]!);
+  memory.put(user + USER.DELETED_VERSION, records[at + RECORD.VERSION]!);
 }
 
 /**
@@ -237,16 +237,12 @@ export function deleteUser(memory: SlabMemory, hash: number, user: UserSlot, tic
   const from = memory.userAt(user);
   const at = memory.userAt(slot);
   const version = (users[from + USER.VERSION]! + 1) | 0;
-  users[at + USER.ID_LO] = users[from + USER.ID_LO]!;
-  users[at + USER.ID_HI] = users[from + USER.ID_HI]!;
-  users[at + USER.VERSION] = version;
-  users[at + USER.DELETED_VERSION] = version;
-  users[at + USER.STATE] =
-    USER_LIVE |
-    USER_KNOWN |
-    USER_COMPLETE |
-    USER_WIPE |
-    (users[from + USER.STATE]! & (USER_ACTIVE | USER_WATCHED));
+  memory.put(at + USER.ID_LO, users[from + USER.ID_LO]!);
+  memory.put(at + USER.ID_HI, users[from + USER.ID_HI]!);
+  memory.put(at + USER.VERSION, version);
+  memory.put(at + USER.DELETED_VERSION, version);
+  const kept = users[from + USER.STATE]! & (USER_ACTIVE | USER_WATCHED);
+  memory.put(at + USER.STATE, USER_LIVE | USER_KNOWN | USER_COMPLETE | USER_WIPE | kept);
   detachUser(memory, user);
   insertUser(memory, hash, slot);
   lruInsert(memory, slot, tick);

@@ -32,17 +32,17 @@ export function createRecord(
 ): RecordSlot {
   const slot = memory.allocateRecord(user);
   if (slot === 0) return 0;
-  const { records, users } = memory;
+  const { users } = memory;
   const at = memory.recordAt(slot);
   const userAt = memory.userAt(user);
-  records[at + RECORD.CHANNEL_LO] = channelLo;
-  records[at + RECORD.CHANNEL_HI] = channelHi;
-  records[at + RECORD.META] = type;
-  clearRecord(records, at);
-  records[at + RECORD.VERSION] = 0;
-  records[at + RECORD.NEXT_OF_USER] = users[userAt + USER.FIRST_RECORD]!;
-  users[userAt + USER.FIRST_RECORD] = slot;
-  users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! + 1;
+  memory.put(at + RECORD.CHANNEL_LO, channelLo);
+  memory.put(at + RECORD.CHANNEL_HI, channelHi);
+  memory.put(at + RECORD.META, type);
+  clearRecord(memory, at);
+  memory.put(at + RECORD.VERSION, 0);
+  memory.put(at + RECORD.NEXT_OF_USER, users[userAt + USER.FIRST_RECORD]!);
+  memory.put(userAt + USER.FIRST_RECORD, slot);
+  memory.put(userAt + USER.RECORD_COUNT, users[userAt + USER.RECORD_COUNT]! + 1);
   countPassive(memory, user, 1);
   insertRecord(memory, hash, slot);
   return slot;
@@ -52,18 +52,19 @@ export function createRecord(
 export function countPassive(memory: SlabMemory, user: UserSlot, by: number): void {
   const { users, header } = memory;
   if ((users[memory.userAt(user) + USER.STATE]! & USER_ACTIVE) !== 0) return;
-  header[HEADER.PASSIVE_RECORDS] = header[HEADER.PASSIVE_RECORDS]! + by;
+  memory.putHeader(HEADER.PASSIVE_RECORDS, header[HEADER.PASSIVE_RECORDS]! + by);
 }
 
 /** Everything that a reader can see of a record, but its key and version. */
-export function clearRecord(records: Int32Array, at: number): void {
-  records[at + RECORD.MESSAGE_LO] = 0;
-  records[at + RECORD.MESSAGE_HI] = 0;
-  records[at + RECORD.MENTION_COUNT] = 0;
-  records[at + RECORD.FINGERPRINT] = 0;
-  records[at + RECORD.PIN_LO] = 0;
-  records[at + RECORD.PIN_HI] = 0;
-  records[at + RECORD.META] = records[at + RECORD.META]! & ~(META_ENTRY_MASK & ~META_TYPE_MASK);
+export function clearRecord(memory: SlabMemory, at: number): void {
+  const { records } = memory;
+  memory.put(at + RECORD.MESSAGE_LO, 0);
+  memory.put(at + RECORD.MESSAGE_HI, 0);
+  memory.put(at + RECORD.MENTION_COUNT, 0);
+  memory.put(at + RECORD.FINGERPRINT, 0);
+  memory.put(at + RECORD.PIN_LO, 0);
+  memory.put(at + RECORD.PIN_HI, 0);
+  memory.put(at + RECORD.META, records[at + RECORD.META]! & ~(META_ENTRY_MASK & ~META_TYPE_MASK));
 }
 
 /** The record was changed: gives it the user's next version and sees that it will be written. */
@@ -72,8 +73,8 @@ export function recordChanged(memory: SlabMemory, slot: RecordSlot, tick: number
   const at = memory.recordAt(slot);
   const userAt = memory.userAt(records[at + RECORD.USER_SLOT]!);
   const version = (users[userAt + USER.VERSION]! + 1) | 0;
-  users[userAt + USER.VERSION] = version;
-  records[at + RECORD.VERSION] = version;
+  memory.put(userAt + USER.VERSION, version);
+  memory.put(at + RECORD.VERSION, version);
   markDirty(memory, slot, tick);
 }
 
@@ -85,8 +86,8 @@ export function markDirty(memory: SlabMemory, slot: RecordSlot, tick: number): v
   if ((meta & META_DIRTY) !== 0) return;
   const user = records[at + RECORD.USER_SLOT]!;
   const userAt = memory.userAt(user);
-  records[at + RECORD.META] = meta | META_DIRTY;
-  users[userAt + USER.DIRTY_COUNT] = users[userAt + USER.DIRTY_COUNT]! + 1;
+  memory.put(at + RECORD.META, meta | META_DIRTY);
+  memory.put(userAt + USER.DIRTY_COUNT, users[userAt + USER.DIRTY_COUNT]! + 1);
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) {
     dirtyAppend(memory, user, (tick + memory.options.flushDelayTicks) | 0);
   }
@@ -125,16 +126,15 @@ export function writeRow(
 
 /** The inverse, but for META: of the record's own state nothing is left. */
 export function readRow(memory: SlabMemory, slot: RecordSlot, words: Int32Array, from: number): void {
-  const { records } = memory;
   const at = memory.recordAt(slot);
-  records[at + RECORD.MESSAGE_LO] = words[from + ENTRY.MESSAGE_LO]!;
-  records[at + RECORD.MESSAGE_HI] = words[from + ENTRY.MESSAGE_HI]!;
-  records[at + RECORD.MENTION_COUNT] = words[from + ENTRY.MENTION_COUNT]!;
-  records[at + RECORD.META] = words[from + ENTRY.META]! & META_ENTRY_MASK;
-  records[at + RECORD.VERSION] = words[from + ENTRY.VERSION]!;
-  records[at + RECORD.PIN_LO] = words[from + ENTRY.PIN_LO]!;
-  records[at + RECORD.PIN_HI] = words[from + ENTRY.PIN_HI]!;
-  records[at + RECORD.FINGERPRINT] = words[from + ROW.FINGERPRINT]!;
+  memory.put(at + RECORD.MESSAGE_LO, words[from + ENTRY.MESSAGE_LO]!);
+  memory.put(at + RECORD.MESSAGE_HI, words[from + ENTRY.MESSAGE_HI]!);
+  memory.put(at + RECORD.MENTION_COUNT, words[from + ENTRY.MENTION_COUNT]!);
+  memory.put(at + RECORD.META, words[from + ENTRY.META]! & META_ENTRY_MASK);
+  memory.put(at + RECORD.VERSION, words[from + ENTRY.VERSION]!);
+  memory.put(at + RECORD.PIN_LO, words[from + ENTRY.PIN_LO]!);
+  memory.put(at + RECORD.PIN_HI, words[from + ENTRY.PIN_HI]!);
+  memory.put(at + RECORD.FINGERPRINT, words[from + ROW.FINGERPRINT]!);
 }
 
 export function isDeleted(memory: SlabMemory, slot: RecordSlot): boolean {

@@ -5,7 +5,6 @@ import {
   META_TYPE_MASK,
   RECORD,
   USER,
-  USER_LIVE,
   USER_QUEUED,
   USER_RETRYING,
   USER_WIPE,
@@ -46,7 +45,7 @@ function evictFrom(
     const newer = users[at + USER.LRU_NEWER]!;
     if (isEvictable(memory, at)) {
       detachUser(memory, user);
-      header[HEADER.EVICTED_USERS] = header[HEADER.EVICTED_USERS]! + 1;
+      memory.putHeader(HEADER.EVICTED_USERS, header[HEADER.EVICTED_USERS]! + 1);
       sweep(memory, records + CANDIDATES_MAX);
       if (hasRoom(memory, records)) return 0;
     } else if (users[at + USER.HOLD] !== 0 || (users[at + USER.STATE]! & USER_RETRYING) !== 0) {
@@ -121,16 +120,16 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
   let user = header[HEADER.DETACHED]!;
   while (user !== 0 && steps > 0) {
     const at = memory.userAt(user);
-    while (users[at + USER.FIRST_RECORD] !== 0 && steps > 0) {
+    while (steps > 0 && hasChain(memory, at)) {
       const count = gatherChunk(memory, user, users[at + USER.FIRST_RECORD]!, Math.min(steps, CHUNK_RECORDS));
       freeChunk(memory, at, count);
       steps -= count;
     }
-    if (users[at + USER.FIRST_RECORD] !== 0) return true;
+    if (hasChain(memory, at)) return true;
     const next = users[at + USER.LRU_NEWER]!;
     if (users[at + USER.RECORD_COUNT] === 0 && users[at + USER.IN_FLIGHT] === 0) {
-      if (previous === 0) header[HEADER.DETACHED] = next;
-      else users[memory.userAt(previous) + USER.LRU_NEWER] = next;
+      if (previous === 0) memory.putHeader(HEADER.DETACHED, next);
+      else memory.put(memory.userAt(previous) + USER.LRU_NEWER, next);
       memory.freeUser(user);
     } else {
       previous = user;
@@ -141,36 +140,31 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
   return user !== 0;
 }
 
+/** Whether a detached user has records to look at: those that had to stay, when none is on its way any more. */
+function hasChain(memory: SlabMemory, userAt: number): boolean {
+  const { users } = memory;
+  if (users[userAt + USER.FIRST_RECORD] !== 0) return true;
+  const stayed = users[userAt + USER.LRU_OLDER]!;
+  if (stayed === 0 || users[userAt + USER.IN_FLIGHT] !== 0) return false;
+  memory.put(userAt + USER.FIRST_RECORD, stayed);
+  memory.put(userAt + USER.LRU_OLDER, 0);
+  return true;
+}
+
 /** Frees the gathered records, the first of the user's chain, but for those on their way to the store. */
 function freeChunk(memory: SlabMemory, userAt: number, count: number): void {
   const { users, records } = memory;
   for (let i = 0; i < count; i++) {
     const record = chunkSlots[i]!;
     const recordAt = memory.recordAt(record);
-    users[userAt + USER.FIRST_RECORD] = records[recordAt + RECORD.NEXT_OF_USER]!;
+    memory.put(userAt + USER.FIRST_RECORD, records[recordAt + RECORD.NEXT_OF_USER]!);
     if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) {
-      records[recordAt + RECORD.NEXT_OF_USER] = users[userAt + USER.LRU_OLDER]!;
-      users[userAt + USER.LRU_OLDER] = record;
+      memory.put(recordAt + RECORD.NEXT_OF_USER, users[userAt + USER.LRU_OLDER]!);
+      memory.put(userAt + USER.LRU_OLDER, record);
     } else {
       removeRecord(memory, chunkHashes[i]!, record);
       memory.freeRecord(record);
-      users[userAt + USER.RECORD_COUNT] = users[userAt + USER.RECORD_COUNT]! - 1;
+      memory.put(userAt + USER.RECORD_COUNT, users[userAt + USER.RECORD_COUNT]! - 1);
     }
   }
-}
-
-/** The records that had to stay are looked at again: an answer came for the detached user. */
-export function resweep(memory: SlabMemory, user: UserSlot): void {
-  const { users } = memory;
-  const at = memory.userAt(user);
-  if ((users[at + USER.STATE]! & USER_LIVE) === 0 || users[at + USER.IN_FLIGHT] !== 0) return;
-  // None is on its way any more, so the whole rest can be freed: join it to what was not looked at yet.
-  let record = users[at + USER.LRU_OLDER]!;
-  while (record !== 0) {
-    const next = memory.records[memory.recordAt(record) + RECORD.NEXT_OF_USER]!;
-    memory.records[memory.recordAt(record) + RECORD.NEXT_OF_USER] = users[at + USER.FIRST_RECORD]!;
-    users[at + USER.FIRST_RECORD] = record;
-    record = next;
-  }
-  users[at + USER.LRU_OLDER] = 0;
 }

@@ -112,7 +112,7 @@ function findRecords(partitions: readonly TouchedPartition[], hashes: Int32Array
 
 /** Where the home bucket of a user lies. */
 function userBucketOf(memory: SlabMemory, hash: number): number {
-  return memory.userBucketsBase + homeBucket(userIndexHash(hash), memory.userBuckets.length);
+  return memory.userBucketsBase + homeBucket(userIndexHash(hash), memory.userBucketCount);
 }
 
 /** The users, and what the mention window will look at. */
@@ -143,13 +143,12 @@ function findUsers(
 
 /** The first user in the index whose tag is that of the hash, or 0; not compared, since that would wait for its line. */
 function likelyUser(memory: SlabMemory, hash: number): number {
-  const { userBuckets, userSlotMask: slotMask } = memory;
-  const size = userBuckets.length;
+  const { userBuckets, userBucketsBase: base, userBucketCount: size, userSlotMask: slotMask } = memory;
   const wantedHash = userIndexHash(hash);
   const tag = Math.imul(wantedHash, slotMask + 1);
   let bucket = homeBucket(wantedHash, size);
   for (;;) {
-    const word = userBuckets[bucket]!;
+    const word = userBuckets[base + bucket]!;
     if (word === 0 || ((word ^ tag) & ~slotMask) === 0) return word & slotMask;
     bucket = bucket + 1 === size ? 0 : bucket + 1;
   }

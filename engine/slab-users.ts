@@ -26,9 +26,9 @@ export function admitUser(memory: SlabMemory, hash: number, lo: number, hi: numb
   const user = memory.allocateUser();
   if (user === 0) return 0;
   const at = memory.userAt(user);
-  memory.users[at + USER.ID_LO] = lo;
-  memory.users[at + USER.ID_HI] = hi;
-  memory.users[at + USER.STATE] = USER_LIVE | (memory.watched.has(lo, hi) ? USER_WATCHED : 0);
+  memory.put(at + USER.ID_LO, lo);
+  memory.put(at + USER.ID_HI, hi);
+  memory.put(at + USER.STATE, USER_LIVE | (memory.watched.has(lo, hi) ? USER_WATCHED : 0));
   insertUser(memory, hash, user);
   lruInsert(memory, user, tick);
   return user;
@@ -53,9 +53,9 @@ export function applyUserRow(
   const { users } = memory;
   const at = memory.userAt(user);
   if ((users[at + USER.STATE]! & USER_KNOWN) !== 0) return;
-  users[at + USER.VERSION] = laterVersion(users[at + USER.VERSION]!, version | 0);
-  users[at + USER.DELETED_VERSION] = laterVersion(users[at + USER.DELETED_VERSION]!, deletedVersion | 0);
-  users[at + USER.STATE] = users[at + USER.STATE]! | USER_KNOWN;
+  memory.put(at + USER.VERSION, laterVersion(users[at + USER.VERSION]!, version | 0));
+  memory.put(at + USER.DELETED_VERSION, laterVersion(users[at + USER.DELETED_VERSION]!, deletedVersion | 0));
+  memory.put(at + USER.STATE, users[at + USER.STATE]! | USER_KNOWN);
 }
 
 /** See `Partition.insertRow`. */
@@ -72,14 +72,14 @@ export function insertRow(memory: SlabMemory, user: UserSlot, words: Int32Array,
   if (record === 0) return false;
   readRow(memory, record, words, at);
   const meta = memory.recordAt(record) + RECORD.META;
-  memory.records[meta] = memory.records[meta]! | META_STORED;
+  memory.put(meta, memory.records[meta]! | META_STORED);
   return true;
 }
 
 /** See `Partition.markComplete`. */
 export function markComplete(memory: SlabMemory, user: UserSlot): void {
   const state = memory.userAt(user) + USER.STATE;
-  memory.users[state] = memory.users[state]! | USER_COMPLETE;
+  memory.put(state, memory.users[state]! | USER_COMPLETE);
 }
 
 /** The user's changes are announced from now on, or no more. False if no more users can be watched. */
@@ -96,6 +96,6 @@ export function watchUser(
   const user = findUser(memory, hash, lo, hi);
   if (user === 0) return true;
   const state = memory.userAt(user) + USER.STATE;
-  users[state] = wanted ? users[state]! | USER_WATCHED : users[state]! & ~USER_WATCHED;
+  memory.put(state, wanted ? users[state]! | USER_WATCHED : users[state]! & ~USER_WATCHED);
   return true;
 }

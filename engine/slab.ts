@@ -45,7 +45,7 @@ import {
   type RecordSlot,
   type UserSlot,
 } from './partition.js';
-import { checkSlab } from './slab-check.js';
+import { checkHead, checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { boundClock, FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
 import { afterRestart, hottestUsers } from './slab-image.js';
@@ -72,6 +72,7 @@ import { isDeleted, writeEntry } from './slab-records.js';
 import { makeRoom, sweep } from './slab-space.js';
 import { touch } from './slab-touch.js';
 import { admitUser, applyUserRow, dropIfEmpty, insertRow, markComplete, watchUser } from './slab-users.js';
+import { UndoLog } from './undo-log.js';
 
 class SlabPartition implements Partition {
   readonly memory: SlabMemory;
@@ -86,8 +87,10 @@ class SlabPartition implements Partition {
     readonly options: PartitionOptions,
     memory: SharedArrayBuffer,
     byteOffset: number,
+    undo: UndoLog,
   ) {
-    this.memory = new SlabMemory(options, memory, byteOffset);
+    this.memory = new SlabMemory(options, memory, byteOffset, undo);
+    checkHead(this.memory);
   }
 
   get recordCount(): number {
@@ -120,7 +123,7 @@ class SlabPartition implements Partition {
     if (header[HEADER.EPOCH] === parity) return;
     if (this.unsavedUsers(parity) !== 0)
       broken(`${this.unsavedUsers(parity)} users are unsaved of an epoch gone`);
-    header[HEADER.EPOCH] = parity;
+    this.memory.putHeader(HEADER.EPOCH, parity);
     this.#journal.record = 0;
     this.#journal.wipes.clear();
   }
@@ -380,7 +383,7 @@ class SlabPartition implements Partition {
   }
 
   setHold(user: UserSlot, hold: number): void {
-    this.memory.users[this.memory.userAt(user) + USER.HOLD] = hold;
+    this.memory.put(this.memory.userAt(user) + USER.HOLD, hold);
   }
   holdOf(user: UserSlot): number {
     return this.memory.users[this.memory.userAt(user) + USER.HOLD]!;
@@ -463,9 +466,9 @@ class SlabPartition implements Partition {
 export const slab: Engine = {
   name: 'slab',
   sharedBytes: slabBytes,
-  attach(options, memory, byteOffset = 0) {
+  attach(options, memory, byteOffset = 0, undo) {
     assert(memory !== null, 'a slab partition needs memory');
-    return new SlabPartition(options, memory, byteOffset);
+    return new SlabPartition(options, memory, byteOffset, undo ?? UndoLog.unkept([memory]));
   },
   touch(partitions, hashes, words, ats, count) {
     touch(partitions as readonly SlabPartition[], hashes, words, ats, count);

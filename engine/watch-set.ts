@@ -8,13 +8,16 @@
  */
 import { hashUser } from './hash.js';
 import { assert } from './layout.js';
+import type { StoredWords, Words } from './undo-log.js';
 
 const COUNT = 0;
 const BUCKETS = 1;
 const BUCKET_WORDS = 2;
 
 export class WatchSet {
-  readonly #words: Int32Array;
+  readonly #words: Words;
+  readonly #store: StoredWords;
+  readonly #base: number;
   readonly #max: number;
   readonly #mask: number;
 
@@ -29,22 +32,30 @@ export class WatchSet {
     return BUCKETS + WatchSet.#buckets(max) * BUCKET_WORDS;
   }
 
-  constructor(words: Int32Array, max: number) {
-    assert(words.length === WatchSet.words(max), `watch set of ${words.length} words for ${max} users`);
-    this.#words = words;
+  /** @param store  `WatchSet.words(max)` from `base` on are the set's: zeroed, or what an earlier owner left */
+  constructor(store: StoredWords, base: number, max: number) {
+    const left = store.words.length - base;
+    assert(left >= WatchSet.words(max), `watch set of ${left} words for ${max} users`);
+    this.#words = store.words;
+    this.#store = store;
+    this.#base = base;
     this.#max = max;
     this.#mask = WatchSet.#buckets(max) - 1;
   }
 
   get size(): number {
-    return this.#words[COUNT]!;
+    return this.#words[this.#base + COUNT]!;
+  }
+
+  #bucketAt(bucket: number): number {
+    return this.#base + BUCKETS + bucket * BUCKET_WORDS;
   }
 
   /** Position of the member, or of the empty bucket that ends its probe. */
   #probe(lo: number, hi: number): number {
     const words = this.#words;
     for (let bucket = hashUser(lo, hi) & this.#mask; ; bucket = (bucket + 1) & this.#mask) {
-      const at = BUCKETS + bucket * BUCKET_WORDS;
+      const at = this.#bucketAt(bucket);
       if ((words[at]! | words[at + 1]!) === 0) return at;
       if (words[at] === lo && words[at + 1] === hi) return at;
     }
@@ -62,9 +73,9 @@ export class WatchSet {
     const at = this.#probe(lo, hi);
     if ((words[at]! | words[at + 1]!) !== 0) return true;
     if (this.size >= this.#max) return false;
-    words[at] = lo;
-    words[at + 1] = hi;
-    words[COUNT] = this.size + 1;
+    this.#store.put(at, lo);
+    this.#store.put(at + 1, hi);
+    this.#store.put(this.#base + COUNT, this.size + 1);
     return true;
   }
 
@@ -73,18 +84,18 @@ export class WatchSet {
     const at = this.#probe(lo, hi);
     if ((words[at]! | words[at + 1]!) === 0) return;
     // Backward shift: whoever probed past the hole moves into it, so that I1 holds without tombstones.
-    let hole = (at - BUCKETS) / BUCKET_WORDS;
+    let hole = (at - this.#bucketAt(0)) / BUCKET_WORDS;
     for (let bucket = (hole + 1) & this.#mask; ; bucket = (bucket + 1) & this.#mask) {
-      const from = BUCKETS + bucket * BUCKET_WORDS;
+      const from = this.#bucketAt(bucket);
       if ((words[from]! | words[from + 1]!) === 0) break;
       const home = hashUser(words[from]!, words[from + 1]!) & this.#mask;
       if (((bucket - home) & this.#mask) < ((bucket - hole) & this.#mask)) continue;
-      words[BUCKETS + hole * BUCKET_WORDS] = words[from]!;
-      words[BUCKETS + hole * BUCKET_WORDS + 1] = words[from + 1]!;
+      this.#store.put(this.#bucketAt(hole), words[from]!);
+      this.#store.put(this.#bucketAt(hole) + 1, words[from + 1]!);
       hole = bucket;
     }
-    words[BUCKETS + hole * BUCKET_WORDS] = 0;
-    words[BUCKETS + hole * BUCKET_WORDS + 1] = 0;
-    words[COUNT] = this.size - 1;
+    this.#store.put(this.#bucketAt(hole), 0);
+    this.#store.put(this.#bucketAt(hole) + 1, 0);
+    this.#store.put(this.#base + COUNT, this.size - 1);
   }
 }

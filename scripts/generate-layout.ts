@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 /** Modules with tables, in the order of the page. */
 const MODULES = [
   'engine/layout',
+  'engine/undo-log',
   'engine/slab-memory',
   'engine/mention-window',
   'engine/messages',
