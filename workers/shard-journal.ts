@@ -31,7 +31,9 @@ import {
 } from './journal/writer.js';
 import { SHARD_STATS } from './stats.js';
 
-/** Slots looked at in a turn for users to carry over, at least, and for each image of the turn: several are clean. */
+/** Images carried over in a turn, at least. */
+const CARRY_MIN_IMAGES = 512;
+/** Slots looked at for them, at least, and for each image of the turn: many are clean. */
 const CARRY_MIN_STEPS = 512;
 const CARRY_STEPS_AN_IMAGE = 64;
 
@@ -57,6 +59,8 @@ export class ShardJournal {
   #turn = 0;
   /** Users of the epoch before are being carried over. */
   #carries = false;
+  /** The last that was asked for: what was begun goes on. */
+  #carryRate = 0;
 
   constructor(options: JournalWriterOptions, shard: ShardParts, warn: (message: string) => void) {
     this.#writer = new JournalWriter(options);
@@ -112,7 +116,9 @@ export class ShardJournal {
    */
   commit(nowMs: number, ticked: boolean): boolean {
     const writer = this.#writer;
-    if (writer.mustCarry || this.#carries) this.#carry();
+    const { carryRate } = writer;
+    if (carryRate !== 0) this.#carryRate = carryRate;
+    if (carryRate !== 0 || this.#carries) this.#carry();
     if (writer.imageCount > 0 && !writer.commit(nowMs)) this.#spoilAnswers();
     if (ticked || this.#carries) this.#show();
     return this.#carries;
@@ -123,17 +129,24 @@ export class ShardJournal {
     this.#carries = false;
     if (writer.state !== WRITER_READY) return;
     const other = (writer.epoch & 1) ^ 1;
-    const steps = Math.max(CARRY_MIN_STEPS, writer.imageCount * CARRY_STEPS_AN_IMAGE);
-    for (let count = this.#partitions.length; count > 0; count--) {
+    const changes = writer.imageCount;
+    let images = Math.max(CARRY_MIN_IMAGES, changes * this.#carryRate);
+    let steps = Math.max(CARRY_MIN_STEPS, changes * CARRY_STEPS_AN_IMAGE);
+    for (let done = 0; done < this.#partitions.length; ) {
       const partition = this.#partitions[this.#turn]!;
-      if (partition.unsavedUsers(other) > 0) {
-        this.#carries = true;
-        const images = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, steps);
-        writer.imageCount += images;
-        this.#stats[SHARD_STATS.CARRIED_IMAGES]! += images;
-        if (partition.unsavedUsers(other) > 0) return;
+      if (partition.unsavedUsers(other) === 0) {
+        done++;
+        this.#turn = (this.#turn + 1) % this.#partitions.length;
+        continue;
       }
-      this.#turn = (this.#turn + 1) % this.#partitions.length;
+      this.#carries = true;
+      if (images <= 0 || steps <= 0) return;
+      const slice = Math.min(images, steps);
+      const carried = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, slice);
+      writer.imageCount += carried;
+      this.#stats[SHARD_STATS.CARRIED_IMAGES]! += carried;
+      images -= carried;
+      steps -= slice;
     }
   }
 

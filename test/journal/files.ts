@@ -46,6 +46,7 @@ export async function openRig(directory: string, options: RigOptions = {}): Prom
       segmentBytes: SEGMENT_BYTES,
       limitBytes: 64 * SEGMENT_BYTES,
       carryBytes: (given.limitBytes ?? 64 * SEGMENT_BYTES) / 2,
+      carryRate: 1,
       flushDelayMs: 0,
       sync,
       ring: () => {},

@@ -36,7 +36,12 @@ const TICK_MS = 25;
 /** Epochs move at most so often while there is enough room. */
 const EPOCH_MIN_MS = 1000;
 const RETRY_MS = 1000;
-const ZEROS = Buffer.alloc(1 << 20);
+/**
+ * New files are written in pieces of this: a piece is what the system keeps as one piece of its cache, and each write into
+ * one looks at all blocks of it. A write of 6.7 kB takes 2.6 us of processor time in pieces of 128 KiB, 4.3 us in those
+ * of 1 MiB (ext4, Linux 6.18, 2-core AMD EPYC).
+ */
+const ZEROS = Buffer.alloc(128 << 10);
 
 /** The calls to the system, so that a test can let them fail. */
 export interface KeeperFiles {
@@ -50,12 +55,11 @@ export const NODE_KEEPER_FILES: KeeperFiles = {
   async create(path, bytes, sync) {
     const file = await open(path, 'w');
     try {
-      const parts = Array.from({ length: Math.ceil(bytes / ZEROS.length) }, (_, i) =>
-        ZEROS.subarray(0, Math.min(ZEROS.length, bytes - i * ZEROS.length)),
-      );
-      const { bytesWritten } = await file.writev(parts);
-      if (bytesWritten !== bytes)
-        throw new Error(`ENOSPC: ${bytesWritten} of ${bytes} bytes could be written`);
+      for (let done = 0; done < bytes; ) {
+        const { bytesWritten } = await file.write(ZEROS, 0, Math.min(ZEROS.length, bytes - done), done);
+        if (bytesWritten === 0) throw new Error(`ENOSPC: ${done} of ${bytes} bytes could be written`);
+        done += bytesWritten;
+      }
       if (sync) await file.sync();
     } finally {
       await file.close();
@@ -73,9 +77,11 @@ export interface KeeperOptions {
   readonly limitBytes: number;
   /** With more than this in segments, shards carry over what is unsaved. */
   readonly carryBytes: number;
+  /** Images that they carry for each image of a change. */
+  readonly carryRate: number;
   readonly flushDelayMs: number;
   /**
-   * New files are synced: for --durability disk. Otherwise a write has reserved their room on the disk, which is what they
+   * New files and what counts are synced: for --durability disk. Otherwise a write has reserved their room on the disk, which is what they
    * are filled for, and zeros that are written over soon need not get there.
    */
   readonly sync: boolean;
@@ -141,11 +147,11 @@ export class JournalKeeper {
 
   /** Makes the directory and the first spares. @throws Error of the file system */
   async prepare(): Promise<void> {
-    const { directory, shards } = this.#options;
+    const { directory, shards, sync } = this.#options;
     await mkdir(directory, { recursive: true });
     for (const name of await readdir(directory))
       if (isSpareName(name)) await this.#files.remove(join(directory, name));
-    this.#live = await LiveFile.open(directory);
+    this.#live = await LiveFile.open(directory, sync);
     await this.#writeLive(this.#oldestEpoch);
     for (let shard = 0; shard < shards; shard++)
       for (let slot = 0; slot < SPARES; slot++) await this.#makeSpare(shard, slot);
@@ -255,11 +261,11 @@ export class JournalKeeper {
     }
     await this.#recycle();
     const isPressed = this.#segmentBytes > this.#options.carryBytes;
-    Atomics.store(this.#shared, JOURNAL.CARRY, isPressed && !isDrained ? 1 : 0);
+    Atomics.store(this.#shared, JOURNAL.CARRY, isPressed && !isDrained ? this.#options.carryRate : 0);
     const full = this.#segments.some((segment) => segment.epoch === epoch && !this.#isCurrent(segment));
     if (!isDrained || !(full || hasContent)) return;
     const sinceMs = performance.now() - this.#epochMovedMs;
-    const dueMs = isPressed ? 0 : full ? EPOCH_MIN_MS : Math.max(EPOCH_MIN_MS, this.#options.flushDelayMs);
+    const dueMs = isPressed ? 0 : Math.max(EPOCH_MIN_MS, this.#options.flushDelayMs);
     if (sinceMs < dueMs) return;
     this.#epochMovedMs = performance.now();
     Atomics.store(this.#shared, JOURNAL.EPOCH, epoch + 1);

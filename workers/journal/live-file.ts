@@ -79,28 +79,35 @@ export class FormatError extends Error {
 
 export class LiveFile {
   readonly #file: FileHandle;
+  readonly #sync: boolean;
   #turn: number;
 
-  private constructor(file: FileHandle, turn: number) {
+  private constructor(file: FileHandle, sync: boolean, turn: number) {
     this.#file = file;
+    this.#sync = sync;
     this.#turn = turn;
   }
 
-  /** Goes on with the file, or makes it. @throws Error of the file system */
-  static async open(directory: string): Promise<LiveFile> {
+  /**
+   * Goes on with the file, or makes it.
+   * @param sync  what is written is on the disk, not only in the page cache: behind a busy journal that takes long, and
+   *              spares wait for it
+   * @throws Error of the file system
+   */
+  static async open(directory: string, sync: boolean): Promise<LiveFile> {
     const path = join(directory, LIVE_NAME);
     const turn = readLines(path).reduce((newest, line) => Math.max(newest, line.turn), 0);
     const file = await open(path, turn === 0 ? 'w' : 'r+');
     if (turn === 0) await file.write(Buffer.alloc(2 * LINE_BYTES, ' '), 0, 2 * LINE_BYTES, 0);
-    return new LiveFile(file, turn);
+    return new LiveFile(file, sync, turn);
   }
 
-  /** When it returns, the file says so, on the disk. */
+  /** When it returns, the file says so. */
   async write({ oldestEpoch, runs }: Live): Promise<void> {
     const turn = this.#turn + 1;
     const line = render({ format: JOURNAL_FORMAT, turn, oldestEpoch, runs: runs.slice(-RUNS_MAX) });
     await this.#file.write(line, 0, LINE_BYTES, (turn & 1) * LINE_BYTES);
-    await this.#file.datasync();
+    if (this.#sync) await this.#file.datasync();
     this.#turn = turn;
   }
 

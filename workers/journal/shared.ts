@@ -12,7 +12,7 @@ export const JOURNAL = layout({
   EPOCH: 1, // the current one; only the keeper moves it
   SEQ: 1, // of the segment begun last
   REFUSE: 1, // REFUSE_*: why there may be no spares
-  CARRY: 1, // 1: shards carry unsaved users over to the current epoch
+  CARRY: 1, // not 0: shards carry unsaved users over to the current epoch, so many images for each of a change
   RESERVED: 28,
   SHARDS: 1, // JOURNAL_SHARD blocks from here
 });

@@ -375,9 +375,9 @@ export class JournalWriter {
     Atomics.store(this.#shared, at + JOURNAL_SHARD.ADOPTED, this.epoch);
   }
 
-  /** Whether unsaved users are to be carried over to the current epoch. */
-  get mustCarry(): boolean {
-    return Atomics.load(this.#shared, JOURNAL.CARRY) !== 0;
+  /** Images of unsaved users to carry over to the current epoch for each image of a change; 0: none. */
+  get carryRate(): number {
+    return Atomics.load(this.#shared, JOURNAL.CARRY);
   }
 
   close(): void {
