@@ -51,6 +51,7 @@ export class RingWriter {
   readonly capacity: number;
   readonly #positions: Int32Array;
   #tail: number;
+  #published: number;
   #head: number;
 
   constructor(memory: SharedArrayBuffer) {
@@ -58,6 +59,7 @@ export class RingWriter {
     this.#positions = new Int32Array(memory, 0, RING.DATA);
     this.words = new Int32Array(memory, RING.DATA * 4, this.capacity);
     this.#tail = Atomics.load(this.#positions, RING.TAIL);
+    this.#published = this.#tail;
     this.#head = Atomics.load(this.#positions, RING.HEAD);
   }
 
@@ -101,7 +103,7 @@ export class RingWriter {
    */
   reviseUnpublished(visit: (at: number, length: number) => number): void {
     const mask = this.capacity - 1;
-    let position = Atomics.load(this.#positions, RING.TAIL);
+    let position = this.#published;
     while (position !== this.#tail) {
       const index = position & mask;
       const length = this.words[index]!;
@@ -118,9 +120,12 @@ export class RingWriter {
     }
   }
 
-  /** Makes all committed messages visible (I3). */
-  publish(): void {
+  /** Makes all committed messages visible (I3). @returns whether there were any: who sleeps need not be woken for none */
+  publish(): boolean {
+    if (this.#tail === this.#published) return false;
+    this.#published = this.#tail;
     Atomics.store(this.#positions, RING.TAIL, this.#tail);
+    return true;
   }
 
   /** Committed words that the consumer has not released, pads included. */

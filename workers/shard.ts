@@ -51,7 +51,8 @@ export class Shard {
   readonly #partitions: Partition[] = [];
   #batchCount = 0;
   #batchDone = 0;
-  /** Batches, or turns without one, since the front was last rung. */
+  /** Answers were published since the front was last rung; and in how many batches, or turns without one. */
+  #owesRing = false;
   #quietBatches = 0;
   #lastTickMs: number;
   readonly #clockLimit: Float64Array;
@@ -190,13 +191,16 @@ export class Shard {
    */
   #publish(): void {
     const { state } = this;
-    state.replies.publish();
-    if (this.#batchCount > 0 || ++this.#quietBatches >= QUIET_BATCHES_MAX || !state.requests.refresh()) {
+    if (state.replies.publish()) this.#owesRing = true;
+    if (
+      this.#owesRing &&
+      (this.#batchCount > 0 || ++this.#quietBatches >= QUIET_BATCHES_MAX || !state.requests.refresh())
+    ) {
       this.#quietBatches = 0;
+      this.#owesRing = false;
       state.front.ring();
     }
-    state.loads.publish();
-    state.persister.ring();
+    if (state.loads.publish()) state.persister.ring();
   }
 
   /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
