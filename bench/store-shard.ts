@@ -185,13 +185,14 @@ export class StoreShard {
     this.#persister.ring();
   }
 
-  /** Waits for answers and takes them. */
+  /** Waits for answers and takes them. A ring for an answer that is taken already may come late, and is no answer. */
   async #take(onLoaded: (words: Int32Array, at: number) => void): Promise<void> {
     const ring = this.#answers;
-    this.#own.sleep();
-    if (!ring.refresh()) {
-      this.#own.wait(ANSWER_TIMEOUT_MS);
-      if (!ring.refresh()) throw new Error(`no answer within ${ANSWER_TIMEOUT_MS} ms`);
+    const endMs = performance.now() + ANSWER_TIMEOUT_MS;
+    for (this.#own.sleep(); !ring.refresh(); this.#own.sleep()) {
+      const leftMs = endMs - performance.now();
+      if (leftMs <= 0) throw new Error(`no answer within ${ANSWER_TIMEOUT_MS} ms`);
+      this.#own.wait(leftMs);
     }
     this.#own.rise();
     for (let at = ring.next(); at >= 0; at = ring.next()) {

@@ -132,6 +132,12 @@ export const OPTIONS = {
     'a damaged journal at the start: refuse = do not start; skip = go on with what is whole',
     'refuse',
   ),
+  journalStore: option(
+    choice(['same', 'any']),
+    'WHICH',
+    'a journal of changes for another store than --store, at the start: same = do not start; any = put them into this one',
+    'same',
+  ),
   ackOrder: option(
     choice(['forward', 'last-write']),
     'ORDER',

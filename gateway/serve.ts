@@ -40,6 +40,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     durability: config.durability,
     journalLimitBytes: config.journalLimit,
     journalDamage: config.journalDamage,
+    journalStore: config.journalStore,
     warm: {
       usersPerSecond: config.warmRate,
       hotUsersMax: config.hotUsers,

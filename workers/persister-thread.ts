@@ -34,7 +34,7 @@ export default async function persisterTask(options: PersisterOptions): Promise<
         else persister.wake();
       });
     }
-    report({ ready: true, generation: found });
+    report({ ready: true, mark: found });
     persister.wake();
     try {
       await persister.ended;

@@ -19,6 +19,7 @@ import { PersisterLoads } from './persister-loads.js';
 import { PersisterWrites } from './persister-writes.js';
 import { PERSISTER_STATS } from './stats.js';
 import type { Store } from './stores/store.js';
+import type { StoreMark } from './warm/store-generation.js';
 
 /** What a persister thread is started with. */
 export interface PersisterOptions {
@@ -56,7 +57,7 @@ export interface PersisterOrder {
  * it has left the store, or null.
  */
 export type PersisterReport =
-  | { readonly ready: true; readonly generation: number | null }
+  | { readonly ready: true; readonly mark: StoreMark | null }
   | { readonly error: string }
   | { readonly warning: string };
 

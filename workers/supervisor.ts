@@ -31,7 +31,9 @@ import {
   STORE_ANSWER_RING_WORDS,
 } from './shard-options.js';
 import { createStats, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from './stats.js';
+import { redactStore } from './stores/cassandra-url.js';
 import { lockDirectory } from './stores/directory-lock.js';
+import type { StoreMark } from './warm/store-generation.js';
 import { WarmRestart } from './warm/warm-restart.js';
 import type { RingDepths, Workers, WorkersLog, WorkersOptions } from './workers.js';
 
@@ -82,9 +84,12 @@ async function openJournal(options: WorkersOptions, doorbells: readonly SharedAr
   if (options.data === undefined) return null;
   const bells = doorbells.map((memory) => new Doorbell(memory));
   const { durability = 'none', journalDamage: damage = 'refuse', log = SILENT } = options;
+  const { journalStore: foreign = 'same' } = options;
+  const store = redactStore(options.store);
   const { shards, capacity, flushDelayMs, journalLimitBytes: limitBytes = 0 } = options;
   const directory = join(options.data, JOURNAL_DIRECTORY);
-  const settings = { directory, durability, damage, log, shards, capacity, flushDelayMs, limitBytes };
+  const sizes = { shards, capacity, flushDelayMs, limitBytes };
+  const settings = { directory, durability, damage, store, foreign, log, ...sizes };
   return await ServiceJournal.open(settings, () => {
     for (const bell of bells) bell.ring();
   });
@@ -122,7 +127,7 @@ async function startLocked(options: WorkersOptions, unlock: () => void): Promise
     journal,
     unlock,
   );
-  const generation = await group.startPersister({
+  const mark = await group.startPersister({
     store: options.store,
     shards: parts.map(({ options: { rings, doorbell } }) => ({
       loads: rings.loads,
@@ -136,7 +141,8 @@ async function startLocked(options: WorkersOptions, unlock: () => void): Promise
     marksStore: warm !== null,
     ...(options.storeFaults === undefined ? {} : { faults: options.storeFaults }),
   });
-  await group.startShards((await warm?.finish(generation)) ?? []);
+  if (warm !== null) await group.checkJournal(mark);
+  await group.startShards((await warm?.finish(mark?.generation ?? null)) ?? []);
   return group;
 }
 
@@ -272,14 +278,14 @@ class WorkerGroup implements Workers {
     return this.#warm?.startedWarm ?? false;
   }
 
-  /** Resolves with its generation when the store is open; rejects with what the store said. */
-  async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<number | null> {
+  /** Resolves with its mark when the store is open; rejects with what the store said. */
+  async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<StoreMark | null> {
     const { port1, port2 } = new MessageChannel();
     const ports = this.#parts.map(({ toPersister }) => toPersister);
     this.#persisterPort = port1;
-    const opened = new Promise<number | null>((resolve, reject) => {
+    const opened = new Promise<StoreMark | null>((resolve, reject) => {
       port1.on('message', (report: PersisterReport) => {
-        if ('ready' in report) resolve(report.generation);
+        if ('ready' in report) resolve(report.mark);
         else if ('error' in report) reject(new Error(report.error));
         else this.onWarning(report.warning);
       });
@@ -304,6 +310,18 @@ class WorkerGroup implements Workers {
     await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
     for (const { toFront } of this.#parts) toFront.close();
     await this.#journal?.end(false);
+  }
+
+  /** @throws Error if the journal has changes of another store */
+  async checkJournal(mark: StoreMark | null): Promise<void> {
+    try {
+      this.#journal?.checkStore(mark?.identity ?? null);
+    } catch (error) {
+      this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
+      await this.#persisterTask;
+      await this.#abandon();
+      throw error;
+    }
   }
 
   /**

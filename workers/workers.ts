@@ -58,6 +58,8 @@ export interface WorkersOptions {
   readonly journalLimitBytes?: number;
   /** A damaged journal refuses the start (if left out), or is skipped where it is damaged. */
   readonly journalDamage?: 'refuse' | 'skip';
+  /** A journal with changes of another store refuses the start (`same`, if left out), or is put into this one. */
+  readonly journalStore?: 'same' | 'any';
   readonly warm?: WarmOptions;
   readonly log?: WorkersLog;
   /** Switchable faults of a `memory:` store (stores/memory.ts), for tests. */

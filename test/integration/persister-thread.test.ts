@@ -123,7 +123,7 @@ describe('the persister thread', () => {
 
   it('is woken through a port when it sleeps, wakes the shard, and is left alone while it is awake', async () => {
     const { shards, reports, wakes, faults, asleep } = await start('memory:');
-    expect(reports).toEqual([{ ready: true, generation: null }]);
+    expect(reports).toEqual([{ ready: true, mark: null }]);
     const shard = shards[0]!;
     for (let round = 1; round <= 20; round++) {
       await asleep();
@@ -211,7 +211,7 @@ describe('the persister thread', () => {
   it('finishes what is in the rings when a shard port says stop, and LMDB has it afterwards', async () => {
     const store = `lmdb:${newDirectory()}`;
     const first = await start(store);
-    expect(first.reports).toEqual([{ ready: true, generation: null }]);
+    expect(first.reports).toEqual([{ ready: true, mark: null }]);
     let sent = 0;
     while (
       sent < 400 &&

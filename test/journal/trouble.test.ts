@@ -1,6 +1,15 @@
 /** The real service with a journal that is damaged, too small, on a full disk or failing, and a store that is away. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -119,6 +128,41 @@ describe('a damaged journal', () => {
     await victim.stop();
     await start();
     expect(victim.log).not.toContain('journal');
+  });
+});
+
+describe('a journal for another store', () => {
+  const store = (name: string): string => `lmdb:${join(directory, name)}`;
+
+  it('refuses the start and stays; its own store takes it, also at another place', async () => {
+    await start({ store: store('one') });
+    await ackAll(open(), 20, 1);
+    await kill();
+    const refusal = await start({ store: store('two') }).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+    expect(refusal).toContain(
+      `has 20 changes for the store ${store('one')}, and ${store('two')} is another one.`,
+    );
+    expect(refusal).toContain('or give --journal-store any');
+    renameSync(join(directory, 'one'), join(directory, 'moved'));
+    await start({ store: store('moved') });
+    expect(await marksOf(open(), [0, 19])).toEqual([1, 1]);
+    await victim.stop();
+    await start({ store: store('two') });
+    expect(await marksOf(open(), [0, 19])).toEqual([0, 0]);
+  });
+
+  it('goes into this one with --journal-store any, and is of this one then', async () => {
+    await start({ store: store('one') });
+    await ackAll(open(), 20, 1);
+    await kill();
+    await start({ store: store('two'), journalStore: 'any' });
+    expect(victim.log).toContain(`--journal-store any: they are put into ${store('two')}`);
+    await kill();
+    await start({ store: store('two') });
+    expect(await marksOf(open(), [0, 19])).toEqual([1, 1]);
   });
 });
 

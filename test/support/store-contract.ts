@@ -142,12 +142,16 @@ export function storeContract(newPlace: () => Promise<() => Store> | (() => Stor
     const warnings: string[] = [];
     const use = () => new StoreGeneration(store, (text) => void warnings.push(text));
     const first = use();
-    expect(await first.claim()).toBe(0);
+    const mark = await first.claim();
+    expect(mark!.generation).toBe(0);
+    expect(mark!.identity).toBeGreaterThan(0);
     await write(store, group(7n, [row(1n)]));
     const left = await first.seal();
     expect(left).toBeGreaterThan(1);
-    expect(await use().claim()).toBe(left); // nobody was here since
-    expect(await use().claim()).toBeGreaterThan(left!); // the claim was
+    expect(await use().claim()).toEqual({ generation: left, identity: mark!.identity }); // nobody was here since
+    const { generation, identity } = (await use().claim())!;
+    expect(generation).toBeGreaterThan(left!); // the claim was
+    expect(identity).toBe(mark!.identity);
     expect((await loadUser(store, 7n)).rows.length).toBe(1);
     expect(warnings).toEqual([]);
   });

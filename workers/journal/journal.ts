@@ -23,6 +23,10 @@ export interface JournalSettings {
   readonly flushDelayMs: number;
   /** A damaged journal: refuse the start, or go on without what is damaged. */
   readonly damage: 'refuse' | 'skip';
+  /** As in `--store`, without a password. */
+  readonly store: string;
+  /** A journal with changes of another store: refuse the start, or put them into this one. */
+  readonly foreign: 'same' | 'any';
   readonly log: WorkersLog;
 }
 
@@ -33,6 +37,8 @@ export class ServiceJournal {
   readonly #content: JournalContent;
   readonly #keeper: JournalKeeper | null;
   readonly #segmentBytes: number;
+  /** Of the store; null: not known. */
+  #identity: number | null = null;
 
   private constructor(settings: JournalSettings, content: JournalContent, ring: () => void) {
     this.#settings = settings;
@@ -77,6 +83,29 @@ export class ServiceJournal {
     return this.#keeper?.stats ?? null;
   }
 
+  /**
+   * Before anything is put back: the changes must be of this store.
+   * @param identity  of the store (warm/store-generation.ts); null: it could not be asked
+   * @throws Error if they are of another one, or that is not known
+   */
+  checkStore(identity: number | null): void {
+    this.#identity = identity;
+    const { directory, store, foreign, log } = this.#settings;
+    const { images, live } = this.#content;
+    const own = live?.store;
+    if (images === 0 || own === undefined || own.identity === identity) return;
+    const what = `The journal in ${directory} has ${images} changes for the store ${own.name}`;
+    if (foreign === 'any') {
+      log.warn(`${what}; --journal-store any: they are put into ${store}.`);
+      return;
+    }
+    if (identity === null)
+      throw new Error(`${what}, and ${store} does not answer which store it is. Start again when it does.`);
+    throw new Error(
+      `${what}, and ${store} is another one. Start once with that store and stop it, which leaves no journal; or give --journal-store any to put the changes into ${store}; or move the directory away to give them up.`,
+    );
+  }
+
   writerOptions(shard: number): JournalWriterOptions | null {
     if (this.#keeper === null) return null;
     return {
@@ -114,7 +143,9 @@ export class ServiceJournal {
   /** When each shard is ready. */
   async begin(): Promise<void> {
     if (this.#keeper !== null) {
-      await this.#keeper.announce();
+      const { store: name } = this.#settings;
+      const identity = this.#identity;
+      await this.#keeper.announce(identity === null ? undefined : { identity, name });
       this.#keeper.begin();
     } else if (this.#content.files.length > 0) {
       await removeJournal(this.#settings.directory);

@@ -14,7 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { JOURNAL_STATS } from '../stats.js';
 import type { WorkersLog } from '../workers.js';
 import { isSpareName, poolName, segmentName, seqOfName, spareName } from './format.js';
-import { LIVE_NAME, type Live, LiveFile } from './live-file.js';
+import { LIVE_NAME, type Live, LiveFile, type LiveStore } from './live-file.js';
 import type { JournalContent } from './reader.js';
 import {
   createJournalWords,
@@ -110,6 +110,7 @@ export class JournalKeeper {
   readonly #shared: Int32Array;
   #live: LiveFile | null = null;
   #runs: Live['runs'];
+  #store: LiveStore | undefined;
   #oldestEpoch: number;
   /** By seq. */
   readonly #segments: Segment[];
@@ -132,6 +133,7 @@ export class JournalKeeper {
     this.#shared = new Int32Array(this.words);
     this.run = content.lastEpoch + 1;
     this.#runs = content.live?.runs ?? [];
+    this.#store = content.live?.store;
     this.#oldestEpoch = content.live?.oldestEpoch ?? (content.files.length > 0 ? 0 : this.run);
     this.#segments = content.files.map(({ path, bytes }) => ({
       seq: 0,
@@ -157,8 +159,12 @@ export class JournalKeeper {
       for (let slot = 0; slot < SPARES; slot++) await this.#makeSpare(shard, slot);
   }
 
-  /** Notes that each shard has its first segment: from then on they must be there. */
-  async announce(): Promise<void> {
+  /**
+   * Notes that each shard has its first segment: from then on they must be there.
+   * @param store  for which the journal is; undefined: not known
+   */
+  async announce(store?: LiveStore): Promise<void> {
+    this.#store = store;
     this.#runs = [...this.#runs, { epoch: this.run, shards: this.#options.shards }];
     await this.#writeLive(this.#oldestEpoch);
   }
@@ -296,7 +302,12 @@ export class JournalKeeper {
       const next = this.#runs[i + 1];
       return next === undefined || next.epoch > oldestEpoch;
     });
-    return this.#live!.write({ oldestEpoch, runs: this.#runs });
+    return this.#live!.write(this.#liveOf(oldestEpoch));
+  }
+
+  #liveOf(oldestEpoch: number): Live {
+    const store = this.#store;
+    return { oldestEpoch, runs: this.#runs, ...(store === undefined ? {} : { store }) };
   }
 
   #newPoolPath(): string {

@@ -21,6 +21,15 @@ export interface Live {
   readonly oldestEpoch: number;
   /** Runs that may have segments that count, oldest first: each shard of the last has at least one. */
   readonly runs: readonly Run[];
+  /** The store that lacks what counts; left out: not known. */
+  readonly store?: LiveStore;
+}
+
+export interface LiveStore {
+  /** See warm/store-generation.ts. */
+  readonly identity: number;
+  /** As in `--store`, without a password: for people. */
+  readonly name: string;
 }
 
 /** Runs that a line has room for: of more, the oldest are left out, and that all their shards are there is not checked. */
@@ -103,9 +112,9 @@ export class LiveFile {
   }
 
   /** When it returns, the file says so. */
-  async write({ oldestEpoch, runs }: Live): Promise<void> {
+  async write({ runs, ...live }: Live): Promise<void> {
     const turn = this.#turn + 1;
-    const line = render({ format: JOURNAL_FORMAT, turn, oldestEpoch, runs: runs.slice(-RUNS_MAX) });
+    const line = render({ format: JOURNAL_FORMAT, turn, ...live, runs: runs.slice(-RUNS_MAX) });
     await this.#file.write(line, 0, LINE_BYTES, (turn & 1) * LINE_BYTES);
     if (this.#sync) await this.#file.datasync();
     this.#turn = turn;
