@@ -10,7 +10,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout metrics
-.PHONY: cassandra cassandra-stop bench-engine bench-wire bench-store bench-restart bench-introspection bench-journal
+.PHONY: cassandra cassandra-stop bench bench-engine bench-wire bench-store bench-restart bench-introspection bench-journal
 .PHONY: bench-large-user replay replay-cassandra clean
 
 help: ## list the targets
@@ -82,6 +82,9 @@ layout: build ## regenerate docs/layout.md from the layout tables
 
 metrics: build ## regenerate docs/metrics.md from the metrics that a server registers
 	node dist/scripts/generate-metrics.js
+
+bench: build ## everything against everything, and a report (QUICK=1: five minutes; ARGS='--only sawtooth --minutes 5')
+	QUICK=$(QUICK) GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench.js $(ARGS)
 
 bench-engine: build ## the engine against other caches
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-engine.js $(ARGS)

@@ -2,14 +2,13 @@
  * `make bench-engine`: the engine against other caches, and what the collector does to a shard under full load.
  * Prints a table with floors, writes the raw figures as JSON, and fails if a floor is missed.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { heap } from '../engine/heap.js';
 import { slab } from '../engine/slab.js';
+import { ROOT, sourceState } from './commit.js';
 import { checkSides } from './engine-check.js';
 import type { ChildReady, ChildSettings } from './engine-child.js';
 import { COLLECTIONS_LEAST, type Row, verdictOf } from './engine-figures.js';
@@ -65,7 +64,6 @@ const SMALL_NURSERY = '--max-semi-space-size=1';
 
 const QUICK: Partial<Options> = { records: 128_000, rounds: 3, roundSeconds: 0.3, seconds: 4, partitions: 4 };
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const RESULTS = join(ROOT, 'bench', 'results');
 
 function parseOptions(): Options {
@@ -97,18 +95,6 @@ function parseOptions(): Options {
 /** Progress goes to stderr, so that the table can be kept. */
 function log(text: string): void {
   console.error(text);
-}
-
-function git(...args: string[]): string {
-  try {
-    return execFileSync('git', args, {
-      cwd: ROOT,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-  } catch {
-    return '';
-  }
 }
 
 class Bench {
@@ -309,12 +295,12 @@ async function main(): Promise<void> {
   console.log(`\n${describe(options)}`);
 
   const date = new Date().toISOString();
-  const commit = git('rev-parse', '--short=12', 'HEAD') || 'unknown';
+  const { commit, modified } = sourceState();
   const file = `${date.slice(0, 10)}-${commit}-engine.json`;
   const result = {
     date,
     commit,
-    modified: git('status', '--porcelain', '--', 'engine', 'workers', 'bench') !== '',
+    modified,
     machine: { ...machine(), memoryBytes: totalmem(), freeBytes: freemem() },
     settings: { ...options, nodeFlags: NODE_FLAGS, glibcTunables: tunables },
     rows: bench.rows.map((row, i) => ({ ...row, verdict: verdicts[i] })),

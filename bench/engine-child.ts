@@ -3,15 +3,18 @@
  * no other engine. Fills itself, then runs a round when it is told to, and sleeps in between.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { heap } from '../engine/heap.js';
 import { slab } from '../engine/slab.js';
 import { observeGc } from '../workers/gc-observer.js';
+import { AnswerChecksum } from './answer-checksum.js';
 import { emptyStore, PartitionsSide } from './engine-partitions.js';
 import { prefill, type Side } from './engine-side.js';
-import { Block, OperationStream } from './engine-stream.js';
-import { LruNestedSide, LruStringSide } from './peers-lru-cache.js';
+import { Block, type Mixture, OperationStream } from './engine-stream.js';
+import { LruNestedSide, LruStringSide, MnemonistSide } from './peers-lru-cache.js';
+import { hugePageBytes } from './process-memory.js';
 
-export const SIDES = ['slab', 'heap', 'lru-string', 'lru-nested'] as const;
+export const SIDES = ['slab', 'heap', 'lru-string', 'lru-nested', 'mnemonist'] as const;
 export type SideName = (typeof SIDES)[number];
 
 export interface ChildSettings {
@@ -34,11 +37,34 @@ export interface ChildReady {
   readonly rssGrowthBytes: number;
   /** Shared memory that was allocated, touched or not. */
   readonly sharedBytes: number;
+  /** Of the process. */
+  readonly hugeBytes: number;
+}
+
+/** Operations other than those of the settings' universe. */
+export interface StreamOrder extends Mixture {
+  readonly users: number;
+  readonly seed: number;
 }
 
 export interface RoundOrder {
   readonly seconds: number;
   readonly batched: boolean;
+  /** Goes on where the last round ended if it had the same. */
+  readonly stream?: StreamOrder;
+}
+
+/** Runs blocks and answers with a checksum of their answers. */
+export interface CheckOrder {
+  readonly blocks: number;
+  readonly repeatPercent: number;
+  readonly stream: StreamOrder;
+}
+
+export interface CheckResult {
+  readonly checksum: number;
+  readonly hits: number;
+  readonly misses: number;
 }
 
 export interface RoundResult {
@@ -54,6 +80,8 @@ export interface RoundResult {
   readonly gcCount: number;
   readonly gcSumMs: number;
   readonly gcMaxMs: number;
+  /** Of BLOCK_OPERATIONS operations, collections included. */
+  readonly longestBlockMs: number;
   readonly rssBytes: number;
 }
 
@@ -63,6 +91,7 @@ const RECORDS_A_USER = 16;
 function createSide(settings: ChildSettings): Side {
   const records = settings.users * settings.channelsPerUser;
   if (settings.side === 'lru-string') return new LruStringSide(records);
+  if (settings.side === 'mnemonist') return new MnemonistSide(records);
   if (settings.side === 'lru-nested') return new LruNestedSide(records, settings.universeUsers);
   const recordsMax = Math.ceil((records / settings.partitions) * settings.slack);
   return new PartitionsSide({
@@ -82,7 +111,9 @@ function rssAfterGc(): number {
 
 class Child {
   readonly #side: Side;
-  readonly #stream: OperationStream;
+  readonly #channelsPerUser: number;
+  #stream: OperationStream;
+  #streamOrder: StreamOrder | undefined;
   readonly #block = new Block();
   #gcCount = 0;
   #gcSumMs = 0;
@@ -97,6 +128,7 @@ class Child {
     });
     const universe = { users: settings.universeUsers, channelsPerUser: settings.channelsPerUser };
     this.#stream = new OperationStream(universe, settings.seed);
+    this.#channelsPerUser = settings.channelsPerUser;
     const rssBefore = rssAfterGc();
     const start = performance.now();
     const side = createSide(settings);
@@ -108,10 +140,33 @@ class Child {
       records: side.recordCount,
       rssGrowthBytes: rssAfterGc() - rssBefore,
       sharedBytes: side instanceof PartitionsSide ? side.sharedBytes : 0,
+      hugeBytes: hugePageBytes(process.pid),
     };
   }
 
-  async round({ seconds, batched }: RoundOrder): Promise<RoundResult> {
+  check({ blocks, repeatPercent, stream: order }: CheckOrder): CheckResult {
+    const universe = { users: order.users, channelsPerUser: this.#channelsPerUser };
+    const stream = new OperationStream(universe, order.seed, repeatPercent, order);
+    const block = this.#block;
+    const side = this.#side;
+    const before = { ...side.counts };
+    const checksum = new AnswerChecksum();
+    for (let i = 0; i < blocks; i++) {
+      stream.fill(block);
+      if (side.wantsTexts) block.makeTexts();
+      side.run(block, true);
+      checksum.take(block);
+    }
+    const hits = side.counts.hits - before.hits;
+    return { checksum: checksum.value, hits, misses: side.counts.misses - before.misses };
+  }
+
+  async round({ seconds, batched, stream }: RoundOrder): Promise<RoundResult> {
+    if (stream !== undefined && !isDeepStrictEqual(stream, this.#streamOrder)) {
+      const universe = { users: stream.users, channelsPerUser: this.#channelsPerUser };
+      this.#stream = new OperationStream(universe, stream.seed, 0, stream);
+      this.#streamOrder = stream;
+    }
     await this.#seeCollections();
     this.#gcCount = 0;
     this.#gcSumMs = 0;
@@ -119,14 +174,16 @@ class Child {
     const block = this.#block;
     const side = this.#side;
     const before = { ...side.counts };
-    let [operations, workMs, cpuUs] = [0, 0, 0];
+    let [operations, workMs, cpuUs, longestBlockMs] = [0, 0, 0, 0];
     while (workMs < seconds * 1000) {
       this.#stream.fill(block);
       if (side.wantsTexts) block.makeTexts();
       const cpu = process.cpuUsage();
       const start = performance.now();
       side.run(block, batched);
-      workMs += performance.now() - start;
+      const blockMs = performance.now() - start;
+      workMs += blockMs;
+      longestBlockMs = Math.max(longestBlockMs, blockMs);
       const { user, system } = process.cpuUsage(cpu);
       cpuUs += user + system;
       operations += block.count;
@@ -143,6 +200,7 @@ class Child {
       gcCount: this.#gcCount,
       gcSumMs: this.#gcSumMs,
       gcMaxMs: this.#gcMaxMs,
+      longestBlockMs,
       rssBytes: process.memoryUsage.rss(),
     };
   }
@@ -157,7 +215,9 @@ if (process.send !== undefined) {
   const child = new Child(JSON.parse(process.argv[2]!) as ChildSettings);
   // Nobody is there to be told that the parent is gone.
   const tell = (message: object): void => void process.send!(message, () => {});
-  process.on('message', async (order: RoundOrder) => tell(await child.round(order)));
+  process.on('message', async (order: RoundOrder | CheckOrder) =>
+    tell('blocks' in order ? child.check(order) : await child.round(order)),
+  );
   process.on('disconnect', () => process.exit(0));
   tell(child.ready);
 }

@@ -3,12 +3,15 @@
  * users with a fixed number of channels each. Uniform keys are the worst case for every cache; and a cache that is
  * full holds a fixed share of the universe, so that share of the operations hits, whatever it evicts.
  *
+ * Peers in Go and Rust make the same operations (bench/peers): only whole numbers, and products and sums of doubles.
+ *
  * Ids are spread over all bits as those of real snowflakes are, and their decimal texts have the usual length.
  */
 import { hashUser, mix } from '../engine/hash.js';
 import { formatId } from '../engine/ids.js';
 import { ENTRY, OP_ACK, OP_GET, OP_MENTION, REPLY, REQUEST, ROW } from '../engine/messages.js';
 import { Random } from './random.js';
+import { type ZipfConstants, zipfRank } from './zipf-portable.js';
 
 const USER_HI = 0x10000000;
 const CHANNEL_HI = 0x11000000;
@@ -116,22 +119,42 @@ export function fillFirstAcks(block: Block, universe: Universe, from: number, to
   }
 }
 
+/** Which users the operations are about; all alike if nothing is said. */
+export interface Mixture {
+  /** Operations about a user who never came before. */
+  readonly coldPercent: number;
+  /** User 0 comes the most often; null = all the same. */
+  readonly zipf: ZipfConstants | null;
+}
+const UNIFORM: Mixture = { coldPercent: 0, zipf: null };
+
 export class OperationStream {
   readonly #universe: Universe;
   readonly #random: Random;
   readonly #repeatPercent: number;
+  readonly #mixture: Mixture;
   #made = 0;
+  #cold = 0;
 
   /** @param repeatPercent  operations that come twice in a row */
-  constructor(universe: Universe, seed: number, repeatPercent = 0) {
+  constructor(universe: Universe, seed: number, repeatPercent = 0, mixture = UNIFORM) {
     this.#universe = universe;
     this.#random = new Random(seed);
     this.#repeatPercent = repeatPercent;
+    this.#mixture = mixture;
   }
 
   fill(block: Block): void {
     block.count = 0;
     while (block.count < BLOCK_OPERATIONS) this.#next(block);
+  }
+
+  #pickUser(): number {
+    const random = this.#random;
+    const { users } = this.#universe;
+    const { coldPercent, zipf } = this.#mixture;
+    if (coldPercent > 0 && random.below(100) < coldPercent) return users + this.#cold++;
+    return zipf === null ? random.below(users) : zipfRank(zipf, users, random.fraction());
   }
 
   #next(block: Block): void {
@@ -142,7 +165,7 @@ export class OperationStream {
     }
     const kind = random.below(100);
     const op = kind < ACK_PERCENT ? OP_ACK : kind < ACK_PERCENT + MENTION_PERCENT ? OP_MENTION : OP_GET;
-    const user = random.below(this.#universe.users);
+    const user = this.#pickUser();
     const channel = random.below(this.#universe.channelsPerUser);
     const made = this.#made++;
     // Low bits at random: no two operations are about one message by chance.

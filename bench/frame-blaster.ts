@@ -28,6 +28,8 @@ export interface BlasterOptions {
   fill: (words: Int32Array, at: number, requestId: number) => number;
   /** `echo`: what comes back is the operations themselves. */
   answers: 'service' | 'echo';
+  /** Told of each frame that was answered, for figures over time. */
+  onLatency?: ((latencyUs: number) => void) | undefined;
 }
 
 export interface BlastResult {
@@ -183,7 +185,9 @@ export class FrameBlaster {
   #frameDone(slot: number): void {
     const socketIndex = this.#socketOf[slot]!;
     this.#inFlight[socketIndex]!--;
-    this.#histogram.recordValue(Math.max(1, Math.round(nowUs() - this.#sentUs[slot]!)));
+    const latencyUs = Math.max(1, Math.round(nowUs() - this.#sentUs[slot]!));
+    this.#histogram.recordValue(latencyUs);
+    this.#options.onLatency?.(latencyUs);
     if (this.#framesLeft > 0 && this.#inFlight[socketIndex]! <= this.#window >>> 1) this.#refill(socketIndex);
   }
 

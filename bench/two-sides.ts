@@ -8,14 +8,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Command } from 'commander';
-import { STATUS_DUPLICATE, STATUS_OK, STATUS_SUPPRESSED } from '../engine/messages.js';
-import { type BlastResult, FrameBlaster } from './frame-blaster.js';
-import { RawSocket } from './raw-socket.js';
 import { formatCount, formatTable, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
+import { prefill, withBlaster } from './wire-session.js';
 import { WireWorkload } from './wire-workload.js';
 
-const OPS_PER_FRAME = 64;
 const CHANNELS_PER_USER = 32;
 const LOADS = {
   pipelined: { connections: 16, window: 8 },
@@ -64,42 +61,6 @@ function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >>> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function requireAnswers({ statuses }: BlastResult): void {
-  const good = [STATUS_OK, STATUS_SUPPRESSED, STATUS_DUPLICATE];
-  const bad = statuses.reduce((sum, count, status) => sum + (good.includes(status) ? 0 : count), 0);
-  if (bad > 0) throw new Error(`${bad} operations were refused; answers by status: ${statuses.join(', ')}`);
-}
-
-async function withBlaster(
-  url: URL,
-  connections: number,
-  fill: (words: Int32Array, at: number, requestId: number) => number,
-  work: (blaster: FrameBlaster) => Promise<BlastResult>,
-): Promise<BlastResult> {
-  const sockets: RawSocket[] = [];
-  for (let i = 0; i < connections; i++) sockets.push(await RawSocket.open({ url, frameWords: 1024 }));
-  try {
-    const blaster = new FrameBlaster({ sockets, opsPerFrame: OPS_PER_FRAME, fill, answers: 'service' });
-    const result = await work(blaster);
-    requireAnswers(result);
-    return result;
-  } finally {
-    for (const socket of sockets) {
-      socket.onClose = () => {};
-      socket.close();
-    }
-  }
-}
-
-/** Fills one service with all users and records. */
-async function prefill(url: URL, workload: WireWorkload): Promise<void> {
-  workload.rewind();
-  const frames = (count: number): number => Math.ceil(count / OPS_PER_FRAME);
-  await withBlaster(url, 4, workload.listNext, (blaster) => blaster.sendAll(frames(workload.users), 16));
-  workload.rewind();
-  await withBlaster(url, 8, workload.ackNext, (blaster) => blaster.sendAll(frames(workload.records), 8));
 }
 
 /** Runs it, says the result and keeps it; sets the exit code to 1 when the floor is missed. */

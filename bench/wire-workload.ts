@@ -59,6 +59,13 @@ export class WireWorkload {
     return this.#write(words, at, requestId, kind < 3 ? OP_MENTION : OP_ACK, user, channel, ++this.#message);
   };
 
+  /** An ack of a record at random: what `httpAck` is, in words. */
+  readonly ackRandom = (words: Int32Array, at: number, requestId: number): number => {
+    const user = Math.floor((this.#random() / 4294967296) * this.users);
+    const channel = this.#random() % this.channelsPerUser;
+    return this.#write(words, at, requestId, OP_ACK, user, channel, ++this.#message);
+  };
+
   /** Acks of the user with very many channels, one channel after another. */
   readonly ackBigUser = (words: Int32Array, at: number, requestId: number): number => {
     const next = this.#write(words, at, requestId, OP_ACK, 0, 0, ++this.#message);

@@ -24,7 +24,7 @@ const TOP_LEVEL = [
 
 const CODE = /\.(ts|js|mjs|css|html|sh)$/;
 const KEBAB_CASE = /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*$/;
-const NAMES_OF_CUSTOM = new Set(['LICENSE', 'Makefile', 'README.md']);
+const NAMES_OF_CUSTOM = new Set(['LICENSE', 'Makefile', 'README.md', 'Cargo.lock', 'Cargo.toml']);
 /** Texts of others. */
 const FOREIGN = new Set(['LICENSE', 'package-lock.json']);
 /** In two halves, or this file would be its own finding. */

@@ -1,0 +1,82 @@
+/** What the benchmarks of a running service have in common: connections with a blaster, filling, right answers. */
+import { assert } from '../engine/layout.js';
+import { STATUS_DUPLICATE, STATUS_OK, STATUS_SUPPRESSED } from '../engine/messages.js';
+import { TidemarkClient } from '../gateway/client/index.js';
+import { type BlasterOptions, type BlastResult, FrameBlaster } from './frame-blaster.js';
+import { RawSocket } from './raw-socket.js';
+import { rawWebSocket } from './raw-web-socket.js';
+import type { WireWorkload } from './wire-workload.js';
+
+export const OPS_PER_FRAME = 64;
+const CHECKED_USERS = 200;
+
+/** @throws Error unless all operations did what they should */
+export function requireAnswers({ statuses }: BlastResult): void {
+  const good = [STATUS_OK, STATUS_SUPPRESSED, STATUS_DUPLICATE];
+  const bad = statuses.reduce((sum, count, status) => sum + (good.includes(status) ? 0 : count), 0);
+  if (bad > 0) throw new Error(`${bad} operations were refused; answers by status: ${statuses.join(', ')}`);
+}
+
+/** Runs `work` with a blaster on new connections; its answers must be right. */
+export async function withBlaster(
+  url: URL,
+  connections: number,
+  fill: BlasterOptions['fill'],
+  work: (blaster: FrameBlaster) => Promise<BlastResult>,
+  options: Partial<Pick<BlasterOptions, 'answers' | 'opsPerFrame' | 'onLatency'>> = {},
+): Promise<BlastResult> {
+  const sockets: RawSocket[] = [];
+  for (let i = 0; i < connections; i++) sockets.push(await RawSocket.open({ url, frameWords: 1024 }));
+  try {
+    const blaster = new FrameBlaster({
+      sockets,
+      opsPerFrame: OPS_PER_FRAME,
+      fill,
+      answers: 'service',
+      ...options,
+    });
+    const result = await work(blaster);
+    if (options.answers !== 'echo') requireAnswers(result);
+    return result;
+  } finally {
+    for (const socket of sockets) {
+      socket.onClose = () => {};
+      socket.close();
+    }
+  }
+}
+
+/** Fills one service with all users and records. */
+export async function prefill(url: URL, workload: WireWorkload): Promise<void> {
+  workload.rewind();
+  const frames = (count: number): number => Math.ceil(count / OPS_PER_FRAME);
+  await withBlaster(url, 4, workload.listNext, (blaster) => blaster.sendAll(frames(workload.users), 16));
+  workload.rewind();
+  await withBlaster(url, 8, workload.ackNext, (blaster) => blaster.sendAll(frames(workload.records), 8));
+  workload.rewind();
+}
+
+/** The answers are right before they are fast. @throws Error that says what was wrong */
+export async function checkService(url: URL, workload: WireWorkload): Promise<void> {
+  const client = new TidemarkClient({ url: url.href, webSocket: rawWebSocket });
+  try {
+    for (let i = 0; i < CHECKED_USERS; i++) {
+      const userId = workload.userId(Math.floor((i * workload.users) / CHECKED_USERS));
+      const { entries } = await client.list(userId);
+      assert(entries.length === workload.channelsPerUser, `user ${userId} has ${entries.length} entries`);
+      const { channelId, lastMessageId } = entries[i % entries.length]!;
+      const message = String(BigInt(lastMessageId!) + 1n);
+      assert(
+        (await client.ack(userId, channelId, '1')).lastMessageId === lastMessageId,
+        'an old ack moved the mark',
+      );
+      const mentioned = await client.mention(channelId, [userId], { messageId: message });
+      assert(mentioned.applied === 1, 'a mention was not counted');
+      assert((await client.get(userId, channelId))?.mentionCount === 1, 'a mention is missing');
+      const acked = await client.ack(userId, channelId, message);
+      assert(acked.lastMessageId === message && acked.mentionCount === 0, 'an ack did not clear');
+    }
+  } finally {
+    client.close();
+  }
+}
