@@ -11,11 +11,13 @@ import { writeReport } from './report/report.js';
 import { formatTable, machine } from './run-stats.js';
 import { enginePart } from './suite/engine.js';
 import { PART_NAMES, type Part, type PartContext, type PartName } from './suite/part.js';
+import { pausesPart } from './suite/pauses.js';
 import { redisPart } from './suite/redis.js';
 import type { SavedPart } from './suite/saved.js';
+import { sawtoothPart } from './suite/sawtooth.js';
 import { decimal, wholeNumber } from './target-options.js';
 
-const PARTS: readonly Part[] = [enginePart, redisPart];
+const PARTS: readonly Part[] = [enginePart, sawtoothPart, pausesPart, redisPart];
 const RESULTS = join(ROOT, 'bench', 'results');
 
 interface Options {

@@ -48,7 +48,11 @@ export async function killChild(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-async function httpGet(url: URL, path: string, token?: string): Promise<{ status: number; body: string }> {
+export async function httpGet(
+  url: URL,
+  path: string,
+  token?: string,
+): Promise<{ status: number; body: string }> {
   const socket = await HttpSocket.open(url, token);
   try {
     return await new Promise((resolve, reject) => {

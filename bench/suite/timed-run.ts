@@ -1,0 +1,159 @@
+/**
+ * A service under an open loop, second by second: latencies as the client sees them, from when an operation was due,
+ * and what the service's own history (`/admin/history`) says of the same seconds, collector pauses among it. Nothing
+ * is asked of the service while it is measured; the history is fetched afterwards.
+ */
+import type { AdminHistory, AdminStatus } from '../../gateway/admin/status-types.js';
+import { LatencyCounts } from '../latency-counts.js';
+import { createHistogram, latencyMs } from '../run-stats.js';
+import { httpGet, killChild, type Service, startService } from '../service-child.js';
+import { checkService, prefill, withBlaster } from '../wire-session.js';
+import { WireWorkload } from '../wire-workload.js';
+
+const CHANNELS_PER_USER = 32;
+const CONNECTIONS = 16;
+/** Few, so that there are many frames, and with them many latencies in a second. */
+const OPS_PER_FRAME = 16;
+/** In flight on a connection at most: the service bounds them. */
+const WINDOW = 200;
+/** Room for the unevenness of the hash. */
+const SLACK = 1.05;
+const SECOND_MS = 1000;
+
+/** One second of load. Times in milliseconds; null = not known. */
+export interface TimedSecond {
+  p50: number;
+  p99: number;
+  p999: number;
+  max: number;
+  operations: number;
+  /** Time in collections, of the busiest shard. */
+  shardGc: number | null;
+  frontGc: number | null;
+  hitRatio: number | null;
+}
+
+/** What keeps store and journal out of the picture: what remains is the engine, the rings and the front. */
+export const MEMORY_ONLY = ['--flush-delay', '1h', '--durability', 'none'];
+
+function workloadOf(records: number): WireWorkload {
+  return new WireWorkload(Math.ceil(records / CHANNELS_PER_USER), CHANNELS_PER_USER);
+}
+
+/** Three digits, and nothing below a microsecond: files stay small. */
+function short(value: number): number {
+  return Number(value.toPrecision(3));
+}
+
+export class TimedRun {
+  readonly service: Service;
+  readonly workload: WireWorkload;
+  readonly seconds: TimedSecond[] = [];
+  /** Of all seconds, microseconds. */
+  readonly latencyUs = createHistogram();
+
+  private constructor(service: Service, workload: WireWorkload) {
+    this.service = service;
+    this.workload = workload;
+  }
+
+  /** A service of one shard with this many records, all in memory, which answers rightly. */
+  static async filled(engine: 'slab' | 'heap', records: number, args: readonly string[]): Promise<TimedRun> {
+    const workload = workloadOf(records);
+    const capacity = String(Math.ceil(workload.records * SLACK));
+    const service = await startService(['--engine', engine, '--capacity', capacity, ...args]);
+    const run = new TimedRun(service, workload);
+    try {
+      await prefill(service.url, workload);
+      await checkService(service.url, workload);
+      return run;
+    } catch (error) {
+      await run.end();
+      throw error;
+    }
+  }
+
+  /** Of a service that is there already. */
+  static of(service: Service, workload: WireWorkload): TimedRun {
+    return new TimedRun(service, workload);
+  }
+
+  /** Load for some seconds, appended to those before. */
+  async load(seconds: number, opsPerSecond: number, fill = this.workload.mixed): Promise<void> {
+    const buckets: LatencyCounts[] = [];
+    const startMs = performance.now();
+    const startTime = Date.now();
+    const onLatency = (latencyUs: number): void => {
+      // By when it was due: a stall is seen in the seconds that waited for it.
+      const second = Math.max(0, Math.floor((performance.now() - startMs - latencyUs / 1000) / SECOND_MS));
+      while (buckets.length <= second) buckets.push(new LatencyCounts());
+      buckets[second]!.record(latencyUs);
+    };
+    const { latencyUs: frames } = await withBlaster(
+      this.service.url,
+      CONNECTIONS,
+      fill,
+      (blaster) => blaster.openLoop(seconds * SECOND_MS, opsPerSecond / OPS_PER_FRAME, WINDOW),
+      { opsPerFrame: OPS_PER_FRAME, onLatency },
+    );
+    this.latencyUs.add(frames);
+    const history = await this.#history(startTime);
+    for (let second = 0; second < Math.floor(seconds); second++) {
+      const counts = buckets[second] ?? new LatencyCounts();
+      const histogram = createHistogram();
+      counts.pourInto(histogram);
+      const { p50, p99, p999, max } = latencyMs(histogram);
+      // A sample of the history is of the second before it.
+      const at = history.time_ms.findIndex((time) => time >= startTime + (second + 1) * SECOND_MS);
+      const column = (name: keyof AdminHistory['columns']): number | null =>
+        history.columns[name][at] ?? null;
+      this.seconds.push({
+        p50: short(p50),
+        p99: short(p99),
+        p999: short(p999),
+        max: short(max),
+        operations: counts.total * OPS_PER_FRAME,
+        shardGc: column('shard_gc_ms'),
+        frontGc: column('front_gc_ms'),
+        hitRatio: column('hit_ratio'),
+      });
+    }
+  }
+
+  /** What was measured so far was a warm-up. */
+  forget(): void {
+    this.seconds.length = 0;
+    this.latencyUs.reset();
+  }
+
+  async #history(afterMs: number): Promise<AdminHistory> {
+    const { body } = await httpGet(this.service.url, `/admin/history?after_ms=${afterMs}`);
+    return JSON.parse(body) as AdminHistory;
+  }
+
+  async status(): Promise<AdminStatus> {
+    return JSON.parse((await httpGet(this.service.url, '/admin/status')).body) as AdminStatus;
+  }
+
+  async end(): Promise<void> {
+    await killChild(this.service.child);
+  }
+}
+
+export interface TimedSummary {
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
+  /** The most time in collections within one second: no pause was longer. */
+  readonly gcWorst: number;
+  /** Of the time, in collections. */
+  readonly gcShare: number;
+}
+
+export function summarizeRun({ seconds, latencyUs }: TimedRun): TimedSummary {
+  const { p50, p99, p999, max } = latencyMs(latencyUs);
+  const gc = seconds.map(({ shardGc }) => shardGc ?? 0);
+  const gcShare = gc.reduce((sum, ms) => sum + ms, 0) / (seconds.length * SECOND_MS);
+  return { p50, p99, p999, max, gcWorst: Math.max(...gc), gcShare };
+}
