@@ -3,7 +3,6 @@
  * and what the service's own history (`/admin/history`) says of the same seconds, collector pauses among it. Nothing
  * is asked of the service while it is measured; the history is fetched afterwards.
  */
-import type { AdminHistory, AdminStatus } from '../../gateway/admin/status-types.js';
 import { LatencyCounts } from '../latency-counts.js';
 import { createHistogram, latencyMs } from '../run-stats.js';
 import { httpGet, killChild, type Service, startService } from '../service-child.js';
@@ -19,6 +18,12 @@ const WINDOW = 200;
 /** Room for the unevenness of the hash. */
 const SLACK = 1.05;
 const SECOND_MS = 1000;
+
+/** Of `/admin/history`: columns with a value for each second. */
+interface History {
+  readonly time_ms: readonly number[];
+  readonly columns: Readonly<Record<string, readonly (number | null)[]>>;
+}
 
 /** One second of load. Times in milliseconds; null = not known. */
 export interface TimedSecond {
@@ -126,13 +131,9 @@ export class TimedRun {
     this.latencyUs.reset();
   }
 
-  async #history(afterMs: number): Promise<AdminHistory> {
+  async #history(afterMs: number): Promise<History> {
     const { body } = await httpGet(this.service.url, `/admin/history?after_ms=${afterMs}`);
-    return JSON.parse(body) as AdminHistory;
-  }
-
-  async status(): Promise<AdminStatus> {
-    return JSON.parse((await httpGet(this.service.url, '/admin/status')).body) as AdminStatus;
+    return JSON.parse(body) as History;
   }
 
   async end(): Promise<void> {
