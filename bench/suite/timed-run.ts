@@ -110,8 +110,7 @@ export class TimedRun {
       const { p50, p99, p999, max } = latencyMs(histogram);
       // A sample of the history is of the second before it.
       const at = history.time_ms.findIndex((time) => time >= startTime + (second + 1) * SECOND_MS);
-      const column = (name: keyof AdminHistory['columns']): number | null =>
-        history.columns[name][at] ?? null;
+      const column = (name: string): number | null => history.columns[name]?.[at] ?? null;
       this.seconds.push({
         p50: short(p50),
         p99: short(p99),
