@@ -30,7 +30,7 @@ import { allocatePartitions } from '../workers/partition-memory.js';
 import type { Side, SideCounts } from './engine-side.js';
 import { type Block, REPLY_STRIDE, userHigh } from './engine-stream.js';
 
-/** As in a shard (workers/shard-options.ts, shard-store.ts, shard-waiting.ts). */
+/** As in a shard (workers/lane-options.ts, lane-store.ts, lane-waiting.ts). */
 const TICK_MS = 100;
 const TOUCH_TICKS = 10;
 const GROUPS_A_TURN = 32;

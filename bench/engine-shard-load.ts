@@ -17,7 +17,7 @@ import {
   ROUTED,
   STATUS_OK,
 } from '../engine/messages.js';
-import { SHARD_STATS } from '../workers/stats.js';
+import { LANE_STATS, THREAD_STATS } from '../workers/stats.js';
 import { startWorkers } from '../workers/supervisor.js';
 import type { FrontPort, Workers } from '../workers/workers.js';
 import { sleep, yieldToEvents } from './clock.js';
@@ -194,7 +194,8 @@ async function measure(settings: ShardLoadSettings): Promise<ShardLoadResult> {
 }
 
 async function run(settings: ShardLoadSettings, workers: Workers, users: number): Promise<ShardLoadResult> {
-  const stats = workers.shardStats[0]!;
+  const { thread } = workers.shards()[0]!;
+  const counted = (field: number): number => workers.laneStats.reduce((sum, stats) => sum + stats[field]!, 0);
   const universe = { users, channelsPerUser: settings.channelsPerUser };
   const load = new ShardLoad(workers.port, universe);
   const start = performance.now();
@@ -205,15 +206,15 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
   await load.ackAtRandom(random, settings.warmUpSeconds);
 
   const sample = (): GcSample & HeapSample => ({
-    gcCount: stats[SHARD_STATS.GC_COUNT]!,
-    gcSumMs: stats[SHARD_STATS.GC_PAUSE_SUM_MS]!,
-    gcMaxMs: stats[SHARD_STATS.GC_PAUSE_MAX_MS]!,
+    gcCount: thread[THREAD_STATS.GC_COUNT]!,
+    gcSumMs: thread[THREAD_STATS.GC_PAUSE_SUM_MS]!,
+    gcMaxMs: thread[THREAD_STATS.GC_PAUSE_MAX_MS]!,
     operations: load.answered,
-    heapBytes: stats[SHARD_STATS.HEAP_USED_BYTES]!,
+    heapBytes: thread[THREAD_STATS.HEAP_USED_BYTES]!,
   });
   const samples = [sample()];
-  const flushedBefore = stats[SHARD_STATS.FLUSHED_ROWS]!;
-  const batchesBefore = stats[SHARD_STATS.BATCHES]!;
+  const flushedBefore = counted(LANE_STATS.FLUSHED_ROWS);
+  const batchesBefore = counted(LANE_STATS.BATCHES);
   const windowStart = performance.now();
   const timer = setInterval(() => {
     const last = samples[samples.length - 1]!;
@@ -223,7 +224,7 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
   }, SAMPLE_MS);
   for (let runs = 0; runs < RUNS_MAX; runs++) {
     await load.ackAtRandom(random, settings.seconds);
-    if (stats[SHARD_STATS.GC_COUNT]! - samples[0]!.gcCount >= settings.collectionsLeast) break;
+    if (thread[THREAD_STATS.GC_COUNT]! - samples[0]!.gcCount >= settings.collectionsLeast) break;
   }
   clearInterval(timer);
   const seconds = (performance.now() - windowStart) / 1000;
@@ -231,12 +232,12 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
   samples.push(sample());
   return {
     prefillMs,
-    records: stats[SHARD_STATS.RECORDS]!,
+    records: counted(LANE_STATS.RECORDS),
     operations,
     seconds,
     refused: load.refused,
-    flushedRows: stats[SHARD_STATS.FLUSHED_ROWS]! - flushedBefore,
-    batches: stats[SHARD_STATS.BATCHES]! - batchesBefore,
+    flushedRows: counted(LANE_STATS.FLUSHED_ROWS) - flushedBefore,
+    batches: counted(LANE_STATS.BATCHES) - batchesBefore,
     pause: longestPause(samples),
     heap: heapGrowth(samples),
     samples,

@@ -2,6 +2,7 @@
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { createDoorbell, Doorbell } from '../engine/doorbell.js';
+import { createLaneControl, seatDoorbell } from '../engine/lane-control.js';
 import {
   ENTRY,
   FLUSH,
@@ -18,8 +19,8 @@ import {
   STATUS_OK,
 } from '../engine/messages.js';
 import { createRing, RingReader, RingWriter } from '../engine/ring.js';
+import { ringSizes } from '../workers/lane-options.js';
 import type { PersisterOrder, PersisterReport } from '../workers/persister.js';
-import { FLUSH_RING_WORDS, LOAD_RING_WORDS, STORE_ANSWER_RING_WORDS } from '../workers/shard-options.js';
 import { createStats, PERSISTER_STATS } from '../workers/stats.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -47,7 +48,7 @@ export class StoreShard {
 
   private constructor(
     rings: { loads: SharedArrayBuffer; flushes: SharedArrayBuffer; answers: SharedArrayBuffer },
-    own: SharedArrayBuffer,
+    own: Doorbell,
     persister: Doorbell,
     stats: SharedArrayBuffer,
     end: () => Promise<void>,
@@ -55,7 +56,7 @@ export class StoreShard {
     this.#loads = new RingWriter(rings.loads);
     this.#flushes = new RingWriter(rings.flushes);
     this.#answers = new RingReader(rings.answers);
-    this.#own = new Doorbell(own);
+    this.#own = own;
     this.#persister = persister;
     this.stats = new Float64Array(stats);
     this.#end = end;
@@ -63,12 +64,13 @@ export class StoreShard {
 
   /** @param execArgv  of the persister's thread */
   static async start(store: string, execArgv: readonly string[]): Promise<StoreShard> {
+    const sizes = ringSizes(1, 1);
     const rings = {
-      loads: createRing(LOAD_RING_WORDS),
-      flushes: createRing(FLUSH_RING_WORDS),
-      answers: createRing(STORE_ANSWER_RING_WORDS),
+      loads: createRing(sizes.loads),
+      flushes: createRing(sizes.flushes),
+      answers: createRing(sizes.storeAnswers),
     };
-    const own = createDoorbell();
+    const lanes = createLaneControl(1, 1);
     const doorbell = createDoorbell();
     const stats = createStats(PERSISTER_STATS);
     const control = new MessageChannel();
@@ -88,7 +90,7 @@ export class StoreShard {
     });
     const options = {
       store,
-      shards: [{ ...rings, doorbell: own }],
+      shards: [{ ...rings, control: lanes, lane: 0 }],
       doorbell,
       stats,
       port: control.port2,
@@ -97,7 +99,7 @@ export class StoreShard {
     const task = pool.run(options, { transferList: [control.port2, wakes.port2] });
     await Promise.race([opened, task]);
     const persister = new Doorbell(doorbell, () => wakes.port1.postMessage(0));
-    return new StoreShard(rings, own, persister, stats, async () => {
+    return new StoreShard(rings, seatDoorbell(lanes, 0), persister, stats, async () => {
       control.port1.postMessage({ stop: true } satisfies PersisterOrder);
       await task;
       control.port1.close();

@@ -19,9 +19,12 @@ export class Doorbell {
   readonly #wake: (() => void) | null;
   #seen = 0;
 
-  /** @param wake  how to wake a sleeper that has an event loop and cannot `wait` (posts to its port) */
-  constructor(memory: SharedArrayBuffer, wake: (() => void) | null = null) {
-    this.#words = new Int32Array(memory);
+  /**
+   * @param wake  how to wake a sleeper that has an event loop and cannot `wait` (posts to its port)
+   * @param at    word of the memory at which the doorbell lies
+   */
+  constructor(memory: SharedArrayBuffer, wake: (() => void) | null = null, at = 0) {
+    this.#words = new Int32Array(memory, at * 4, DOORBELL.WORDS);
     this.#wake = wake;
   }
 

@@ -40,7 +40,7 @@ export class HeapCursor implements Cursor {
     return this.#entries.length - this.#written;
   }
 
-  begin(user: UserSlot, since: number, sorted: boolean): void {
+  begin(user: UserSlot, since: number, sorted: boolean, written = 0): void {
     this.#firsts = this.#users[user]!.records.values();
     this.#since = since >>> 0;
     this.#sorted = sorted;
@@ -48,7 +48,7 @@ export class HeapCursor implements Cursor {
     this.#merged = [];
     this.#run = 0;
     this.#begin = 0;
-    this.#written = 0;
+    this.#written = written;
     this.mentionCount = 0;
     this.mentionedEntries = 0;
   }

@@ -50,8 +50,11 @@ export interface PartitionOptions {
  * caller likes, then `write` until it gives 0. The user must stay held in between. Reused by `begin`.
  */
 export interface Cursor {
-  /** Entries changed after `since` are listed; `sorted` false only sums. */
-  begin(user: UserSlot, since: number, sorted: boolean): void;
+  /**
+   * Entries changed after `since` are listed; `sorted` false only sums.
+   * @param written  entries that an earlier walk over the same user, held since, has written: they are passed over
+   */
+  begin(user: UserSlot, since: number, sorted: boolean, written?: number): void;
   /** Works for about `steps` records; true when collected (and sorted). */
   advance(steps: number): boolean;
   /** Writes up to `max` entries (ENTRY words each) in (channel, type) order from `out[at]`; how many. */

@@ -179,6 +179,16 @@ export class RingReader {
     return -1;
   }
 
+  /** Where the message that `next` found ends. */
+  get position(): number {
+    return this.#head;
+  }
+
+  /** Goes on at a position: what lies before it was taken by an earlier reader, and may not be released yet. */
+  seek(position: number): void {
+    this.#head = position;
+  }
+
   /** Published words that are not released, pads included. */
   get filledWords(): number {
     return (Atomics.load(this.#positions, RING.TAIL) - Atomics.load(this.#positions, RING.HEAD)) | 0;

@@ -43,13 +43,13 @@ export class SlabCursor implements Cursor {
     return this.#count - this.#written;
   }
 
-  begin(user: UserSlot, since: number, sorted: boolean): void {
+  begin(user: UserSlot, since: number, sorted: boolean, written = 0): void {
     this.#record = this.memory.users[this.memory.userAt(user) + USER.FIRST_RECORD]!;
     this.#since = since;
     this.#sorted = sorted;
     this.#phase = COLLECTING;
     this.#count = 0;
-    this.#written = 0;
+    this.#written = written;
     this.#byte = 0;
     this.mentionCount = 0;
     this.mentionedEntries = 0;

@@ -2,10 +2,10 @@
  * The configuration of `serve`: one table of options, read from the command line or the environment, checked as a
  * whole. All problems are reported at once; each names the thing, its value, the limit and the remedy.
  */
-import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { BULK_ITEMS_MAX } from '../engine/messages.js';
 import { JOURNAL_LIMIT_MIN_BYTES_A_SHARD } from '../workers/journal/sizes.js';
+import { automaticShards, lanesFor } from '../workers/lane-counts.js';
 import { capacityFor, recordsOfPartition } from '../workers/partition-memory.js';
 import {
   CASSANDRA_PARAMETERS,
@@ -16,46 +16,13 @@ import {
 } from '../workers/stores/cassandra-url.js';
 import { readTokens } from './auth.js';
 import { LOG_LEVELS } from './log.js';
+import { bytes, choice, count, duration, numberOr, whole } from './option-types.js';
 import { SLOTS_MAX } from './slot-table.js';
 
 const RECORDS_PER_PARTITION_MAX = 2 ** 24;
 const PARTITIONS_MAX = 256;
 /** Of `--hot-users`: with some 30 records a user, those whose records are half of the capacity. */
 const RECORDS_A_HOT_USER = 64;
-
-const COUNT_UNITS: Record<string, number> = { '': 1, k: 1e3, m: 1e6, g: 1e9 };
-const BYTE_UNITS: Record<string, number> = { '': 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
-const DURATION_UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** `12`, `250k`, `1.5m`: digits and a unit, as a whole number; NaN for anything else. */
-function parseQuantity(text: string, units: Record<string, number>): number {
-  const match = /^(\d+(?:\.\d+)?)([a-z]*)$/.exec(text.toLowerCase());
-  const unit = match === null ? undefined : units[match[2]!];
-  if (unit === undefined) return Number.NaN;
-  const value = Number(match![1]) * unit;
-  return Number.isInteger(value) ? value : Number.NaN;
-}
-
-/** A zod type of text that is a quantity from `min` to `max`. */
-function quantity(what: string, units: Record<string, number>, min: number, max: number) {
-  return z.string().transform((text, context) => {
-    const value = parseQuantity(text, units);
-    if (value >= min && value <= max) return value;
-    context.addIssue({ code: 'custom', message: `is not ${what}` });
-    return z.NEVER;
-  });
-}
-
-const whole = (min: number, max: number) =>
-  quantity(`a whole number from ${min} to ${max}`, { '': 1 }, min, max);
-const count = (min: number, max: number) =>
-  quantity(`a count from ${min} to ${max}, like 5000, 250k or 1m`, COUNT_UNITS, min, max);
-const bytes = (min: number, max: number) =>
-  quantity(`a size from ${min} to ${max} bytes, like 65536, 64kib or 1mib`, BYTE_UNITS, min, max);
-const duration = (minMs: number, maxMs: number) =>
-  quantity(`a time from ${minMs}ms to ${maxMs}ms, like 500ms, 30s or 2m`, DURATION_UNITS_MS, minMs, maxMs);
-const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
-  z.enum(values, { error: `is not one of ${values.join(', ')}` });
 
 /** A text of `--store`, without opening it. */
 const storeText = z.string().superRefine((text, context) => {
@@ -95,8 +62,18 @@ export const OPTIONS = {
   ),
   port: option(whole(0, 65_535), 'PORT', 'port to listen at, 0 = any free one', '4040'),
   data: option(z.string().min(1, 'is empty'), 'DIR', 'directory of all that is kept', './data'),
-  shards: option(whole(1, PARTITIONS_MAX).optional(), 'N', 'shard threads (default: processors less one)'),
-  partitions: option(whole(1, PARTITIONS_MAX), 'N', 'partitions, a power of two; shards share them', '32'),
+  shards: option(
+    numberOr('auto', 1, PARTITIONS_MAX),
+    'N',
+    'shard threads; auto = one for each processor less one, also when their number changes',
+    'auto',
+  ),
+  lanes: option(
+    whole(1, PARTITIONS_MAX).optional(),
+    'N',
+    'what shards share and hand over to each other: as many shards there can be (default: twice the shards, a power of two, at least 4)',
+  ),
+  partitions: option(whole(1, PARTITIONS_MAX), 'N', 'partitions, a power of two; lanes share them', '32'),
   capacity: option(
     count(1, RECORDS_PER_PARTITION_MAX * PARTITIONS_MAX),
     'RECORDS',
@@ -250,7 +227,7 @@ export const OPTIONS = {
   maxParked: option(
     count(1, 10_000_000),
     'N',
-    'blocks for operations of one shard that wait for the store or room (most take one, an ack_bulk one for each 2.6 items); beyond, they are answered busy',
+    'blocks for operations of one shard of the start, in equal parts for its lanes, that wait for the store or room (most take one, an ack_bulk one for each 2.6 items); beyond, they are answered busy',
     '16384',
   ),
   maxBody: option(bytes(1024, 2 ** 28), 'BYTES', 'HTTP request body', '1mib'),
@@ -280,8 +257,13 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS;
 type Parsed = { [K in OptionName]: z.output<(typeof OPTIONS)[K]['type']> };
 
-export interface Config extends Omit<Parsed, 'shards' | 'store' | 'hotUsers' | 'admin' | 'adminHost'> {
+export interface Config
+  extends Omit<Parsed, 'shards' | 'lanes' | 'store' | 'hotUsers' | 'admin' | 'adminHost'> {
+  /** At the start. */
   readonly shards: number;
+  /** `--shards auto`: they follow the processors. */
+  readonly automaticShards: boolean;
+  readonly lanes: number;
   readonly store: string;
   readonly hotUsers: number;
   readonly tokens: readonly string[];
@@ -347,7 +329,7 @@ export function readConfig(
     if (result.success) values[name] = result.data;
     else problems.push(`${named[name]} ${result.error.issues.map(({ message }) => message).join(', ')}.`);
   }
-  const config = values as Partial<Config> as Config;
+  const config = values as Partial<Parsed> as Parsed;
   const partitions = config.partitions;
   if (partitions !== undefined && (partitions & (partitions - 1)) !== 0) {
     const below = 2 ** Math.floor(Math.log2(partitions));
@@ -357,6 +339,7 @@ export function readConfig(
   } else if (partitions !== undefined) {
     checkSizes(config, named, problems);
   }
+  const counts = countsOf(config, named, problems);
   if (config.introspection === 'off') {
     for (const name of ['limitUser', 'limitChannel'] as const) {
       if (config[name] > 0)
@@ -365,33 +348,54 @@ export function readConfig(
   }
   const complete = {
     ...config,
-    shards: config.shards ?? Math.max(1, Math.min(availableParallelism() - 1, partitions)),
+    ...counts,
     store: config.store ?? `lmdb:${config.data}/store`,
     hotUsers: config.hotUsers ?? Math.ceil(config.capacity / RECORDS_A_HOT_USER),
     tokens: checkAccess(config, named, problems),
     ...checkAdmin(values as Partial<Parsed>, named, problems),
   };
-  const limitMin = complete.shards * JOURNAL_LIMIT_MIN_BYTES_A_SHARD;
+  const limitMin = complete.lanes * JOURNAL_LIMIT_MIN_BYTES_A_SHARD;
   if (config.journalLimit > 0 && config.journalLimit < limitMin) {
     problems.push(
-      `${named.journalLimit} is too small for ${complete.shards} shards. Use at least ${limitMin / 2 ** 20}mib, or 0 for a limit by the capacity.`,
+      `${named.journalLimit} is too small for ${complete.lanes} lanes. Use at least ${limitMin / 2 ** 20}mib, or 0 for a limit by the capacity.`,
     );
   }
   if (problems.length > 0) throw new ConfigError(problems);
   return complete;
 }
 
-function checkSizes(
-  { shards, partitions, capacity }: Config,
+/** How many shards and lanes; notes what does not fit together. */
+function countsOf(
+  { shards: asked, lanes: askedLanes, partitions, engine }: Parsed,
   named: Record<string, string>,
   problems: string[],
-): void {
-  if (shards !== undefined && shards > partitions) {
+): { shards: number; automaticShards: boolean; lanes: number } {
+  const isAutomatic = asked === 'auto';
+  const shards = isAutomatic ? automaticShards(Math.min(partitions, askedLanes ?? partitions)) : asked;
+  if (shards > partitions) {
     const enough = 2 ** Math.ceil(Math.log2(shards));
     problems.push(
       `${named.shards} is more than the ${partitions} partitions. Use at most ${partitions}, or start with --partitions ${enough} (a cold start).`,
     );
+  } else if (askedLanes !== undefined && askedLanes > partitions) {
+    problems.push(
+      `${named.lanes} is more than the ${partitions} partitions. Use at most ${partitions}, or start with more --partitions (a cold start).`,
+    );
+  } else if (askedLanes !== undefined && shards > askedLanes) {
+    problems.push(
+      `${named.shards} is more than the ${askedLanes} lanes. Use at most ${askedLanes}, or --lanes ${shards}.`,
+    );
+  } else if (engine === 'heap' && askedLanes !== undefined && askedLanes !== shards) {
+    problems.push(`${named.lanes} with --engine heap: objects stay with their thread. Leave it out.`);
   }
+  return { shards, automaticShards: isAutomatic, lanes: askedLanes ?? lanesFor(engine, shards, partitions) };
+}
+
+function checkSizes(
+  { partitions, capacity }: Parsed,
+  named: Record<string, string>,
+  problems: string[],
+): void {
   // The entries of one ack_bulk are resident at once.
   if (capacity !== undefined && recordsOfPartition(capacity, partitions) < BULK_ITEMS_MAX) {
     const most = 2 ** Math.floor(Math.log2(Math.max(1, capacity / BULK_ITEMS_MAX)));
@@ -409,7 +413,7 @@ function checkSizes(
 }
 
 /** The tokens; notes what is wrong with who may connect and how. */
-function checkAccess(config: Config, named: Record<string, string>, problems: string[]): string[] {
+function checkAccess(config: Parsed, named: Record<string, string>, problems: string[]): string[] {
   const { host, authTokenFile, tlsCert, tlsKey } = config;
   const tokens = tokensOf(authTokenFile, named.authTokenFile!, problems);
   if (authTokenFile === undefined && host !== undefined && !isLoopback(host)) {

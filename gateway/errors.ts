@@ -31,6 +31,7 @@ const REASONS: Record<number, string> = {
   403: '403 Forbidden',
   404: '404 Not Found',
   405: '405 Method Not Allowed',
+  409: '409 Conflict',
   413: '413 Payload Too Large',
   415: '415 Unsupported Media Type',
   500: '500 Internal Server Error',
@@ -74,6 +75,10 @@ export const ADMIN_UNAUTHORIZED = new ApiError(
   'unauthorized',
   'the admin token is needed: one of those in the file of --admin-token-file',
 );
+/** An order that cannot be carried out. @param message  why, and what would help */
+export function refused(message: string): ApiError {
+  return new ApiError(409, 'refused', message);
+}
 export const FOREIGN_HOST = new ApiError(
   403,
   'forbidden',

@@ -63,6 +63,7 @@ function schemaCommand(): Command {
 const TOOLS: Record<string, () => Promise<Command>> = {
   top: async () => (await import('./admin/top-command.js')).topCommand(),
   status: async () => (await import('./admin/status-command.js')).statusCommand(),
+  resize: async () => (await import('./admin/resize-command.js')).resizeCommand(),
   replay: async () => (await import('../bench/replay.js')).replayCommand(),
   load: async () => (await import('../bench/load.js')).loadCommand(),
 };

@@ -3,8 +3,14 @@ import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'pr
 import { OP_MAX } from '../engine/messages.js';
 import { countBelow, countsOf, LATENCIES } from '../workers/introspection/latency-histogram.js';
 import { REFUSE_FAILED, REFUSE_FULL } from '../workers/journal/shared.js';
-import { JOURNAL_STATS, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../workers/stats.js';
-import { RING_NAMES, type Workers } from '../workers/workers.js';
+import {
+  JOURNAL_STATS,
+  LANE_STATS,
+  PARTITION_STATS,
+  PERSISTER_STATS,
+  THREAD_STATS,
+} from '../workers/stats.js';
+import { RING_NAMES, type ShardView, type Workers } from '../workers/workers.js';
 import { type Counters, LATENCY_BOUNDS, OP_NAMES } from './counters.js';
 import type { Front } from './front.js';
 
@@ -38,7 +44,7 @@ export class Metrics {
     this.#ofShards(workers);
     this.#ofPersister(workers.persisterStats);
     this.#ofJournal(workers.journalStats);
-    this.#ofPartitions(workers.partitionStats);
+    this.#ofPartitions(workers);
     this.#serviceTimes(workers);
   }
 
@@ -184,22 +190,32 @@ export class Metrics {
 
   #ofShards(workers: Workers): void {
     const each =
-      (offset: number, factor = 1): Read =>
-      (set) =>
-        workers.shardStats.forEach((stats, shard) => {
-          set({ shard }, stats[offset]! * factor);
-        });
+      (of: (view: ShardView) => number): Read =>
+      (set) => {
+        for (const view of workers.shards()) set({ shard: view.shard }, of(view));
+      };
     const counter = (name: string, help: string, offset: number, factor = 1): void =>
-      this.#counter(`tidemark_shard_${name}`, help, ['shard'], each(offset, factor));
-    const gauge = (name: string, help: string, offset: number, factor = 1): void =>
-      this.#gauge(`tidemark_shard_${name}`, help, ['shard'], each(offset, factor));
-    const S = SHARD_STATS;
+      this.#counter(
+        `tidemark_shard_${name}`,
+        help,
+        ['shard'],
+        each(({ counts }) => counts[offset]! * factor),
+      );
+    const gauge = (name: string, help: string, offset: number): void =>
+      this.#gauge(
+        `tidemark_shard_${name}`,
+        help,
+        ['shard'],
+        each(({ counts }) => counts[offset]!),
+      );
+    const ofThread = (offset: number, factor: number): Read => each(({ thread }) => thread[offset]! * factor);
+    const S = LANE_STATS;
+    const T = THREAD_STATS;
 
     this.#counter('tidemark_shard_operations_total', 'Operations run.', ['shard', 'operation'], (set) => {
-      workers.shardStats.forEach((stats, shard) => {
+      for (const { shard, counts } of workers.shards())
         for (let op = 1; op <= OP_MAX; op++)
-          set({ shard, operation: OP_NAMES[op]! }, stats[S.OPERATIONS + op]!);
-      });
+          set({ shard, operation: OP_NAMES[op]! }, counts[S.OPERATIONS + op]!);
     });
     counter('hits_total', 'Operations answered without the store.', S.HITS);
     counter('misses_total', 'Operations that waited for a load.', S.MISSES);
@@ -215,11 +231,54 @@ export class Metrics {
     counter('flushed_rows_total', 'Rows confirmed.', S.FLUSHED_ROWS);
     counter('flush_failures_total', 'Groups of writes that failed and are tried again.', S.FLUSH_FAILURES);
     counter('evicted_users_total', 'Users evicted.', S.EVICTED_USERS);
-    counter('gc_total', 'Garbage collections.', S.GC_COUNT);
-    counter('gc_pause_seconds_total', 'Time in garbage collections.', S.GC_PAUSE_SUM_MS, 1e-3);
-    gauge('gc_pause_max_seconds', 'Longest garbage collection since the start.', S.GC_PAUSE_MAX_MS, 1e-3);
-    counter('idle_seconds_total', 'Time in which there was nothing to do.', S.SLEPT_MS, 1e-3);
-    gauge('turn_max_seconds', 'Longest turn of the last second.', S.TURN_MAX_MS, 1e-3);
+    const name = (rest: string): string => `tidemark_shard_${rest}`;
+    this.#counter(
+      name('gc_total'),
+      'Garbage collections since the thread started.',
+      ['shard'],
+      ofThread(T.GC_COUNT, 1),
+    );
+    this.#counter(
+      name('gc_pause_seconds_total'),
+      'Time in garbage collections since the thread started.',
+      ['shard'],
+      ofThread(T.GC_PAUSE_SUM_MS, 1e-3),
+    );
+    this.#gauge(
+      name('gc_pause_max_seconds'),
+      'Longest garbage collection since the thread started.',
+      ['shard'],
+      ofThread(T.GC_PAUSE_MAX_MS, 1e-3),
+    );
+    this.#counter(
+      name('idle_seconds_total'),
+      'Time in which the thread had nothing to do.',
+      ['shard'],
+      ofThread(T.SLEPT_MS, 1e-3),
+    );
+    this.#gauge(
+      name('turn_max_seconds'),
+      'Longest turn of a lane in the last second.',
+      ['shard'],
+      ofThread(T.TURN_MAX_MS, 1e-3),
+    );
+    this.#gauge(
+      name('heap_used_bytes'),
+      'JavaScript heap of the thread.',
+      ['shard'],
+      ofThread(T.HEAP_USED_BYTES, 1),
+    );
+    this.#gauge(
+      name('lanes'),
+      'Lanes that the thread runs.',
+      ['shard'],
+      each(({ lanes }) => lanes.length),
+    );
+    this.#counter('tidemark_lane_attached_total', 'Threads that have run the lane.', ['lane'], (set) =>
+      workers.laneStats.forEach((stats, lane) => {
+        set({ lane }, stats[S.ATTACHED]!);
+      }),
+    );
     gauge('records', 'Read states in memory.', S.RECORDS);
     gauge('records_max', 'Read states that fit.', S.RECORDS_MAX);
     gauge('users', 'Users in memory.', S.USERS);
@@ -245,18 +304,17 @@ export class Metrics {
     counter('journal_unavailable_total', 'Operations answered journal_unavailable.', S.JOURNAL_UNAVAILABLE);
     counter('replayed_images_total', 'Changes put back from the journal at the start.', S.REPLAYED_IMAGES);
     gauge('parked', 'Operations that wait for the store or room.', S.PARKED);
-    gauge('heap_used_bytes', 'JavaScript heap of the thread.', S.HEAP_USED_BYTES);
     this.#gauge('tidemark_started_warm', '1: memory is that of the process before.', [], (set) =>
       set({}, workers.startedWarm ? 1 : 0),
     );
-    this.#gauge('tidemark_ring_filled_bytes', 'What waits in the rings.', ['shard', 'ring'], (set) => {
-      workers.ringDepths().forEach((rings, shard) => {
-        for (const ring of RING_NAMES) set({ shard, ring }, rings[ring].filled * 4);
+    this.#gauge('tidemark_ring_filled_bytes', 'What waits in the rings.', ['lane', 'ring'], (set) => {
+      workers.ringDepths().forEach((rings, lane) => {
+        for (const ring of RING_NAMES) set({ lane, ring }, rings[ring].filled * 4);
       });
     });
-    this.#gauge('tidemark_ring_capacity_bytes', 'Size of each ring.', ['shard', 'ring'], (set) => {
-      workers.ringDepths().forEach((rings, shard) => {
-        for (const ring of RING_NAMES) set({ shard, ring }, rings[ring].capacity * 4);
+    this.#gauge('tidemark_ring_capacity_bytes', 'Size of each ring.', ['lane', 'ring'], (set) => {
+      workers.ringDepths().forEach((rings, lane) => {
+        for (const ring of RING_NAMES) set({ lane, ring }, rings[ring].capacity * 4);
       });
     });
   }
@@ -335,7 +393,8 @@ export class Metrics {
     gauge('heap_used_bytes', 'JavaScript heap of the thread.', P.HEAP_USED_BYTES);
   }
 
-  #ofPartitions(stats: Float64Array): void {
+  #ofPartitions(workers: Workers): void {
+    const stats = workers.partitionStats;
     const P = PARTITION_STATS;
     const gauge = (name: string, help: string, offset: number, factor = 1): void =>
       this.#gauge(`tidemark_partition_${name}`, help, ['partition'], (set) => {
@@ -346,11 +405,17 @@ export class Metrics {
     gauge('records_max', 'Read states that fit.', P.RECORDS_MAX);
     gauge('dirty_users', 'Users with changes that the store does not have.', P.DIRTY_USERS);
     gauge('oldest_dirty_seconds', 'Age of the oldest such change, 0 = none.', P.OLDEST_DIRTY_MS, 1e-3);
-    this.#gauge('tidemark_partition_shard', 'Number of the shard that owns it.', ['partition'], (set) => {
-      for (let at = 0; at < stats.length; at += P.WORDS) {
-        if (stats[at + P.SHARD] !== 0) set({ partition: at / P.WORDS }, stats[at + P.SHARD]! - 1);
-      }
-    });
+    this.#gauge(
+      'tidemark_partition_shard',
+      'Number of the shard that runs its lane.',
+      ['partition'],
+      (set) => {
+        for (const { shard, lanes } of workers.shards()) {
+          for (let at = 0; at < stats.length; at += P.WORDS)
+            if (lanes.includes(stats[at + P.LANE]! - 1)) set({ partition: at / P.WORDS }, shard);
+        }
+      },
+    );
   }
 
   /** From the request ring to the answer; nothing with introspection off. */

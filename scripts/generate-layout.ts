@@ -14,6 +14,8 @@ const MODULES = [
   'engine/messages',
   'engine/ring',
   'engine/doorbell',
+  'engine/lane-control',
+  'workers/lane-memory',
   'workers/journal/format',
   'workers/journal/shared',
 ] as const;

@@ -16,7 +16,8 @@ const FILE = 'docs/metrics.md';
 const PARTS: readonly (readonly [string, string, string])[] = [
   ['tidemark_operation_', 'Operations', 'In service: from the request ring of a shard to the answer.'],
   ['tidemark_partition_', 'Partitions', 'Written by the owner of each, ten times a second.'],
-  ['tidemark_shard_', 'Shards', 'One thread each.'],
+  ['tidemark_shard_', 'Shards', 'One thread each; counters are of the lanes that it has run.'],
+  ['tidemark_lane_', 'Lanes', 'What threads hand over to each other; see architecture.md.'],
   ['tidemark_ring_', 'Rings', 'Between the front, the shards and the persister.'],
   ['tidemark_journal_', 'Journal', 'What an answer promises over a kill is written here first.'],
   ['tidemark_persister_', 'Persister and store', 'The thread that talks to the store.'],

@@ -1,57 +1,60 @@
 /**
- * The front's ends of all shards' rings, on the front's event loop.
+ * The front's ends of all lanes' rings, on the front's event loop.
  *
- * I1  Answers of one shard are handed out in the order in which they were written.
+ * I1  Answers of one lane are handed out in the order in which they were written.
  * I2  Asleep (doorbell) means: all reply rings were seen empty after the doorbell was set.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { Doorbell } from '../engine/doorbell.js';
+import { LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
+import type { LaneRings } from './lane-options.js';
 import type { FrontPort } from './workers.js';
 
 /** Answers handed out before the event loop gets its turn: about a millisecond. */
 const ANSWERS_A_TURN = 8192;
 
-export interface FrontShard {
-  readonly requests: SharedArrayBuffer;
-  readonly replies: SharedArrayBuffer;
-  readonly doorbell: SharedArrayBuffer;
-  /** Any message of the shard is a wake-up. */
-  readonly port: MessagePort;
-}
-
-class ShardEnd {
+class LaneEnd {
   readonly requests: RingWriter;
   readonly replies: RingReader;
-  readonly doorbell: Doorbell;
+  readonly bell: LaneBell;
   written = false;
 
-  constructor(shard: FrontShard) {
-    this.requests = new RingWriter(shard.requests);
-    this.replies = new RingReader(shard.replies);
-    this.doorbell = new Doorbell(shard.doorbell);
+  constructor({ requests, replies }: LaneRings, control: LaneControlMemory, lane: number) {
+    this.requests = new RingWriter(requests);
+    this.replies = new RingReader(replies);
+    this.bell = new LaneBell(control, lane);
   }
 }
 
 export class FrontRings implements FrontPort {
   onAnswer: (words: Int32Array, at: number, length: number) => void = () => {};
   onDrained: () => void = () => {};
-  readonly #ends: ShardEnd[];
+  readonly #ends: LaneEnd[];
   readonly #doorbell: Doorbell;
   readonly #partitionMask: number;
-  readonly #ownerOf: Int32Array;
-  #current: ShardEnd;
+  readonly #laneOf: Int32Array;
+  #current: LaneEnd;
   #scheduled = false;
 
-  /** @param ownerOf  shard of each partition */
-  constructor(shards: readonly FrontShard[], doorbell: SharedArrayBuffer, ownerOf: Int32Array) {
-    this.#ends = shards.map((shard) => new ShardEnd(shard));
+  /** @param laneOf  lane of each partition */
+  constructor(
+    lanes: readonly LaneRings[],
+    control: LaneControlMemory,
+    doorbell: SharedArrayBuffer,
+    laneOf: Int32Array,
+  ) {
+    this.#ends = lanes.map((rings, lane) => new LaneEnd(rings, control, lane));
     this.#current = this.#ends[0]!;
     this.#doorbell = new Doorbell(doorbell);
-    this.#ownerOf = ownerOf;
-    this.#partitionMask = ownerOf.length - 1;
-    for (const { port } of shards) port.on('message', () => this.#drain());
+    this.#laneOf = laneOf;
+    this.#partitionMask = laneOf.length - 1;
     this.#doorbell.sleep();
+  }
+
+  /** Any message of a shard is a wake-up. */
+  listen(port: MessagePort): void {
+    port.on('message', () => this.#drain());
   }
 
   get words(): Int32Array {
@@ -59,7 +62,7 @@ export class FrontRings implements FrontPort {
   }
 
   reserve(userHash: number, length: number): number {
-    const end = this.#ends[this.#ownerOf[userHash & this.#partitionMask]!]!;
+    const end = this.#ends[this.#laneOf[userHash & this.#partitionMask]!]!;
     this.#current = end;
     return end.requests.reserve(length);
   }
@@ -74,19 +77,19 @@ export class FrontRings implements FrontPort {
       if (!end.written) continue;
       end.written = false;
       end.requests.publish();
-      end.doorbell.ring();
+      end.bell.ring();
     }
   }
 
-  /** To one shard, not by a user's hash. @returns false if its ring is full */
-  order(shard: number, words: readonly number[]): boolean {
-    const end = this.#ends[shard]!;
+  /** To one lane, not by a user's hash. @returns false if its ring is full */
+  order(lane: number, words: readonly number[]): boolean {
+    const end = this.#ends[lane]!;
     const at = end.requests.reserve(words.length);
     if (at === -1) return false;
     end.requests.words.set(words, at);
     end.requests.commit(words.length);
     end.requests.publish();
-    end.doorbell.ring();
+    end.bell.ring();
     return true;
   }
 
@@ -111,7 +114,7 @@ export class FrontRings implements FrontPort {
     }
   }
 
-  #take(end: ShardEnd, most: number): number {
+  #take(end: LaneEnd, most: number): number {
     const { replies } = end;
     if (!replies.refresh()) return 0;
     let count = 0;
@@ -121,7 +124,7 @@ export class FrontRings implements FrontPort {
       this.onAnswer(replies.words, at, replies.length);
       count++;
     }
-    replies.release(); // a shard without room for its answers does not sleep, so it need not be woken
+    replies.release(); // a lane without room for its answers does not sleep, so it need not be woken
     return count;
   }
 }

@@ -2,12 +2,13 @@
  * Holds: what the requests of one user wait for. While a user is held, everything about it waits in the hold's
  * queue, so that requests about one user take effect in the order in which they came.
  *
- * A hold is a number from 1; it is also its queue's number in the parking. Plain arrays: no object for a hold.
+ * A hold is a number from 1; it is also its queue's number in the parking. Its words are in the lane's memory.
  */
 import { assert, broken } from '../engine/layout.js';
 import type { UserSlot } from '../engine/partition.js';
+import { HOLD, LANE, type LaneMemory } from './lane-memory.js';
 
-/** What the first operation of the queue waits for. */
+/** What the first operation of the queue waits for: HOLD.KIND. */
 const HOLD_FREE = 0;
 /** An answer of the store. */
 export const HOLD_LOADING = 1;
@@ -27,116 +28,132 @@ const HOLD_BITS = 16;
 const GENERATION_MASK = 0xfff;
 
 export class Holds {
-  readonly kind: Uint8Array;
-  readonly partition: Uint16Array;
-  readonly user: Int32Array;
-  /** Tick at which waiting ends in an error. */
-  readonly deadline: Int32Array;
-  /** When the first operation began to wait for what it waits for now, microseconds of the shared clock. */
-  readonly sinceUs: Int32Array;
-  /** The load met a full partition: not all of the user's rows are resident. */
-  readonly overflowed: Uint8Array;
-  /** The rows that the first operation names have been loaded: what is not resident does not exist. */
-  readonly rowsKnown: Uint8Array;
-  /** Sums of a badge that is read from the store. */
-  readonly mentions: Float64Array;
-  readonly mentioned: Float64Array;
-  /** The load was asked for by nobody: warm/hot-loader.ts. */
-  readonly warming: Uint8Array;
-  warmingCount = 0;
-  readonly #generation: Uint16Array;
-  readonly #next: Int32Array;
-  #free = 0;
-  count = 0;
+  readonly max: number;
+  readonly #memory: LaneMemory;
+  readonly #base: number;
 
-  constructor(readonly max: number) {
+  constructor(memory: LaneMemory) {
+    const max = memory.sizes.holdsMax;
     assert(max >= 1 && max < 1 << HOLD_BITS, `${max} holds, not 1 to ${(1 << HOLD_BITS) - 1}`);
-    this.kind = new Uint8Array(max + 1);
-    this.partition = new Uint16Array(max + 1);
-    this.user = new Int32Array(max + 1);
-    this.deadline = new Int32Array(max + 1);
-    this.sinceUs = new Int32Array(max + 1);
-    this.overflowed = new Uint8Array(max + 1);
-    this.rowsKnown = new Uint8Array(max + 1);
-    this.mentions = new Float64Array(max + 1);
-    this.mentioned = new Float64Array(max + 1);
-    this.warming = new Uint8Array(max + 1);
-    this.#generation = new Uint16Array(max + 1);
-    this.#next = new Int32Array(max + 1);
-    for (let hold = max; hold >= 1; hold--) {
-      this.#next[hold] = this.#free;
-      this.#free = hold;
-    }
+    this.max = max;
+    this.#memory = memory;
+    this.#base = memory.regions.holds;
+  }
+
+  /** @param field  of HOLD */
+  get(hold: number, field: number): number {
+    return this.#memory.words[this.#base + hold * HOLD.WORDS + field]!;
+  }
+
+  set(hold: number, field: number, value: number): void {
+    this.#memory.put(this.#base + hold * HOLD.WORDS + field, value);
+  }
+
+  get count(): number {
+    return this.#memory.get(LANE.HOLD_COUNT);
+  }
+
+  get warmingCount(): number {
+    return this.#memory.get(LANE.WARMING_COUNT);
+  }
+
+  /** Holds beyond this one were never used. */
+  get used(): number {
+    return this.#memory.get(LANE.HOLD_FRESH) - 1;
   }
 
   /** A hold for a user, or 0 when all are in use. */
   take(partition: number, user: UserSlot): number {
-    const hold = this.#free;
-    if (hold === 0) return 0;
-    this.#free = this.#next[hold]!;
-    this.count++;
-    this.kind[hold] = HOLD_READY;
-    this.partition[hold] = partition;
-    this.user[hold] = user;
-    this.overflowed[hold] = 0;
-    this.rowsKnown[hold] = 0;
+    const memory = this.#memory;
+    let hold = memory.get(LANE.HOLD_FREE);
+    if (hold !== 0) {
+      memory.put(LANE.HOLD_FREE, this.get(hold, HOLD.NEXT));
+    } else {
+      hold = memory.get(LANE.HOLD_FRESH);
+      if (hold > this.max) return 0;
+      memory.put(LANE.HOLD_FRESH, hold + 1);
+    }
+    memory.add(LANE.HOLD_COUNT, 1);
+    this.set(hold, HOLD.KIND, HOLD_READY);
+    this.set(hold, HOLD.PARTITION, partition);
+    this.set(hold, HOLD.USER, user);
+    this.set(hold, HOLD.OVERFLOWED, 0);
+    this.set(hold, HOLD.ROWS_KNOWN, 0);
+    this.set(hold, HOLD.WRITTEN, 0);
     return hold;
   }
 
   release(hold: number): void {
+    const memory = this.#memory;
     this.endWarming(hold);
-    this.kind[hold] = HOLD_FREE;
+    this.set(hold, HOLD.KIND, HOLD_FREE);
     this.renew(hold);
-    this.#next[hold] = this.#free;
-    this.#free = hold;
-    this.count--;
+    this.set(hold, HOLD.NEXT, memory.get(LANE.HOLD_FREE));
+    memory.put(LANE.HOLD_FREE, hold);
+    memory.add(LANE.HOLD_COUNT, -1);
   }
 
   setWarming(hold: number): void {
-    this.warming[hold] = 1;
-    this.warmingCount++;
+    this.set(hold, HOLD.WARMING, 1);
+    this.#memory.add(LANE.WARMING_COUNT, 1);
   }
 
   endWarming(hold: number): void {
-    this.warmingCount -= this.warming[hold]!;
-    this.warming[hold] = 0;
+    if (this.get(hold, HOLD.WARMING) === 0) return;
+    this.set(hold, HOLD.WARMING, 0);
+    this.#memory.add(LANE.WARMING_COUNT, -1);
   }
 
   /** From here on answers to loads sent before are not for this hold any more. */
   renew(hold: number): void {
-    this.#generation[hold] = (this.#generation[hold]! + 1) & GENERATION_MASK;
+    this.set(hold, HOLD.GENERATION, (this.get(hold, HOLD.GENERATION) + 1) & GENERATION_MASK);
   }
 
   tag(hold: number): number {
-    return (this.#generation[hold]! << HOLD_BITS) | hold;
+    return (this.get(hold, HOLD.GENERATION) << HOLD_BITS) | hold;
   }
 
   /** The hold that an answer is for, or 0 if it has gone. */
   ofTag(tag: number): number {
     const hold = tag & ((1 << HOLD_BITS) - 1);
-    return this.kind[hold] !== HOLD_FREE && this.tag(hold) === tag ? hold : 0;
+    return this.get(hold, HOLD.KIND) !== HOLD_FREE && this.tag(hold) === tag ? hold : 0;
   }
 }
 
-/** A queue of hold numbers, each at most once at a time, in a fixed array. */
+/** A queue of hold numbers, each at most once at a time, in a fixed array of the lane's memory. */
 export class HoldQueue {
-  readonly #items: Int32Array;
-  #head = 0;
-  count = 0;
+  readonly #memory: LaneMemory;
+  readonly #base: number;
+  readonly #length: number;
+  readonly #headAt: number;
+  readonly #countAt: number;
 
-  constructor(max: number) {
-    this.#items = new Int32Array(max + 1);
+  /** @param base  its array; @param headAt, countAt  its words in LANE */
+  constructor(memory: LaneMemory, base: number, headAt: number, countAt: number) {
+    this.#memory = memory;
+    this.#base = base;
+    this.#length = memory.sizes.holdsMax + 1;
+    this.#headAt = headAt;
+    this.#countAt = countAt;
+  }
+
+  get count(): number {
+    return this.#memory.get(this.#countAt);
   }
 
   push(hold: number): void {
-    if (this.count === this.#items.length) broken(`more than ${this.#items.length} holds in a queue`);
-    this.#items[(this.#head + this.count++) % this.#items.length] = hold;
+    const { count } = this;
+    if (count === this.#length) broken(`more than ${this.#length} holds in a queue`);
+    const memory = this.#memory;
+    memory.put(this.#base + ((memory.get(this.#headAt) + count) % this.#length), hold);
+    memory.put(this.#countAt, count + 1);
   }
 
   shift(): number {
-    const hold = this.#items[this.#head]!;
-    this.#head = (this.#head + 1) % this.#items.length;
-    this.count--;
-    return hold;
+    const memory = this.#memory;
+    const head = memory.get(this.#headAt);
+    memory.put(this.#headAt, (head + 1) % this.#length);
+    memory.add(this.#countAt, -1);
+    return memory.get(this.#base + head);
   }
 }

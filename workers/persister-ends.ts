@@ -1,6 +1,6 @@
 /** The persister's side of the rings of one shard, and the groups of writes that come through them. */
 import { setTimeout } from 'node:timers/promises';
-import { Doorbell } from '../engine/doorbell.js';
+import { LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { assert } from '../engine/layout.js';
 import { FLUSH, FLUSH_ROW, FLUSH_WIPE, KIND_FLUSH, ROW, STORE_WORDS_MAX } from '../engine/messages.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
@@ -14,8 +14,9 @@ export interface PersisterShard {
   readonly flushes: SharedArrayBuffer;
   /** LOADED and FLUSHED messages; the shard is the consumer. At least 8,192 words. */
   readonly answers: SharedArrayBuffer;
-  /** The shard's; rung after each publish to `answers`. The shard waits by `Atomics.wait`. */
-  readonly doorbell: SharedArrayBuffer;
+  /** Whose thread's doorbell is rung after each publish to `answers`. */
+  readonly control: LaneControlMemory;
+  readonly lane: number;
 }
 
 /** The smallest answers ring (a power of two): a message is at most half of it, and two should fit. */
@@ -33,7 +34,7 @@ export class ShardEnd {
   readonly loads: RingReader;
   readonly flushes: RingReader;
   readonly answers: RingWriter;
-  readonly #doorbell: Doorbell;
+  readonly #bell: LaneBell;
   #publishes = false;
   #publishesLater = false;
   #room: Promise<void> | null = null;
@@ -44,7 +45,7 @@ export class ShardEnd {
     this.loads = new RingReader(shard.loads);
     this.flushes = new RingReader(shard.flushes);
     this.answers = new RingWriter(shard.answers);
-    this.#doorbell = new Doorbell(shard.doorbell);
+    this.#bell = new LaneBell(shard.control, shard.lane);
     assert(
       this.answers.capacity >= ANSWERS_WORDS_MIN,
       `an answers ring of ${this.answers.capacity} words is smaller than ${ANSWERS_WORDS_MIN}`,
@@ -69,7 +70,7 @@ export class ShardEnd {
     this.#publishes = false;
     this.#publishesLater = false;
     this.answers.publish();
-    this.#doorbell.ring();
+    this.#bell.ring();
   }
 
   /** Ends when it is worth looking for room in the answers ring again. */

@@ -1,8 +1,15 @@
 /** The persister's thread: a Piscina task that opens the store, serves the shards and ends when it is told to stop. */
 import { getHeapStatistics } from 'node:v8';
+import type { MessagePort } from 'node:worker_threads';
 import { observeGc } from './gc-observer.js';
 import { LoopDelays } from './introspection/loop-delays.js';
-import { Persister, type PersisterOptions, type PersisterOrder, type PersisterReport } from './persister.js';
+import {
+  Persister,
+  type PersisterListens,
+  type PersisterOptions,
+  type PersisterOrder,
+  type PersisterReport,
+} from './persister.js';
 import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
 import type { Store } from './stores/store.js';
@@ -12,7 +19,7 @@ const SHOW_INTERVAL_MS = 1000;
 
 export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
-  const ports = [port, ...options.ports];
+  const ports: MessagePort[] = [port, ...options.ports];
   const report = (message: PersisterReport): void => port.postMessage(message);
   try {
     let store: Store;
@@ -28,12 +35,16 @@ export default async function persisterTask(options: PersisterOptions): Promise<
     const found = (await generation?.claim()) ?? null;
     const endObservation = observe(new Float64Array(options.stats));
     const persister = new Persister(store, options, warn);
-    for (const each of ports) {
-      each.on('message', (message: Partial<PersisterOrder> | null) => {
+    const listen = (to: MessagePort): void => {
+      to.on('message', (message: Partial<PersisterOrder & PersisterListens> | null) => {
         if (message?.stop === true) persister.stop();
-        else persister.wake();
+        else if (message?.listen !== undefined) {
+          ports.push(message.listen);
+          listen(message.listen);
+        } else persister.wake();
       });
-    }
+    };
+    ports.forEach(listen);
     report({ ready: true, mark: found });
     persister.wake();
     try {

@@ -51,6 +51,11 @@ export interface PersisterOrder {
   readonly stop: true;
 }
 
+/** To the persister, with the port: another thread that runs lanes; any message on it is a wake-up. */
+export interface PersisterListens {
+  readonly listen: MessagePort;
+}
+
 /**
  * From the persister on `port`. First, once: the store is open, or why it is not (the task then returns). Later,
  * at most once a second: what the store complained about, for the log. The task itself returns the generation in which

@@ -1,85 +1,71 @@
 /**
- * A shard's thread: a Piscina task that runs until the shard has stopped. It does not return to its event loop but
+ * A shard's thread: a Piscina task that runs lanes until it is told to end. It does not return to its event loop but
  * once a second, for what only arrives there: the entries of the garbage collector.
  */
 import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
-import { Doorbell } from '../engine/doorbell.js';
-import { touchPages } from '../engine/slab-memory.js';
+import type { Doorbell } from '../engine/doorbell.js';
+import { seatDoorbell } from '../engine/lane-control.js';
 import { observeGc } from './gc-observer.js';
+import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
 import { Shard } from './shard.js';
-import { type ShardOptions, TICK_MS } from './shard-options.js';
-import { SHARD_STATS } from './stats.js';
+import { THREAD_STATS } from './stats.js';
 
 const YIELD_MS = 1000;
-/** Turns between two looks at the clock for the yield. */
-const TURNS = 64;
+
+const now = (): number => performance.now();
 
 export default async function shardTask(options: ShardOptions): Promise<void> {
   const stats = new Float64Array(options.stats);
   const endObservation = observeGc((pauseMs) => {
-    stats[SHARD_STATS.GC_COUNT]! += 1;
-    stats[SHARD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
-    stats[SHARD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[SHARD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
+    stats[THREAD_STATS.GC_COUNT]! += 1;
+    stats[THREAD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
+    stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
-  const doorbell = new Doorbell(options.doorbell);
-  const shard = new Shard(options, performance.now());
-  for (const { memory, byteOffset } of options.owned) {
-    if (memory !== null) touchPages(shard.state.partitionOptions, memory, byteOffset);
-  }
+  const doorbell = seatDoorbell(options.control, options.seat);
+  const shard = new Shard(options, now());
+  shard.touchPages();
   try {
-    while (!shard.isReady(performance.now())) {
+    while (!shard.isReady(now())) {
       runFor(shard, doorbell, YIELD_MS, stats, true);
       await setImmediate();
     }
-    options.frontPort.postMessage('ready');
+    options.frontPort.postMessage('ready' satisfies ShardMessage);
     while (!shard.finished) {
-      stats[SHARD_STATS.TURN_MAX_MS] = runFor(shard, doorbell, YIELD_MS, stats, false);
-      stats[SHARD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
+      runFor(shard, doorbell, YIELD_MS, stats, false);
+      shard.showTurns();
+      stats[THREAD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
       await setImmediate();
     }
   } finally {
     endObservation();
-    shard.state.journal?.close();
+    shard.close();
     options.frontPort.close();
     options.persisterPort.close();
   }
 }
 
-/**
- * @param isStarting  ends when the shard is ready
- * @returns milliseconds of the longest turn
- */
+/** @param isStarting  ends when the shard is ready */
 function runFor(
   shard: Shard,
   doorbell: Doorbell,
   ms: number,
   stats: Float64Array,
   isStarting: boolean,
-): number {
-  let now = performance.now();
-  const end = now + ms;
-  let longest = 0;
-  while (now < end) {
-    if (isStarting && shard.isReady(now)) break;
-    let busy = true;
-    for (let turns = 0; busy && turns < TURNS; turns++) {
-      busy = shard.turn(now);
-      const after = performance.now();
-      if (after - now > longest) longest = after - now;
-      now = after;
-    }
+): void {
+  const end = now() + ms;
+  for (;;) {
+    const busy = shard.turn(now);
+    const nowMs = now();
+    if (nowMs >= end || (isStarting && shard.isReady(nowMs))) return;
     if (busy) continue;
-    if (shard.finished) break;
+    if (shard.finished) return;
     doorbell.sleep();
     if (shard.hasWork) {
       doorbell.rise();
       continue;
     }
     doorbell.wait(TICK_MS);
-    const woken = performance.now();
-    stats[SHARD_STATS.SLEPT_MS]! += woken - now;
-    now = woken;
+    stats[THREAD_STATS.SLEPT_MS]! += now() - nowMs;
   }
-  return longest;
 }

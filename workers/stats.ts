@@ -7,8 +7,8 @@
 import { layout } from '../engine/layout.js';
 import { OP_MAX } from '../engine/messages.js';
 
-/** Of one shard thread. */
-export const SHARD_STATS = layout({
+/** Of one lane, written by the thread that runs it. */
+export const LANE_STATS = layout({
   OPERATIONS: OP_MAX + 1, // counters by OP_*
   HITS: 1, // operations answered without the store
   MISSES: 1, // operations that waited for a load
@@ -41,18 +41,34 @@ export const SHARD_STATS = layout({
   HOT_USERS_LEFT: 1, // gauge: users to be loaded after a cold start
   HOT_USERS_LOADED: 1,
   HOT_USERS_SKIPPED: 1, // were there already, found no room, or failed
+  LIMITED: 1, // operations answered busy for a limit on their user or channel; counted in BUSY, too
+  ATTACHED: 1, // times that a thread has taken the lane up
+});
+
+/** Fields of LANE_STATS that are no counters. */
+export const LANE_GAUGES: ReadonlySet<number> = new Set([
+  LANE_STATS.RECORDS,
+  LANE_STATS.USERS,
+  LANE_STATS.DIRTY_USERS,
+  LANE_STATS.RECORDS_MAX,
+  LANE_STATS.PARKED,
+  LANE_STATS.TICK,
+  LANE_STATS.HOT_USERS_LEFT,
+]);
+
+/** Of one shard's thread. */
+export const THREAD_STATS = layout({
   GC_COUNT: 1,
   GC_PAUSE_SUM_MS: 1,
   GC_PAUSE_MAX_MS: 1, // gauge: the longest since the thread started
   HEAP_USED_BYTES: 1, // gauge
-  LIMITED: 1, // operations answered busy for a limit on their user or channel; counted in BUSY, too
   SLEPT_MS: 1, // time in which there was nothing to do
-  TURN_MAX_MS: 1, // gauge: the longest turn of the last second
+  TURN_MAX_MS: 1, // gauge: the longest turn of a lane in the last second
 });
 
-/** Of one partition, written by its owner each tick. */
+/** Of one partition, written by its lane each tick. */
 export const PARTITION_STATS = layout({
-  SHARD: 1, // gauge: the owner, from 1; 0 = none has written yet
+  LANE: 1, // gauge: the lane, from 1; 0 = it has not written yet
   RECORDS: 1, // gauge
   RECORDS_MAX: 1, // gauge
   USERS: 1, // gauge

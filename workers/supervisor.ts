@@ -7,68 +7,65 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { createDoorbell, Doorbell } from '../engine/doorbell.js';
+import { createDoorbell } from '../engine/doorbell.js';
+import { createLaneControl, LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
 import { createRing, ringDepth } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { FrontRings } from './front-port.js';
-import { createIntrospection, type IntrospectionMemory } from './introspection/shard-introspection.js';
+import { createIntrospection, type IntrospectionMemory } from './introspection/lane-introspection.js';
 import { ServiceJournal } from './journal/journal.js';
-import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
-import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
-import { OP_FLUSH, OP_STOP } from './shard.js';
+import { OP_FLUSH, OP_STOP } from './lane.js';
+import { lanesFor, parkedOfLane } from './lane-counts.js';
+import { createLaneMemory } from './lane-memory.js';
 import {
   COLD_START,
-  FLUSH_RING_WORDS,
-  LOAD_RING_WORDS,
+  type LaneOptions,
+  type LaneStart,
+  laneSizes,
   partitionOptions,
-  REPLY_RING_WORDS,
-  REQUEST_RING_WORDS,
-  type ShardMessage,
-  type ShardOptions,
-  type ShardStart,
-  STORE_ANSWER_RING_WORDS,
-} from './shard-options.js';
-import { createStats, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from './stats.js';
+  ringSizes,
+  type ServiceOptions,
+} from './lane-options.js';
+import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
+import type { PersisterListens, PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
+import { ShardGroup, seatsFor } from './shard-group.js';
+import { createStats, LANE_STATS, PARTITION_STATS, PERSISTER_STATS } from './stats.js';
 import { redactStore } from './stores/cassandra-url.js';
 import { lockDirectory } from './stores/directory-lock.js';
 import type { StoreMark } from './warm/store-generation.js';
 import { WarmRestart } from './warm/warm-restart.js';
-import type { RingDepths, Workers, WorkersLog, WorkersOptions } from './workers.js';
+import type { RingDepths, ShardView, Workers, WorkersLog, WorkersOptions } from './workers.js';
 
 /**
  * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
  * have one record or two; slots that are never used cost address space, not memory.
  */
 const RECORDS_A_USER = 4;
-/** A shard with objects needs more than V8 grants a thread by default. */
-const HEAP_ENGINE_OLD_SPACE_MB = 16_384;
 const SAVE_TIMEOUT_MS = 60_000;
 /** Within the data directory. */
 const JOURNAL_DIRECTORY = 'journal';
-
-interface ShardParts {
-  readonly options: ShardOptions;
-  readonly toFront: MessagePort;
-  readonly toPersister: MessagePort;
-}
 
 /**
  * Starts all threads; resolves when the store is open, what a journal kept is back and the shards run.
  * @throws Error that says what the store, the journal or the data directory has
  */
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
-  const { shards, partitions } = options;
-  assert(shards >= 1 && shards <= partitions, `${shards} shards for ${partitions} partitions`);
+  const { shards, partitions, lanes = lanesFor(options.engine, shards, partitions) } = options;
+  assert(lanes >= 1 && lanes <= partitions, `${lanes} lanes for ${partitions} partitions`);
+  assert(shards >= 1 && shards <= lanes, `${shards} shards for ${lanes} lanes`);
   const unlock = lockData(options.data);
   try {
-    return await startLocked(options, unlock);
+    return await startLocked({ ...options, lanes }, unlock);
   } catch (error) {
     unlock();
     throw error;
   }
 }
+
+/** With the number of lanes decided. */
+type StartOptions = WorkersOptions & { readonly lanes: number };
 
 function lockData(directory: string | undefined): () => void {
   if (directory === undefined) return () => {};
@@ -80,62 +77,51 @@ function lockData(directory: string | undefined): () => void {
   return lockDirectory(directory, 'data');
 }
 
-async function openJournal(options: WorkersOptions, doorbells: readonly SharedArrayBuffer[]) {
+async function openJournal(options: StartOptions, control: LaneControlMemory) {
   if (options.data === undefined) return null;
-  const bells = doorbells.map((memory) => new Doorbell(memory));
-  const { durability = 'none', journalDamage: damage = 'refuse', log = SILENT } = options;
+  const { durability = 'none', journalDamage: damage = 'refuse', log = SILENT, lanes } = options;
   const { journalStore: foreign = 'same' } = options;
   const store = redactStore(options.store);
-  const { shards, capacity, flushDelayMs, journalLimitBytes: limitBytes = 0 } = options;
+  const { capacity, flushDelayMs, journalLimitBytes: limitBytes = 0 } = options;
+  const bells = Array.from({ length: lanes }, (_, lane) => new LaneBell(control, lane));
   const directory = join(options.data, JOURNAL_DIRECTORY);
-  const sizes = { shards, capacity, flushDelayMs, limitBytes };
+  const sizes = { shards: lanes, capacity, flushDelayMs, limitBytes };
   const settings = { directory, durability, damage, store, foreign, log, ...sizes };
   return await ServiceJournal.open(settings, () => {
     for (const bell of bells) bell.ring();
   });
 }
 
-async function startLocked(options: WorkersOptions, unlock: () => void): Promise<Workers> {
-  const { partitions, log = SILENT } = options;
-  const frontDoorbell = createDoorbell();
-  const persisterDoorbell = createDoorbell();
-  const partitionStats = createStats(PARTITION_STATS, partitions);
-  const doorbells = Array.from({ length: options.shards }, createDoorbell);
-  const journal = await openJournal(options, doorbells);
+async function startLocked(options: StartOptions, unlock: () => void): Promise<Workers> {
+  const { partitions, lanes: laneCount, log = SILENT } = options;
+  const control = createLaneControl(seatsFor(laneCount), laneCount);
+  const service = serviceOptions(options);
+  const journal = await openJournal(options, control);
   journal?.prepare();
-  const parts = doorbells.map((doorbell, shard) =>
-    shardParts(options, shard, { doorbell, frontDoorbell, persisterDoorbell, partitionStats }, journal),
+  const places = placesOf(service);
+  const lanes = Array.from({ length: laneCount }, (_, lane) =>
+    laneOptions(options, service, lane, places, journal),
   );
   const front = new FrontRings(
-    parts.map(({ options: { rings, doorbell }, toFront }) => ({
-      requests: rings.requests,
-      replies: rings.replies,
-      doorbell,
-      port: toFront,
-    })),
-    frontDoorbell,
-    Int32Array.from({ length: partitions }, (_, partition) => partition % options.shards),
+    lanes.map(({ rings }) => rings),
+    control,
+    service.frontDoorbell,
+    Int32Array.from({ length: partitions }, (_, partition) => partition % laneCount),
   );
   const persisterStats = createStats(PERSISTER_STATS);
-  const warm = openWarm(options, parts, log, (journal?.replay ?? null) !== null);
-  const group = new WorkerGroup(
-    options,
-    front,
-    parts,
-    new Float64Array(persisterStats),
-    warm,
-    journal,
-    unlock,
-  );
+  const warm = openWarm(options, service, places, log, (journal?.replay ?? null) !== null);
+  const parts = { options, service, control, lanes, front, warm, journal, unlock };
+  const group = new WorkerGroup(parts, new Float64Array(persisterStats));
   const mark = await group.startPersister({
     store: options.store,
-    shards: parts.map(({ options: { rings, doorbell } }) => ({
+    shards: lanes.map(({ rings, lane }) => ({
       loads: rings.loads,
       flushes: rings.flushes,
       answers: rings.storeAnswers,
-      doorbell,
+      control,
+      lane,
     })),
-    doorbell: persisterDoorbell,
+    doorbell: service.persisterDoorbell,
     stats: persisterStats,
     loadTimeoutMs: options.loadTimeoutMs,
     marksStore: warm !== null,
@@ -150,93 +136,96 @@ const SILENT: WorkersLog = { info: () => {}, warn: () => {} };
 
 /** Null: nothing but the store outlives the process, or not even that. */
 function openWarm(
-  options: WorkersOptions,
-  parts: readonly ShardParts[],
+  options: StartOptions,
+  service: ServiceOptions,
+  places: readonly PartitionPlace[],
   log: WorkersLog,
   hasJournal: boolean,
 ): WarmRestart | null {
   const { data, store } = options;
   if (data === undefined || store.startsWith('memory:')) return null;
-  const places: PartitionPlace[] = [];
-  for (const { options: shard } of parts) {
-    for (const { index, memory, byteOffset } of shard.owned) {
-      if (memory !== null) places[index] = { memory, byteOffset };
-    }
-  }
-  return new WarmRestart({ ...options, data }, partitionOptions(parts[0]!.options), places, log, hasJournal);
+  return new WarmRestart({ ...options, data }, partitionOptions(service), places, log, hasJournal);
 }
 
-function shardParts(
-  options: WorkersOptions,
-  shard: number,
-  shared: Pick<ShardOptions, 'doorbell' | 'frontDoorbell' | 'persisterDoorbell' | 'partitionStats'>,
-  journal: ServiceJournal | null,
-): ShardParts {
-  const recordsMax = recordsOfPartition(options.capacity, options.partitions);
-  const sizes = {
+function serviceOptions(options: StartOptions): ServiceOptions {
+  const { partitions } = options;
+  const recordsMax = recordsOfPartition(options.capacity, partitions);
+  return {
+    engine: options.engine,
+    lanes: options.lanes,
+    partitions,
     recordsMax,
     usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
-    watchedMax: Math.max(1, Math.ceil(options.watchedUsersMax / options.partitions)),
+    watchedMax: Math.max(1, Math.ceil(options.watchedUsersMax / partitions)),
     lastWrite: options.ackOrder === 'last-write',
+    flushDelayMs: options.flushDelayMs,
+    loadTimeoutMs: options.loadTimeoutMs,
+    roomTimeoutMs: options.roomTimeoutMs,
+    parkedMax: parkedOfLane(options.parkedMax, options.shards, options.lanes),
+    limits: { userPerS: options.limitUserPerS ?? 0, channelPerS: options.limitChannelPerS ?? 0 },
+    frontDoorbell: createDoorbell(),
+    persisterDoorbell: createDoorbell(),
+    partitionStats: createStats(PARTITION_STATS, partitions),
   };
-  const indexes = [];
-  for (let index = shard; index < options.partitions; index += options.shards) indexes.push(index);
-  const bytes = slab.sharedBytes({
-    ...sizes,
-    flushDelayTicks: 0,
-    retryFirstTicks: 1,
-    retryMaxTicks: 1,
-    touchTicks: 0,
-  });
-  const places = options.engine === 'slab' ? allocatePartitions(indexes.length, bytes) : null;
-  const owned = indexes.map((index, i) => ({ index, memory: null, byteOffset: 0, ...places?.[i] }));
-  const front = new MessageChannel();
-  const persister = new MessageChannel();
+}
+
+/** By partition; none with the heap engine. */
+function placesOf(service: ServiceOptions): PartitionPlace[] {
+  if (service.engine === 'heap') return [];
+  return allocatePartitions(service.partitions, slab.sharedBytes(partitionOptions(service)));
+}
+
+function laneOptions(
+  options: StartOptions,
+  service: ServiceOptions,
+  lane: number,
+  places: readonly PartitionPlace[],
+  journal: ServiceJournal | null,
+): LaneOptions {
+  const { partitions, lanes, shards } = options;
+  const owned = [];
+  for (let index = lane; index < partitions; index += lanes)
+    owned.push({ index, memory: null, byteOffset: 0, ...places[index] });
+  const sizes = ringSizes(shards, lanes);
   return {
-    toFront: front.port1,
-    toPersister: persister.port1,
-    options: {
-      ...sizes,
-      engine: options.engine,
-      rings: {
-        requests: createRing(REQUEST_RING_WORDS),
-        replies: createRing(REPLY_RING_WORDS),
-        loads: createRing(LOAD_RING_WORDS),
-        flushes: createRing(FLUSH_RING_WORDS),
-        storeAnswers: createRing(STORE_ANSWER_RING_WORDS),
-      },
-      ...shared,
-      frontPort: front.port2,
-      persisterPort: persister.port2,
-      stats: createStats(SHARD_STATS),
-      introspection: options.introspection === false ? null : createIntrospection(),
-      limits: { userPerS: options.limitUserPerS ?? 0, channelPerS: options.limitChannelPerS ?? 0 },
-      shards: options.shards,
-      shard,
-      partitions: options.partitions,
-      owned,
-      flushDelayMs: options.flushDelayMs,
-      loadTimeoutMs: options.loadTimeoutMs,
-      roomTimeoutMs: options.roomTimeoutMs,
-      parkedMax: options.parkedMax,
-      start: COLD_START,
-      journal: journal?.writerOptions(shard) ?? null,
-      replay: journal?.replay ?? null,
+    lane,
+    rings: {
+      requests: createRing(sizes.requests),
+      replies: createRing(sizes.replies),
+      loads: createRing(sizes.loads),
+      flushes: createRing(sizes.flushes),
+      storeAnswers: createRing(sizes.storeAnswers),
     },
+    memory: createLaneMemory(laneSizes(service)),
+    stats: createStats(LANE_STATS),
+    introspection: options.introspection === false ? null : createIntrospection(),
+    owned,
+    start: COLD_START,
+    journal: journal?.writerOptions(lane) ?? null,
   };
+}
+
+interface GroupParts {
+  readonly options: StartOptions;
+  readonly service: ServiceOptions;
+  readonly control: LaneControlMemory;
+  readonly lanes: readonly LaneOptions[];
+  readonly front: FrontRings;
+  readonly warm: WarmRestart | null;
+  readonly journal: ServiceJournal | null;
+  readonly unlock: () => void;
 }
 
 class WorkerGroup implements Workers {
   readonly port: FrontRings;
-  readonly shardStats: readonly Float64Array[];
+  readonly laneStats: readonly Float64Array[];
   readonly partitionStats: Float64Array;
   readonly introspection: readonly IntrospectionMemory[];
   onFailure: (error: Error) => void = () => {};
   onWarning: (message: string) => void = () => {};
-  readonly #parts: readonly ShardParts[];
-  readonly #shardPool: Piscina;
+  readonly #lanes: readonly LaneOptions[];
+  readonly #shards: ShardGroup;
   readonly #persisterPool: Piscina;
-  #shardTasks: Promise<void>[] = [];
   /** The generation of the store at the end; see warm/store-generation.ts. */
   #persisterTask: Promise<number | null> = Promise.resolve(null);
   #persisterPort: MessagePort | null = null;
@@ -248,30 +237,42 @@ class WorkerGroup implements Workers {
   #ending = false;
 
   constructor(
-    options: WorkersOptions,
-    front: FrontRings,
-    parts: readonly ShardParts[],
+    { options, service, control, lanes, front, warm, journal, unlock }: GroupParts,
     readonly persisterStats: Float64Array,
-    warm: WarmRestart | null,
-    journal: ServiceJournal | null,
-    unlock: () => void,
   ) {
     this.#warm = warm;
     this.onWarning = (options.log ?? SILENT).warn;
     this.port = front;
     this.#journal = journal;
     this.#unlock = unlock;
-    this.#parts = parts;
+    this.#lanes = lanes;
     this.#saveTimeoutMs = options.saveTimeoutMs ?? SAVE_TIMEOUT_MS;
-    this.shardStats = parts.map((part) => new Float64Array(part.options.stats));
-    this.partitionStats = new Float64Array(parts[0]!.options.partitionStats);
-    this.introspection = parts.flatMap(({ options: { introspection } }) => introspection ?? []);
-    this.#shardPool = pool(
-      './shard-thread.js',
-      parts.length,
-      options.engine === 'heap' ? HEAP_ENGINE_OLD_SPACE_MB : null,
-    );
-    this.#persisterPool = pool('./persister-thread.js', 1, null);
+    this.laneStats = lanes.map(({ stats }) => new Float64Array(stats));
+    this.partitionStats = new Float64Array(service.partitionStats);
+    this.introspection = lanes.flatMap(({ introspection }) => introspection ?? []);
+    this.#shards = new ShardGroup({
+      service,
+      lanes,
+      control,
+      shards: options.shards,
+      listen: (port) => front.listen(port),
+      givePersister: (port) =>
+        this.#persisterPort!.postMessage({ listen: port } satisfies PersisterListens, [port]),
+      warn: (message) => this.onWarning(message),
+      fail: (error) => this.#fail(error),
+    });
+    this.#persisterPool = new Piscina({
+      filename: new URL('./persister-thread.js', import.meta.url).href,
+      minThreads: 1,
+      maxThreads: 1,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      atomics: 'disabled',
+      recordTiming: false,
+    });
+  }
+
+  #fail(error: unknown): void {
+    if (!this.#ending) this.onFailure(error instanceof Error ? error : new Error(String(error)));
   }
 
   get startedWarm(): boolean {
@@ -281,7 +282,6 @@ class WorkerGroup implements Workers {
   /** Resolves with its mark when the store is open; rejects with what the store said. */
   async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<StoreMark | null> {
     const { port1, port2 } = new MessageChannel();
-    const ports = this.#parts.map(({ toPersister }) => toPersister);
     this.#persisterPort = port1;
     const opened = new Promise<StoreMark | null>((resolve, reject) => {
       port1.on('message', (report: PersisterReport) => {
@@ -290,14 +290,12 @@ class WorkerGroup implements Workers {
         else this.onWarning(report.warning);
       });
     });
-    this.#persisterTask = this.#run(this.#persisterPool, { ...options, port: port2, ports }, [
-      port2,
-      ...ports,
-    ]);
+    const task = { ...options, port: port2, ports: [] };
+    this.#persisterTask = this.#persisterPool.run(task, { transferList: [port2] }) as Promise<number | null>;
+    this.#persisterTask.catch((error: unknown) => this.#fail(error));
     try {
       return await opened;
     } catch (error) {
-      for (const { options: shard } of this.#parts) shard.persisterPort.close();
       await this.#abandon();
       throw error;
     }
@@ -307,8 +305,7 @@ class WorkerGroup implements Workers {
     this.#ending = true;
     this.#persisterPort?.close();
     await this.#warm?.stop();
-    await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
-    for (const { toFront } of this.#parts) toFront.close();
+    await Promise.all([this.#shards.destroy(), this.#persisterPool.destroy()]);
     await this.#journal?.end(false);
   }
 
@@ -325,47 +322,29 @@ class WorkerGroup implements Workers {
   }
 
   /**
-   * Resolves when each shard runs and its part of an earlier journal is back.
+   * Resolves when each lane runs and its part of an earlier journal is back.
    * @param starts  of each; COLD_START for those that are missing
    */
-  async startShards(starts: readonly ShardStart[]): Promise<void> {
+  async startShards(starts: readonly LaneStart[]): Promise<void> {
     try {
       await this.#journal?.prepared;
-      const endProgress = this.#journal?.showProgress(this.shardStats);
-      await this.#runShards(starts).finally(endProgress);
+      const endProgress = this.#journal?.showProgress(this.laneStats);
+      const lanes = this.#lanes.map((own) => ({ ...own, start: starts[own.lane] ?? COLD_START }));
+      await this.#shards.start(lanes, this.#journal?.replay ?? null).finally(endProgress);
       await this.#journal?.begin();
     } catch (error) {
       await this.#abandon();
       throw error;
     }
-    void this.#warm?.watch(starts, this.shardStats);
+    void this.#warm?.watch(starts, this.laneStats);
   }
 
-  async #runShards(starts: readonly ShardStart[]): Promise<void> {
-    const ready = this.#parts.map(
-      ({ toFront }) =>
-        new Promise<void>((resolve) =>
-          toFront.on('message', (message: ShardMessage) => {
-            if (message === 'ready') resolve();
-            else if (message !== null) this.onWarning(message.warning);
-          }),
-        ),
-    );
-    this.#shardTasks = this.#parts.map(({ options }, shard) =>
-      this.#run(this.#shardPool, { ...options, start: starts[shard] ?? COLD_START }, [
-        options.frontPort,
-        options.persisterPort,
-      ]),
-    );
-    await Promise.race([Promise.all(ready), Promise.all(this.#shardTasks)]);
+  shards(): readonly ShardView[] {
+    return this.#shards.views();
   }
 
-  #run<T>(threads: Piscina, task: object, transferList: MessagePort[]): Promise<T> {
-    const done = threads.run(task, { transferList }) as Promise<T>;
-    done.catch((error: unknown) => {
-      if (!this.#ending) this.onFailure(error instanceof Error ? error : new Error(String(error)));
-    });
-    return done;
+  resize(shards: number): Promise<void> {
+    return this.#shards.resize(shards);
   }
 
   get journalStats(): Float64Array | null {
@@ -373,7 +352,7 @@ class WorkerGroup implements Workers {
   }
 
   ringDepths(): readonly RingDepths[] {
-    return this.#parts.map(({ options: { rings } }) => ({
+    return this.#lanes.map(({ rings }) => ({
       requests: ringDepth(rings.requests),
       replies: ringDepth(rings.replies),
       loads: ringDepth(rings.loads),
@@ -384,23 +363,22 @@ class WorkerGroup implements Workers {
 
   flushNow(): boolean {
     const order = orderOf(OP_FLUSH);
-    return this.#parts.map((_, shard) => this.port.order(shard, order)).every((told) => told);
+    return this.#lanes.map(({ lane }) => this.port.order(lane, order)).every((told) => told);
   }
 
   async stop(): Promise<void> {
     const order = orderOf(OP_STOP);
-    for (let shard = 0; shard < this.#parts.length; shard++) {
-      while (!this.port.order(shard, order)) await delay(1);
+    for (const { lane } of this.#lanes) {
+      while (!this.port.order(lane, order)) await delay(1);
     }
     const timeout = delay(this.#saveTimeoutMs, 'late', { ref: false });
-    const outcome = await Promise.race([Promise.all(this.#shardTasks), timeout]);
-    const unsaved = this.shardStats.reduce((sum, stats) => sum + stats[SHARD_STATS.DIRTY_USERS]!, 0);
+    const outcome = await Promise.race([this.#shards.stop(), timeout]);
+    const unsaved = this.laneStats.reduce((sum, stats) => sum + stats[LANE_STATS.DIRTY_USERS]!, 0);
     this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
     const generation = outcome === 'late' ? null : await Promise.race([this.#persisterTask, timeout]);
     this.#ending = true;
     this.#persisterPort!.close();
-    for (const { toFront } of this.#parts) toFront.close();
-    await Promise.all([this.#shardPool.destroy(), this.#persisterPool.destroy()]);
+    await Promise.all([this.#shards.destroy(), this.#persisterPool.destroy()]);
     await this.#warm?.stop();
     await this.#journal?.end(outcome !== 'late');
     if (outcome === 'late') {
@@ -410,26 +388,14 @@ class WorkerGroup implements Workers {
         `The store did not take all writes within ${this.#saveTimeoutMs / 1000} s of the stop: ${what}`,
       );
     }
-    await this.#warm?.save(this.shardStats, typeof generation === 'number' ? generation : null);
+    await this.#warm?.save(this.laneStats, typeof generation === 'number' ? generation : null);
     this.#unlock(); // not before: a start beside it would take the files away that are being written
   }
 }
 
-/** A message to a shard that is no client's operation. */
+/** A message to a lane that is no client's operation. */
 function orderOf(op: number): number[] {
   const order = new Array<number>(ROUTED.WORDS + REQUEST.WORDS).fill(0);
   order[ROUTED.WORDS + REQUEST.HEAD] = op;
   return order;
-}
-
-function pool(file: string, threads: number, oldSpaceMb: number | null): Piscina {
-  return new Piscina({
-    filename: new URL(file, import.meta.url).href,
-    minThreads: threads,
-    maxThreads: threads,
-    idleTimeout: Number.POSITIVE_INFINITY,
-    atomics: 'disabled',
-    recordTiming: false,
-    ...(oldSpaceMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: oldSpaceMb } }),
-  });
 }

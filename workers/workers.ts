@@ -2,7 +2,7 @@
  * What the gateway sees of the worker threads: a place to put operations, a place where answers come from, and
  * the counters. `startWorkers` (supervisor.ts) makes the real one.
  */
-import type { IntrospectionMemory } from './introspection/shard-introspection.js';
+import type { IntrospectionMemory } from './introspection/lane-introspection.js';
 
 /** Where the workers say what they do, also while they start. */
 export interface WorkersLog {
@@ -21,8 +21,10 @@ export interface WarmOptions {
 }
 
 export interface WorkersOptions {
-  /** Shard threads, 1 to `partitions`. */
+  /** Shard threads, 1 to `lanes`. */
   readonly shards: number;
+  /** What shards share, 1 to `partitions`; by the shards if left out. The number stays, also when that of shards changes. */
+  readonly lanes?: number;
   /** A power of two, 1 to 256. */
   readonly partitions: number;
   /** Records of all partitions together. */
@@ -36,7 +38,7 @@ export interface WorkersOptions {
   readonly loadTimeoutMs: number;
   /** An operation that waits longer for room is answered busy. */
   readonly roomTimeoutMs: number;
-  /** Operations that may wait in one shard for loads and room; more are answered busy. */
+  /** Operations that may wait in one shard of the start, in equal parts for its lanes; more are answered busy. */
   readonly parkedMax: number;
   /** Users that may be subscribed to, all together. */
   readonly watchedUsersMax: number;
@@ -67,7 +69,7 @@ export interface WorkersOptions {
 }
 
 /**
- * A place for one operation in the ring of the shard that owns the user. Use: `const at = port.reserve(...)`;
+ * A place for one operation in the ring of the lane to which the user belongs. Use: `const at = port.reserve(...)`;
  * if it is not -1, write `words[at .. at + length)` = ROUTED words, then the operation; `port.commit(length)`.
  */
 export interface FrontPort {
@@ -94,13 +96,34 @@ export interface RingDepth {
 
 export const RING_NAMES = ['requests', 'replies', 'loads', 'flushes', 'store_answers'] as const;
 export type RingName = (typeof RING_NAMES)[number];
-/** Of one shard. */
+/** Of one lane. */
 export type RingDepths = Readonly<Record<RingName, RingDepth>>;
+
+/** One shard's thread, as it is now. */
+export interface ShardView {
+  /** Its number, from 0. */
+  readonly shard: number;
+  readonly lanes: readonly number[];
+  /** LANE_STATS of what it has run, by whichever thread had its number. */
+  readonly counts: Float64Array;
+  /** THREAD_STATS: since the thread started. */
+  readonly thread: Float64Array;
+}
+
+/** A call that cannot be done, with what would help; nothing has changed. */
+export class OperateError extends Error {}
 
 export interface Workers {
   readonly port: FrontPort;
-  /** One block each, laid out by SHARD_STATS. */
-  readonly shardStats: readonly Float64Array[];
+  /** One block each, laid out by LANE_STATS. */
+  readonly laneStats: readonly Float64Array[];
+  /** The threads that run lanes, by number. */
+  shards(): readonly ShardView[];
+  /**
+   * Changes how many threads share the lanes, while they serve; lanes go over one after another.
+   * @throws OperateError if it cannot be done
+   */
+  resize(shards: number): Promise<void>;
   /** JOURNAL_STATS; null without a journal. */
   readonly journalStats: Float64Array | null;
   /** PERSISTER_STATS. */
@@ -109,11 +132,11 @@ export interface Workers {
   readonly startedWarm: boolean;
   /** A block of PARTITION_STATS for each partition. */
   readonly partitionStats: Float64Array;
-  /** What each shard notes about its operations; empty when introspection is off. */
+  /** What each lane notes about its operations; empty when introspection is off. */
   readonly introspection: readonly IntrospectionMemory[];
-  /** How full the rings of each shard are. */
+  /** How full the rings of each lane are. */
   ringDepths(): readonly RingDepths[];
-  /** Has all shards flush what has changed until now, due or not. @returns false if one of them could not be told */
+  /** Has all lanes flush what has changed until now, due or not. @returns false if one of them could not be told */
   flushNow(): boolean;
   /** A worker that ended by itself; the front logs it and exits with an error. */
   onFailure: (error: Error) => void;

@@ -4,6 +4,8 @@ import { readTokens } from '../auth.js';
 import type { AdminStatus } from './status-types.js';
 
 const TIMEOUT_MS = 10_000;
+/** Threads start, and lanes go over one after another. */
+const ORDER_TIMEOUT_MS = 120_000;
 
 export interface AdminClientOptions {
   readonly url: string;
@@ -35,11 +37,22 @@ export class AdminClient {
   }
 
   /** @throws Error that says what the server answered, or that there was none */
-  async status(): Promise<AdminStatus> {
-    const url = new URL('/admin/status', this.#url);
+  status(): Promise<AdminStatus> {
+    return this.#call('GET', '/admin/status', TIMEOUT_MS);
+  }
+
+  /** Has the server change its threads. @throws as `status` */
+  order<T>(path: string, body: object): Promise<T> {
+    return this.#call('POST', path, ORDER_TIMEOUT_MS, body);
+  }
+
+  async #call<T>(method: string, path: string, timeoutMs: number, body?: object): Promise<T> {
+    const url = new URL(path, this.#url);
     const response = await fetch(url, {
-      headers: this.#headers,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      method,
+      headers: { ...this.#headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      signal: AbortSignal.timeout(timeoutMs),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     }).catch((error: Error) => {
       throw new Error(
         `${url.origin} does not answer: ${(error.cause as Error | undefined)?.message ?? error.message}`,
@@ -49,6 +62,6 @@ export class AdminClient {
       const body = (await response.json().catch(() => ({}))) as { message?: string };
       throw new Error(`${url.href} answers ${response.status}: ${body.message ?? response.statusText}`);
     }
-    return (await response.json()) as AdminStatus;
+    return (await response.json()) as T;
   }
 }

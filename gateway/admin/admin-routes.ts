@@ -5,7 +5,9 @@
  * no web page: a page of another origin is refused by its Origin, and one whose name was made to point here (DNS
  * rebinding) by the Host that its browser names.
  */
-import type { HttpRequest, TemplatedApp } from 'uWebSockets.js';
+import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
+import { automaticShards } from '../../workers/lane-counts.js';
+import { OperateError } from '../../workers/workers.js';
 import { AdminAuth } from '../auth.js';
 import { hostNameOf, isLoopback } from '../config.js';
 import {
@@ -14,14 +16,20 @@ import {
   BUSY,
   FOREIGN_HOST,
   FOREIGN_PAGE,
+  invalid,
   METHOD_NOT_ALLOWED,
+  refused,
   STOPPING,
 } from '../errors.js';
 import type { Front } from '../front.js';
 import { HttpCaller } from '../http-answer.js';
+import { readJsonBody } from '../http-body.js';
 import { readStatus, type StatusSources } from './status.js';
 
 const SINCE_PATTERN = /(?:^|&)after_ms=(\d{1,15})(?:&|$)/;
+
+/** Of the body of an order. */
+const ORDER_BYTES_MAX = 4096;
 
 const JSON_HEADERS = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' };
 
@@ -51,19 +59,19 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
   const call = (
     method: 'get' | 'post',
     path: string,
-    run: (caller: HttpCaller, query: string) => void,
+    run: (caller: HttpCaller, request: HttpRequest, response: HttpResponse) => void,
   ): void => {
     app[method](path, (response, request) => {
       const caller = new HttpCaller(response, 0, front.counters);
       const refusal = gate.refuse(request);
-      if (refusal === null) run(caller, request.getQuery());
+      if (refusal === null) run(caller, request, response);
       else caller.error(refusal);
     });
     addMethodNotAllowed(app, front, path, method);
   };
   call('get', '/admin/status', (caller) => json(caller, 200, '200 OK', readStatus(sources)));
-  call('get', '/admin/history', (caller, query) => {
-    const afterMs = Number(SINCE_PATTERN.exec(query)?.[1] ?? 0);
+  call('get', '/admin/history', (caller, request) => {
+    const afterMs = Number(SINCE_PATTERN.exec(request.getQuery())?.[1] ?? 0);
     json(caller, 200, '200 OK', sampler.history(afterMs));
   });
   call('post', '/admin/flush', (caller) => {
@@ -76,6 +84,28 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
       caller.error(BUSY);
     }
   });
+  call('post', '/admin/shards', (caller, request, response) => {
+    readJsonBody(response, request, ORDER_BYTES_MAX, caller, ({ shards }) => {
+      const automatic = shards === 'auto' ? automaticShards(workers.laneStats.length) : shards;
+      if (typeof automatic !== 'number') {
+        caller.error(invalid([{ path: 'shards', message: 'must be a number of threads, or "auto"' }]));
+        return;
+      }
+      order(caller, workers.resize(automatic), () => ({ shards: workers.shards().length }));
+    });
+  });
+}
+
+/** Answers when an order is done, or with why it was not. */
+function order(caller: HttpCaller, done: Promise<void>, result: () => object): void {
+  const startedMs = performance.now();
+  done.then(
+    () => json(caller, 200, '200 OK', { ...result(), took_ms: Math.round(performance.now() - startedMs) }),
+    (error: Error) => {
+      if (error instanceof OperateError) caller.error(refused(error.message));
+      else throw error;
+    },
+  );
 }
 
 /** Any other method than the one that the path takes. */

@@ -12,8 +12,8 @@ import {
   percentileUs,
 } from '../../workers/introspection/latency-histogram.js';
 import { type LoopDelay, LoopDelays } from '../../workers/introspection/loop-delays.js';
-import { PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
-import { RING_NAMES, type Workers } from '../../workers/workers.js';
+import { LANE_STATS, PARTITION_STATS, PERSISTER_STATS, THREAD_STATS } from '../../workers/stats.js';
+import { RING_NAMES, type ShardView, type Workers } from '../../workers/workers.js';
 import { type AdminHistory, HISTORY_COLUMNS, type HistoryColumn } from './status-types.js';
 
 const INTERVAL_MS = 1000;
@@ -24,7 +24,9 @@ const HISTORY_SECONDS = 900;
 export interface Snapshot {
   /** Monotonic milliseconds. */
   readonly atMs: number;
-  readonly shards: readonly Float64Array[];
+  /** LANE_STATS of each lane. */
+  readonly lanes: readonly Float64Array[];
+  readonly shards: readonly ShardView[];
   readonly persister: Float64Array;
   /** LATENCIES of all shards together; null without introspection. */
   readonly latencies: Float64Array | null;
@@ -82,7 +84,7 @@ export class Sampler {
 
   /** The counters now. */
   snapshot(): Snapshot {
-    const { shardStats, persisterStats, introspection } = this.#workers;
+    const { laneStats, persisterStats, introspection } = this.#workers;
     let latencies: Float64Array | null = null;
     for (const memory of introspection) {
       const block = new Float64Array(memory.latencies);
@@ -93,7 +95,8 @@ export class Sampler {
     }
     return {
       atMs: performance.now(),
-      shards: shardStats.map((stats) => stats.slice()),
+      lanes: laneStats.map((stats) => stats.slice()),
+      shards: this.#workers.shards().map((view) => ({ ...view, thread: view.thread.slice() })),
       persister: persisterStats.slice(),
       latencies,
       frontGcMs: this.frontThread.gcPauseSumMs,
@@ -111,13 +114,14 @@ export class Sampler {
 
   #note(before: Snapshot, now: Snapshot): void {
     const seconds = (now.atMs - before.atMs) / 1000;
-    const S = SHARD_STATS;
+    const S = LANE_STATS;
+    const T = THREAD_STATS;
     const P = PERSISTER_STATS;
     const rate = (offset: number): number => growth(before, now, offset) / seconds;
     const hits = growth(before, now, S.HITS);
     const misses = growth(before, now, S.MISSES);
-    const most = (of: (stats: Float64Array, shard: number) => number): number =>
-      now.shards.reduce((most, stats, shard) => Math.max(most, of(stats, shard)), 0);
+    const most = (of: (view: ShardView) => number): number =>
+      now.shards.reduce((most, view) => Math.max(most, of(view)), 0);
     const persister = (offset: number): number =>
       (now.persister[offset]! - before.persister[offset]!) / seconds;
     const counts = latencyGrowth(before, now, ALL_OPERATIONS);
@@ -131,17 +135,17 @@ export class Sampler {
       p999_ms: percentile(0.999),
       hit_ratio: hits + misses === 0 ? Number.NaN : hits / (hits + misses),
       front_gc_ms: (now.frontGcMs - before.frontGcMs) / seconds,
-      shard_gc_ms: most((stats, shard) => since(before, stats, shard, S.GC_PAUSE_SUM_MS) / seconds),
+      shard_gc_ms: most((view) => threadGrowth(before, view, T.GC_PAUSE_SUM_MS) / seconds),
       persister_gc_ms: persister(P.GC_PAUSE_SUM_MS),
       front_loop_delay_ms: this.frontThread.loopDelay.maxMs,
       persister_loop_delay_ms: now.persister[P.LOOP_DELAY_MAX_MS]!,
-      shard_turn_ms: most((stats) => stats[S.TURN_MAX_MS]!),
+      shard_turn_ms: most(({ thread }) => thread[T.TURN_MAX_MS]!),
       records: sum(now, S.RECORDS),
       unsaved_users: sum(now, S.DIRTY_USERS),
       oldest_unsaved_ms: oldestUnsavedMs(this.#workers),
       loads_per_s: persister(P.LOADS),
       written_rows_per_s: persister(P.WRITTEN_ROWS),
-      busiest_shard: most((stats, shard) => busyPart(before, now, stats, shard)),
+      busiest_shard: most((view) => busyPart(before, now, view)),
       fullest_ring: this.#fullestRing(),
     };
     const at = this.#historyCount++ % HISTORY_SECONDS;
@@ -178,28 +182,35 @@ function rounded(value: number): number | null {
   return Number.isFinite(value) ? Number(value.toPrecision(4)) : null;
 }
 
-function since(before: Snapshot, stats: Float64Array, shard: number, offset: number): number {
-  return stats[offset]! - (before.shards[shard]?.[offset] ?? 0);
-}
-
-/** Of a shard's counter, all shards together. */
+/** Of a lane's counter, all lanes together. */
 export function growth(before: Snapshot, now: Snapshot, offset: number): number {
-  return now.shards.reduce((total, stats, shard) => total + since(before, stats, shard, offset), 0);
+  return sum(now, offset) - sum(before, offset);
 }
 
 export function sum(now: Snapshot, offset: number): number {
-  return now.shards.reduce((total, stats) => total + stats[offset]!, 0);
+  return now.lanes.reduce((total, stats) => total + stats[offset]!, 0);
 }
 
 export function operations(before: Snapshot, now: Snapshot): number {
   let total = 0;
-  for (let op = 1; op <= OP_MAX; op++) total += growth(before, now, SHARD_STATS.OPERATIONS + op);
+  for (let op = 1; op <= OP_MAX; op++) total += growth(before, now, LANE_STATS.OPERATIONS + op);
   return total;
 }
 
+/** Of a counter of LANE_STATS of one shard. */
+export function shardGrowth(before: Snapshot, { shard, counts }: ShardView, offset: number): number {
+  return counts[offset]! - (before.shards[shard]?.counts[offset] ?? 0);
+}
+
+/** Of a counter of THREAD_STATS. A thread that is newer than the snapshot has all of its count from since then. */
+export function threadGrowth(before: Snapshot, { shard, thread }: ShardView, offset: number): number {
+  const grown = thread[offset]! - (before.shards[shard]?.thread[offset] ?? 0);
+  return grown >= 0 ? grown : thread[offset]!;
+}
+
 /** The part of the time in which a shard did not sleep, 0 to 1. */
-export function busyPart(before: Snapshot, now: Snapshot, stats: Float64Array, shard: number): number {
-  const sleptMs = since(before, stats, shard, SHARD_STATS.SLEPT_MS);
+export function busyPart(before: Snapshot, now: Snapshot, view: ShardView): number {
+  const sleptMs = threadGrowth(before, view, THREAD_STATS.SLEPT_MS);
   return Math.min(1, Math.max(0, 1 - sleptMs / (now.atMs - before.atMs)));
 }
 

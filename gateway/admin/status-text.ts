@@ -133,13 +133,24 @@ function shardTable({ shards }: AdminStatus, { dim }: Style): string[] {
     formatCount(one.operations_per_s),
     formatPart(one.busy),
     formatPart(one.hit_ratio),
+    one.lanes.join(' '),
     String(one.partitions.length),
     formatPart(one.records / Math.max(1, one.records_max)),
     formatCount(one.unsaved_users),
     formatCount(one.parked),
     ...Object.values(one.rings).map((ring) => formatPart(ring.filled_bytes / ring.capacity_bytes)),
   ];
-  const header = ['shard', 'operations/s', 'busy', 'hits', 'partitions', 'full', 'unsaved', 'waiting'];
+  const header = [
+    'shard',
+    'operations/s',
+    'busy',
+    'hits',
+    'lanes',
+    'partitions',
+    'full',
+    'unsaved',
+    'waiting',
+  ];
   const rings = ['requests', 'replies', 'loads', 'flushes', 'store answers'];
   return table([[...header, ...rings], ...shards.map(row)], dim);
 }

@@ -17,6 +17,7 @@ export interface AdminStatus {
   readonly settings: StatusSettings;
   readonly totals: StatusTotals;
   readonly shards: readonly ShardStatus[];
+  readonly lanes: readonly LaneStatus[];
   readonly partitions: readonly PartitionStatus[];
   readonly threads: readonly ThreadStatus[];
   /** Null with `--introspection off`. */
@@ -32,7 +33,9 @@ export interface AdminStatus {
 }
 
 export interface StatusSettings {
+  /** Now; a resize changes it. */
   readonly shards: number;
+  readonly lanes: number;
   readonly partitions: number;
   readonly capacity: number;
   readonly engine: string;
@@ -74,7 +77,8 @@ export interface RingStatus {
 
 export interface ShardStatus {
   readonly shard: number;
-  /** Numbers of the partitions that it owns. */
+  /** Numbers of the lanes that it runs, and of their partitions. */
+  readonly lanes: readonly number[];
   readonly partitions: readonly number[];
   readonly operations_per_s: number;
   /** Part of the window in which it had work, 0 to 1. */
@@ -94,9 +98,19 @@ export interface ShardStatus {
   };
 }
 
+export interface LaneStatus {
+  readonly lane: number;
+  /** That runs it. */
+  readonly shard: number | null;
+  /** Threads that have run it, one after another. */
+  readonly attached: number;
+}
+
 export interface PartitionStatus {
   readonly partition: number;
-  /** Its owner; null until one has it. */
+  /** To which it belongs; null until that has shown itself. */
+  readonly lane: number | null;
+  /** That runs the lane. */
   readonly shard: number | null;
   readonly records: number;
   readonly records_max: number;

@@ -5,9 +5,15 @@ import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from '../../workers/introspection
 import { LATENCIES, percentileUs } from '../../workers/introspection/latency-histogram.js';
 import { SlowLog } from '../../workers/introspection/slow-log.js';
 import { REFUSE_FAILED, REFUSE_FULL } from '../../workers/journal/shared.js';
-import { JOURNAL_STATS, PARTITION_STATS, PERSISTER_STATS, SHARD_STATS } from '../../workers/stats.js';
+import {
+  JOURNAL_STATS,
+  LANE_STATS,
+  PARTITION_STATS,
+  PERSISTER_STATS,
+  THREAD_STATS,
+} from '../../workers/stats.js';
 import { redactStore } from '../../workers/stores/cassandra-url.js';
-import type { RingDepth, RingDepths, Workers } from '../../workers/workers.js';
+import { RING_NAMES, type RingDepths, type RingName, type Workers } from '../../workers/workers.js';
 import type { Config } from '../config.js';
 import { OP_NAMES } from '../counters.js';
 import type { Front } from '../front.js';
@@ -20,12 +26,15 @@ import {
   operations,
   type Sampler,
   type Snapshot,
+  shardGrowth,
   sum,
+  threadGrowth,
 } from './sampler.js';
 import type {
   AdminStatus,
   HotStatus,
   JournalStatus,
+  LaneStatus,
   LatencyStatus,
   PartitionStatus,
   RingStatus,
@@ -62,7 +71,8 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
     state: front.stopping ? 'stopping' : 'serving',
     window_s: round(windowS),
     settings: {
-      shards: workers.shardStats.length,
+      shards: workers.shards().length,
+      lanes: workers.laneStats.length,
       partitions: config.partitions,
       capacity: config.capacity,
       engine: config.engine,
@@ -74,7 +84,8 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
     },
     totals: totalsOf(before, now, windowS, workers),
     shards: shardsOf(before, now, windowS, workers),
-    partitions: partitionsOf(workers.partitionStats),
+    lanes: lanesOf(now),
+    partitions: partitionsOf(now, workers.partitionStats),
     threads: threadsOf(before, now, windowS, sampler),
     latencies: latenciesOf(before, now, windowS),
     journal: journalOf(before, now, windowS, workers),
@@ -102,7 +113,7 @@ function ratioOf(hits: number, misses: number): number | null {
 }
 
 function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Workers): StatusTotals {
-  const S = SHARD_STATS;
+  const S = LANE_STATS;
   const rate = (offset: number): number => round(growth(before, now, offset) / windowS);
   let total = 0;
   for (let op = 1; op <= OP_MAX; op++) total += sum(now, S.OPERATIONS + op);
@@ -125,54 +136,59 @@ function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Wor
   };
 }
 
-function ringOf({ filled, capacity }: RingDepth): RingStatus {
-  return { filled_bytes: filled * 4, capacity_bytes: capacity * 4 };
-}
-
-function ringsOf(depths: RingDepths): ShardStatus['rings'] {
-  return {
-    requests: ringOf(depths.requests),
-    replies: ringOf(depths.replies),
-    loads: ringOf(depths.loads),
-    flushes: ringOf(depths.flushes),
-    store_answers: ringOf(depths.store_answers),
-  };
+/** Of some lanes together. */
+function ringsOf(depths: readonly RingDepths[]): ShardStatus['rings'] {
+  const ringOf = (name: RingName): RingStatus => ({
+    filled_bytes: depths.reduce((sum, { [name]: ring }) => sum + ring.filled * 4, 0),
+    capacity_bytes: depths.reduce((sum, { [name]: ring }) => sum + ring.capacity * 4, 0),
+  });
+  return Object.fromEntries(RING_NAMES.map((name) => [name, ringOf(name)])) as ShardStatus['rings'];
 }
 
 function shardsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Workers): ShardStatus[] {
-  const S = SHARD_STATS;
+  const S = LANE_STATS;
   const depths = workers.ringDepths();
-  return now.shards.map((stats, shard) => {
-    const alone = { ...now, shards: [stats] };
-    const then = { ...before, shards: before.shards.slice(shard, shard + 1) };
-    const owned: number[] = [];
-    for (let at = 0; at < workers.partitionStats.length; at += PARTITION_STATS.WORDS) {
-      if (workers.partitionStats[at + PARTITION_STATS.SHARD] === shard + 1)
-        owned.push(at / PARTITION_STATS.WORDS);
-    }
+  const ofPartitions = partitionsOf(now, workers.partitionStats);
+  return now.shards.map((view) => {
+    const { shard, lanes, counts: stats } = view;
+    const grown = (offset: number): number => shardGrowth(before, view, offset);
+    let total = 0;
+    for (let op = 1; op <= OP_MAX; op++) total += grown(S.OPERATIONS + op);
     return {
       shard,
-      partitions: owned,
-      operations_per_s: round(operations(then, alone) / windowS),
-      busy: round(busyPart(before, now, stats, shard)),
-      hit_ratio: ratioOf(growth(then, alone, S.HITS), growth(then, alone, S.MISSES)),
+      lanes,
+      partitions: ofPartitions.filter((each) => each.shard === shard).map(({ partition }) => partition),
+      operations_per_s: round(total / windowS),
+      busy: round(busyPart(before, now, view)),
+      hit_ratio: ratioOf(grown(S.HITS), grown(S.MISSES)),
       records: stats[S.RECORDS]!,
       records_max: stats[S.RECORDS_MAX]!,
       users: stats[S.USERS]!,
       unsaved_users: stats[S.DIRTY_USERS]!,
       parked: stats[S.PARKED]!,
-      rings: ringsOf(depths[shard]!),
+      rings: ringsOf(lanes.map((lane) => depths[lane]!)),
     };
   });
 }
 
-function partitionsOf(stats: Float64Array): PartitionStatus[] {
+function lanesOf({ shards, lanes }: Snapshot): LaneStatus[] {
+  const shardOf = new Map(shards.flatMap((view) => view.lanes.map((lane) => [lane, view.shard])));
+  return lanes.map((stats, lane) => ({
+    lane,
+    shard: shardOf.get(lane) ?? null,
+    attached: stats[LANE_STATS.ATTACHED]!,
+  }));
+}
+
+function partitionsOf({ shards }: Snapshot, stats: Float64Array): PartitionStatus[] {
   const P = PARTITION_STATS;
+  const shardOf = new Map(shards.flatMap((view) => view.lanes.map((lane) => [lane, view.shard])));
   const partitions: PartitionStatus[] = [];
   for (let at = 0; at < stats.length; at += P.WORDS) {
     partitions.push({
       partition: at / P.WORDS,
-      shard: stats[at + P.SHARD] === 0 ? null : stats[at + P.SHARD]! - 1,
+      lane: stats[at + P.LANE] === 0 ? null : stats[at + P.LANE]! - 1,
+      shard: shardOf.get(stats[at + P.LANE]! - 1) ?? null,
       records: stats[at + P.RECORDS]!,
       records_max: stats[at + P.RECORDS_MAX]!,
       users: stats[at + P.USERS]!,
@@ -186,7 +202,7 @@ function partitionsOf(stats: Float64Array): PartitionStatus[] {
 }
 
 function threadsOf(before: Snapshot, now: Snapshot, windowS: number, sampler: Sampler): ThreadStatus[] {
-  const S = SHARD_STATS;
+  const T = THREAD_STATS;
   const P = PERSISTER_STATS;
   const { frontThread } = sampler;
   return [
@@ -200,17 +216,15 @@ function threadsOf(before: Snapshot, now: Snapshot, windowS: number, sampler: Sa
       loop_delay_max_ms: round(frontThread.loopDelay.maxMs),
       turn_max_ms: null,
     },
-    ...now.shards.map((stats, shard) => ({
-      thread: `shard ${shard}`,
-      gc_count: stats[S.GC_COUNT]!,
-      gc_ms_per_s: round(
-        (stats[S.GC_PAUSE_SUM_MS]! - (before.shards[shard]?.[S.GC_PAUSE_SUM_MS] ?? 0)) / windowS,
-      ),
-      gc_pause_max_ms: round(stats[S.GC_PAUSE_MAX_MS]!),
-      heap_used_bytes: stats[S.HEAP_USED_BYTES]!,
+    ...now.shards.map((view) => ({
+      thread: `shard ${view.shard}`,
+      gc_count: view.thread[T.GC_COUNT]!,
+      gc_ms_per_s: round(threadGrowth(before, view, T.GC_PAUSE_SUM_MS) / windowS),
+      gc_pause_max_ms: round(view.thread[T.GC_PAUSE_MAX_MS]!),
+      heap_used_bytes: view.thread[T.HEAP_USED_BYTES]!,
       loop_delay_p99_ms: null,
       loop_delay_max_ms: null,
-      turn_max_ms: round(stats[S.TURN_MAX_MS]!),
+      turn_max_ms: round(view.thread[T.TURN_MAX_MS]!),
     })),
     {
       thread: 'persister',
@@ -263,7 +277,7 @@ function journalOf(
 ): JournalStatus | null {
   if (journalStats === null) return null;
   const J = JOURNAL_STATS;
-  const S = SHARD_STATS;
+  const S = LANE_STATS;
   const rate = (offset: number): number => round(growth(before, now, offset) / windowS);
   const refuses = journalStats[J.REFUSES];
   return {

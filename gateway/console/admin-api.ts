@@ -3,6 +3,8 @@ import type { AdminHistory, AdminStatus } from '../admin/status-types.js';
 
 const TOKEN_KEY = 'tidemark-admin-token';
 const TIMEOUT_MS = 5000;
+/** Threads start, and lanes go over one after another. */
+const ORDER_TIMEOUT_MS = 120_000;
 
 /** The server wants a token, or another one. */
 export class TokenNeeded extends Error {}
@@ -15,13 +17,17 @@ export function hasToken(): boolean {
   return sessionStorage.getItem(TOKEN_KEY) !== null;
 }
 
-async function call<T>(method: 'GET' | 'POST', path: string): Promise<T> {
+async function call<T>(method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
   const token = sessionStorage.getItem(TOKEN_KEY);
   const response = await fetch(path, {
     method,
-    headers: token === null ? {} : { authorization: `Bearer ${token}` },
+    headers: {
+      ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
     cache: 'no-store',
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    signal: AbortSignal.timeout(body === undefined ? TIMEOUT_MS : ORDER_TIMEOUT_MS),
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
   if (response.status === 401) throw new TokenNeeded();
   if (response.ok) return (await response.json()) as T;
@@ -40,4 +46,9 @@ export function readHistory(afterMs: number): Promise<AdminHistory> {
 
 export function flushNow(): Promise<{ unsaved_users: number }> {
   return call('POST', '/admin/flush');
+}
+
+/** Resolves when that many threads run all lanes. */
+export function resize(shards: number): Promise<{ shards: number; took_ms: number }> {
+  return call('POST', '/admin/shards', { shards });
 }

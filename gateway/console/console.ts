@@ -2,9 +2,9 @@
  * The console: asks `/admin/status` and `/admin/history` once a second and shows them. It is a page of the server's
  * own, loads nothing from elsewhere, and can do only what its token allows.
  */
-import { formatCount } from '../admin/format.js';
+import { formatCount, formatMs } from '../admin/format.js';
 import type { AdminStatus } from '../admin/status-types.js';
-import { flushNow, hasToken, readHistory, readStatus, setToken, TokenNeeded } from './admin-api.js';
+import { flushNow, hasToken, readHistory, readStatus, resize, setToken, TokenNeeded } from './admin-api.js';
 import { Charts } from './charts.js';
 import { byId } from './dom.js';
 import { showFigures } from './figures.js';
@@ -19,6 +19,9 @@ const state = byId('state');
 const notice = byId('notice');
 const flushButton = byId<HTMLButtonElement>('flush');
 const flushDialog = byId<HTMLDialogElement>('flush-dialog');
+const resizeButton = byId<HTMLButtonElement>('resize');
+const resizeDialog = byId<HTMLDialogElement>('resize-dialog');
+const resizeInput = byId<HTMLInputElement>('resize-shards');
 const tokenDialog = byId<HTMLDialogElement>('token-dialog');
 const tokenInput = byId<HTMLInputElement>('token');
 let latest: AdminStatus | null = null;
@@ -48,10 +51,12 @@ async function look(): Promise<void> {
     map.show(status);
     showFigures(status);
     flushButton.disabled = status.state !== 'serving';
+    resizeButton.disabled = status.state !== 'serving';
     document.documentElement.dataset.time = status.time; // what is shown is of this moment
     showState(status.state, status.state === 'serving' ? 'good' : 'bad');
   } catch (error) {
     flushButton.disabled = true;
+    resizeButton.disabled = true;
     if (error instanceof TokenNeeded) {
       showState('needs a token', 'bad');
       await askForToken();
@@ -94,6 +99,25 @@ flushDialog.addEventListener('close', () => {
     ({ unsaved_users }) =>
       say(`Ordered: the changes of ${formatCount(unsaved_users)} users are being written.`),
     (error: Error) => say(`Nothing was ordered: ${error.message}`),
+  );
+});
+
+resizeButton.addEventListener('click', () => {
+  if (latest === null) return;
+  const { shards, lanes } = latest.settings;
+  byId('resize-text').textContent =
+    `${shards} of at most ${lanes} threads run the ${lanes} lanes now. Lanes go over one after another while they serve; nothing is copied, and no request is lost.`;
+  resizeInput.max = String(lanes);
+  resizeInput.value = String(shards);
+  resizeDialog.returnValue = '';
+  resizeDialog.showModal();
+});
+
+resizeDialog.addEventListener('close', () => {
+  if (resizeDialog.returnValue !== 'resize') return;
+  resize(resizeInput.valueAsNumber).then(
+    ({ shards, took_ms }) => say(`${shards} shards now, after ${formatMs(took_ms)}.`),
+    (error: Error) => say(`Nothing was changed: ${error.message}`),
   );
 });
 

@@ -1,4 +1,4 @@
-/** The map of partitions: who owns each, and how full it is. One stop of the tab key; the arrows go from cell to cell. */
+/** The map of partitions: which shard runs each, and how full it is. One stop of the tab key; the arrows go from cell to cell. */
 import { formatCount, formatMs, formatPart } from '../admin/format.js';
 import type { AdminStatus, PartitionStatus } from '../admin/status-types.js';
 import { bar, byId, element, swatch } from './dom.js';
@@ -18,7 +18,7 @@ function describe(one: PartitionStatus): string {
     one.unsaved_users === 0
       ? 'all is saved'
       : `${formatCount(one.unsaved_users)} users unsaved, the oldest change ${formatMs(one.oldest_unsaved_ms)} ago`;
-  return `Partition ${one.partition}, ${owner}: ${formatCount(one.records)} of ${formatCount(one.records_max)} records (${formatPart(one.records / Math.max(1, one.records_max))}), ${formatCount(one.users)} of ${formatCount(one.users_max)} users, ${saved}`;
+  return `Partition ${one.partition}, lane ${one.lane ?? '?'}, ${owner}: ${formatCount(one.records)} of ${formatCount(one.records_max)} records (${formatPart(one.records / Math.max(1, one.records_max))}), ${formatCount(one.users)} of ${formatCount(one.users_max)} users, ${saved}`;
 }
 
 export class PartitionMap {
@@ -62,8 +62,13 @@ export class PartitionMap {
       );
     });
     byId('owners').replaceChildren(
-      ...shards.map(({ shard, partitions: owned }) =>
-        element('span', { class: ownerClass(shard) }, swatch(), `shard ${shard}: ${owned.length}`),
+      ...shards.map(({ shard, lanes, partitions: owned }) =>
+        element(
+          'span',
+          { class: ownerClass(shard), title: `lanes ${lanes.join(', ')}` },
+          swatch(),
+          `shard ${shard}: ${owned.length}`,
+        ),
       ),
     );
     if (this.#selected >= 0) this.#detail.textContent = describe(partitions[this.#selected]!);

@@ -68,6 +68,7 @@ export class Service {
     const config = readConfig(this.options, {});
     this.#workers = await startWorkers({
       shards: config.shards,
+      lanes: config.lanes,
       partitions: config.partitions,
       capacity: config.capacity,
       engine: config.engine,

@@ -169,7 +169,7 @@ describe('503 busy', () => {
   });
 
   it('more requests than may wait: busy, and the others are served', async () => {
-    const all = await start({ maxParked: '50' });
+    const all = await start({ maxParked: '50', lanes: '1' });
     service.fault('LOAD_HANG', 1);
     const answers = newIds(200).flatMap((user) => codeOf(all[2]!.get(user, '1')));
     await new Promise((resolve) => setTimeout(resolve, 100));

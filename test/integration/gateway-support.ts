@@ -97,6 +97,7 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
   );
   const real = await startWorkers({
     shards: config.shards,
+    lanes: config.lanes,
     partitions: config.partitions,
     capacity: config.capacity,
     engine: config.engine,
@@ -114,7 +115,9 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
   const port = new FaultyPort(real.port);
   const workers: Workers = {
     port,
-    shardStats: real.shardStats,
+    laneStats: real.laneStats,
+    shards: () => real.shards(),
+    resize: (shards) => real.resize(shards),
     journalStats: real.journalStats,
     persisterStats: real.persisterStats,
     partitionStats: real.partitionStats,

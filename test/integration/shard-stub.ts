@@ -1,5 +1,6 @@
 /** The shards' side of the persister's rings, for tests: asks, and collects the answers as objects. */
-import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
+import type { Doorbell } from '../../engine/doorbell.js';
+import { createLaneControl, seatDoorbell } from '../../engine/lane-control.js';
 import {
   ENTRY,
   FLUSH,
@@ -62,12 +63,13 @@ export class ShardStub {
       loads: createRing(ringWords.loads),
       flushes: createRing(ringWords.flushes),
       answers: createRing(ringWords.answers),
-      doorbell: createDoorbell(),
+      control: createLaneControl(1, 1),
+      lane: 0,
     };
     this.#loads = new RingWriter(this.memory.loads);
     this.#flushes = new RingWriter(this.memory.flushes);
     this.#answers = new RingReader(this.memory.answers);
-    this.doorbell = new Doorbell(this.memory.doorbell);
+    this.doorbell = seatDoorbell(this.memory.control, 0);
     this.#wake = wake;
   }
 

@@ -1,12 +1,13 @@
-/** How much a shard carries over in one turn, and that the keeper asks for it late. */
+/** How much a lane carries over in one turn, and that the keeper asks for it late. */
 import { rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRing, RingWriter } from '../../engine/ring.js';
 import { JOURNAL } from '../../workers/journal/shared.js';
 import { journalSizes } from '../../workers/journal/sizes.js';
-import { ShardJournal } from '../../workers/shard-journal.js';
-import { REPLY_RING_WORDS } from '../../workers/shard-options.js';
-import { createStats, SHARD_STATS } from '../../workers/stats.js';
+import { FRAME_BYTES } from '../../workers/journal/writer.js';
+import { LaneJournal } from '../../workers/lane-journal.js';
+import { ringSizes } from '../../workers/lane-options.js';
+import { createStats, LANE_STATS } from '../../workers/stats.js';
 import { append, newDirectory, openRig, type Rig, SEGMENT_BYTES, segmentsIn } from './files.js';
 
 let directory: string;
@@ -51,10 +52,18 @@ async function startJournal(partitions: readonly FakePartition[], carryRate: num
   rig = await openRig(directory, { shards: 2 });
   await rig.keeper.step();
   const { keeper } = rig;
-  const stats = new Float64Array(createStats(SHARD_STATS));
-  const replies = new RingWriter(createRing(REPLY_RING_WORDS));
-  const journal = new ShardJournal(
-    { directory, shard: 1, run: keeper.run, segmentBytes: SEGMENT_BYTES, sync: false, words: keeper.words },
+  const stats = new Float64Array(createStats(LANE_STATS));
+  const replies = new RingWriter(createRing(ringSizes(1, 1).replies));
+  const journal = new LaneJournal(
+    {
+      directory,
+      shard: 1,
+      run: keeper.run,
+      segmentBytes: SEGMENT_BYTES,
+      sync: false,
+      words: keeper.words,
+      frame: new SharedArrayBuffer(FRAME_BYTES),
+    },
     { partitions: partitions as never, replies, stats },
     () => {},
   );
@@ -74,7 +83,7 @@ describe('A turn carries over', () => {
     journal.begin(0);
     for (let i = 0; i < changes; i++) journal.note(partitions[1] as never, 0);
     expect(journal.commit(0, false)).toBe(true);
-    const carried = stats[SHARD_STATS.CARRIED_IMAGES]!;
+    const carried = stats[LANE_STATS.CARRIED_IMAGES]!;
     expect(Math.abs(carried - expected) / expected).toBeLessThan(0.02);
     expect(partitions[0]!.left).toBe(0); // what is left of the turn goes to the next one
     expect(partitions[1]!.left).toBe(100_300 - carried);

@@ -11,7 +11,13 @@ import {
 } from '../../workers/journal/keeper.js';
 import { type JournalContent, readJournal } from '../../workers/journal/reader.js';
 import { Replay } from '../../workers/journal/replay.js';
-import { JournalWriter, NODE_FILES, WRITER_READY, type WriterFiles } from '../../workers/journal/writer.js';
+import {
+  FRAME_BYTES,
+  JournalWriter,
+  NODE_FILES,
+  WRITER_READY,
+  type WriterFiles,
+} from '../../workers/journal/writer.js';
 
 export const SEGMENT_BYTES = 2 ** 19;
 
@@ -63,7 +69,15 @@ export async function openRig(directory: string, options: RigOptions = {}): Prom
   const writers = Array.from({ length: shards }, (_, shard) => {
     const segmentBytes = given.segmentBytes ?? SEGMENT_BYTES;
     const writer = new JournalWriter(
-      { directory, shard, run: keeper.run, segmentBytes, sync, words: keeper.words },
+      {
+        directory,
+        shard,
+        run: keeper.run,
+        segmentBytes,
+        sync,
+        words: keeper.words,
+        frame: new SharedArrayBuffer(FRAME_BYTES),
+      },
       writerFiles,
     );
     writer.onFailure = ({ message }) => logged.push(`writer ${message}`);

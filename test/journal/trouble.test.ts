@@ -216,7 +216,7 @@ describe('bulk acks', () => {
 
 describe('a store that is away', () => {
   it('for long: the journal stays within its limit as what is unsaved is carried over; all is there after a kill', async () => {
-    const limit = { capacity: '10k', partitions: '2', journalLimit: '8mib' };
+    const limit = { capacity: '10k', partitions: '2', lanes: '1', journalLimit: '8mib' };
     await start({ ...limit, flushDelay: '100ms' });
     await victim.fault('WRITE_HANG', 1);
     const client = open();
@@ -240,7 +240,7 @@ describe('a store that is away', () => {
   });
 
   it('and more unsaved than the limit holds: changes are refused, reads go on, and it ends with the outage', async () => {
-    await start({ capacity: '200k', partitions: '2', journalLimit: '8mib', flushDelay: '100ms' });
+    await start({ capacity: '200k', partitions: '2', lanes: '1', journalLimit: '8mib', flushDelay: '100ms' });
     await victim.fault('WRITE_HANG', 1);
     const client = open(1);
     const channels = Array.from({ length: 100 }, (_, i) => String(i + 1));
@@ -320,7 +320,7 @@ describe('a disk', () => {
       context.skip();
       return;
     }
-    const options = { data: path, capacity: '10k', partitions: '2', journalLimit: '64mib' };
+    const options = { data: path, capacity: '10k', partitions: '2', lanes: '1', journalLimit: '64mib' };
     await start(options);
     try {
       writeFileSync(join(path, 'filler'), Buffer.alloc(64 * MIB - 1));
@@ -368,7 +368,7 @@ describe('a disk', () => {
   it.each(['and works again', 'until the service is killed'])(
     'that fails in the middle of a write, %s: what was answered is there, the rest is journal_unavailable',
     async (then) => {
-      const options = { capacity: '50k', partitions: '2' };
+      const options = { capacity: '50k', partitions: '2', lanes: '1' };
       await start(options);
       const client = open(1);
       const users = 1000;

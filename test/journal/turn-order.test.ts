@@ -1,95 +1,37 @@
-/** A shard stepped by hand: what leaves it in a turn, and that its journal is written before. */
-import { MessageChannel } from 'node:worker_threads';
+/** A lane stepped by hand: what leaves it in a turn, and that its journal is written before. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { createDoorbell } from '../../engine/doorbell.js';
 import { hashUser } from '../../engine/hash.js';
 import { KIND_LOADED, LOADED, LOADED_LAST, OP_ACK, REQUEST, ROUTED } from '../../engine/messages.js';
-import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
-import { slab } from '../../engine/slab.js';
+import type { RingReader, RingWriter } from '../../engine/ring.js';
 import { readJournal } from '../../workers/journal/reader.js';
-import { Shard } from '../../workers/shard.js';
-import {
-  COLD_START,
-  FLUSH_RING_WORDS,
-  LOAD_RING_WORDS,
-  REPLY_RING_WORDS,
-  REQUEST_RING_WORDS,
-  STORE_ANSWER_RING_WORDS,
-  TICK_MS,
-} from '../../workers/shard-options.js';
-import { createStats, PARTITION_STATS, SHARD_STATS } from '../../workers/stats.js';
+import { FRAME_BYTES } from '../../workers/journal/writer.js';
+import { TICK_MS } from '../../workers/lane-options.js';
+import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 import { newDirectory, openRig, SEGMENT_BYTES } from './files.js';
 
 const USER = 5;
-const sizes = { recordsMax: 100, usersMax: 100, watchedMax: 1, lastWrite: false };
-const ticks = { flushDelayTicks: 0, retryFirstTicks: 1, retryMaxTicks: 1, touchTicks: 0 };
 
-const ports: MessageChannel[] = [];
+const rigs: LaneRig[] = [];
 afterEach(() => {
-  for (const { port1, port2 } of ports.splice(0)) {
-    port1.close();
-    port2.close();
-  }
+  for (const rig of rigs.splice(0)) rig.close();
 });
 
-/** A shard of one partition whose changes are due at once, with a journal in the directory. */
-async function startShard(directory: string) {
+/** A lane of one partition whose changes are due at once, with a journal in the directory. */
+async function startLane(directory: string) {
   const { keeper } = await openRig(directory, { shards: 2 }); // shard 0 is the rig's own, 1 ours
   await keeper.step();
-  const rings = {
-    requests: createRing(REQUEST_RING_WORDS),
-    replies: createRing(REPLY_RING_WORDS),
-    loads: createRing(LOAD_RING_WORDS),
-    flushes: createRing(FLUSH_RING_WORDS),
-    storeAnswers: createRing(STORE_ANSWER_RING_WORDS),
+  const journal = {
+    directory,
+    shard: 1,
+    run: keeper.run,
+    segmentBytes: SEGMENT_BYTES,
+    sync: false,
+    words: keeper.words,
+    frame: new SharedArrayBuffer(FRAME_BYTES),
   };
-  const channels = [new MessageChannel(), new MessageChannel()] as const;
-  ports.push(...channels);
-  const shard = new Shard(
-    {
-      engine: 'slab',
-      rings,
-      doorbell: createDoorbell(),
-      frontDoorbell: createDoorbell(),
-      frontPort: channels[0].port1,
-      persisterDoorbell: createDoorbell(),
-      persisterPort: channels[1].port1,
-      stats: createStats(SHARD_STATS),
-      introspection: null,
-      partitionStats: createStats(PARTITION_STATS),
-      shard: 1,
-      shards: 2,
-      limits: { userPerS: 0, channelPerS: 0 },
-      partitions: 1,
-      owned: [
-        { index: 0, memory: new SharedArrayBuffer(slab.sharedBytes({ ...sizes, ...ticks })), byteOffset: 0 },
-      ],
-      flushDelayMs: 0,
-      loadTimeoutMs: 60_000,
-      roomTimeoutMs: 1000,
-      parkedMax: 100,
-      journal: {
-        directory,
-        shard: 1,
-        run: keeper.run,
-        segmentBytes: SEGMENT_BYTES,
-        sync: false,
-        words: keeper.words,
-      },
-      replay: null,
-      start: COLD_START,
-      ...sizes,
-    },
-    0,
-  );
-  return {
-    shard,
-    requests: new RingWriter(rings.requests),
-    replies: new RingReader(rings.replies),
-    flushes: new RingReader(rings.flushes),
-    storeAnswers: new RingWriter(rings.storeAnswers),
-    loads: new RingReader(rings.loads),
-  };
+  const rig = createLaneRig({ flushDelayMs: 0 }, { journal });
+  rigs.push(rig);
+  return { ...rig, lane: rig.attach(0) };
 }
 
 function sendAck(requests: RingWriter, message: number): void {
@@ -124,22 +66,22 @@ async function imagesIn(directory: string): Promise<number> {
   return (await readJournal(directory)).images;
 }
 
-describe('A turn of a shard with a journal', () => {
+describe('A turn of a lane with a journal', () => {
   it('writes the journal before an answer or a write to the store goes out', async () => {
     const directory = newDirectory();
-    const { shard, requests, replies, flushes, storeAnswers, loads } = await startShard(directory);
-    expect(shard.isReady(0)).toBe(true);
+    const { lane, requests, replies, flushes, storeAnswers, loads } = await startLane(directory);
+    expect(lane.isReady(0, false)).toBe(true);
     sendAck(requests, 1);
-    shard.turn(1);
+    lane.turn(1);
     answerLoad(loads, storeAnswers);
-    shard.turn(2);
+    lane.turn(2);
     expect(replies.refresh()).toBe(true);
     while (replies.next() !== -1);
     replies.release();
     const before = await imagesIn(directory);
     expect(before).toBe(1);
 
-    const journal = shard.state.journal!;
+    const journal = lane.state.journal!;
     const commit = journal.commit.bind(journal);
     let commits = 0;
     journal.commit = (nowMs, ticked) => {
@@ -151,7 +93,7 @@ describe('A turn of a shard with a journal', () => {
       return commit(nowMs, ticked);
     };
     sendAck(requests, 2);
-    shard.turn(2 + TICK_MS);
+    lane.turn(2 + TICK_MS);
     expect(commits).toBe(1);
     expect([replies.refresh(), flushes.refresh()], 'both are out after the turn').toEqual([true, true]);
     expect(await imagesIn(directory)).toBe(before + 1);

@@ -149,8 +149,13 @@ export type Parked<T> = {
 /**
  * The exports of `engine/<name>.js` with parked methods. The result is called at the start of each run.
  * @param mutation  breaks the code first, to see the tests notice
+ * @param imports   what else it imports
  */
-export function loadParked(name: string, mutation: Mutation = []): () => Record<string, unknown> {
+export function loadParked(
+  name: string,
+  mutation: Mutation = [],
+  imports: Readonly<Record<string, unknown>> = {},
+): () => Record<string, unknown> {
   let source = readFileSync(new URL(`${name}.js`, ENGINE), 'utf8');
   for (const [good, bad] of mutation) {
     if (source.split(good).length !== 2) throw new Error(`${name}.js does not have once: ${good}`);
@@ -164,10 +169,18 @@ export function loadParked(name: string, mutation: Mutation = []): () => Record<
     'Int32Array',
     'assert',
     'layout',
+    ...Object.keys(imports),
     `${body}\nreturn { ${names.join()} };`,
   );
   const waiters: Waiter[] = [];
-  const exports = create(plainAtomics, parkedAtomics(waiters), tracedArray, assert, layout);
+  const exports = create(
+    plainAtomics,
+    parkedAtomics(waiters),
+    tracedArray,
+    assert,
+    layout,
+    ...Object.values(imports),
+  );
   return () => {
     touched = false; // or what the last run left would decide about the first park of this one
     waiters.length = 0;

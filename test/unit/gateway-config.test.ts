@@ -96,7 +96,7 @@ describe('configuration', () => {
     [{ store: 'redis://x' }, '--store=redis://x is not lmdb:DIRECTORY'],
     [
       { shards: '4', journalLimit: '31mib' },
-      '--journal-limit=31mib is too small for 4 shards. Use at least 32mib',
+      '--journal-limit=31mib is too small for 8 lanes. Use at least 64mib',
     ],
     [{ tlsCert: 'x' }, '--tls-cert=x is given without --tls-key'],
     [{ authTokenFile: '/nowhere' }, '--auth-token-file=/nowhere cannot be read'],

@@ -1,7 +1,5 @@
-/** A shard that warms up, stepped by hand: the store's side, the front's and the clock are played by the test. */
-import { MessageChannel } from 'node:worker_threads';
+/** A lane that warms up, stepped by hand: the store's side, the front's and the clock are played by the test. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createDoorbell } from '../../engine/doorbell.js';
 import { hashUser } from '../../engine/hash.js';
 import {
   ANSWERED,
@@ -18,20 +16,11 @@ import {
   STATUS_OK,
   STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
-import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
-import { slab } from '../../engine/slab.js';
-import { OP_STOP, Shard } from '../../workers/shard.js';
-import {
-  COLD_START,
-  FLUSH_RING_WORDS,
-  LOAD_RING_WORDS,
-  REPLY_RING_WORDS,
-  REQUEST_RING_WORDS,
-  type ShardOptions,
-  STORE_ANSWER_RING_WORDS,
-  TICK_MS,
-} from '../../workers/shard-options.js';
-import { createStats, PARTITION_STATS, SHARD_STATS } from '../../workers/stats.js';
+import type { RingReader, RingWriter } from '../../engine/ring.js';
+import { type Lane, OP_STOP } from '../../workers/lane.js';
+import { COLD_START, type ServiceOptions, TICK_MS } from '../../workers/lane-options.js';
+import { LANE_STATS } from '../../workers/stats.js';
+import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
 /** Users 1 to HOT are to be loaded, 1 first. */
 const HOT = 100;
@@ -43,77 +32,31 @@ interface Load {
 }
 
 let nowMs = 0;
-let shard: Shard;
+let rig: LaneRig;
+let lane: Lane;
 let stats: Float64Array;
 let loads: RingReader;
 let answers: RingWriter;
 let requests: RingWriter;
 let replies: RingReader;
-let ports: MessageChannel[];
 
-function start(perSecond: number, options: Partial<ShardOptions> = {}): void {
-  const rings = {
-    requests: createRing(REQUEST_RING_WORDS),
-    replies: createRing(REPLY_RING_WORDS),
-    loads: createRing(LOAD_RING_WORDS),
-    flushes: createRing(FLUSH_RING_WORDS),
-    storeAnswers: createRing(STORE_ANSWER_RING_WORDS),
-  };
-  const sizes = { recordsMax: 1000, usersMax: 1000, watchedMax: 1, lastWrite: false, ...options };
-  const ticks = { flushDelayTicks: 0, retryFirstTicks: 1, retryMaxTicks: 1, touchTicks: 0 };
-  const bytes = slab.sharedBytes({ ...sizes, ...ticks });
+function start(perSecond: number, options: Partial<ServiceOptions> = {}): void {
   const ids = new SharedArrayBuffer(HOT * 8);
   for (let user = 1; user <= HOT; user++) new Int32Array(ids)[(user - 1) * 2] = user;
-  const statsMemory = createStats(SHARD_STATS);
-  ports = [new MessageChannel(), new MessageChannel()];
-  shard = new Shard(
-    {
-      engine: 'slab',
-      rings,
-      doorbell: createDoorbell(),
-      frontDoorbell: createDoorbell(),
-      frontPort: ports[0]!.port1,
-      persisterDoorbell: createDoorbell(),
-      persisterPort: ports[1]!.port1,
-      stats: statsMemory,
-      introspection: null,
-      partitionStats: createStats(PARTITION_STATS),
-      shard: 0,
-      shards: 1,
-      limits: { userPerS: 0, channelPerS: 0 },
-      partitions: 1,
-      owned: [{ index: 0, memory: new SharedArrayBuffer(bytes), byteOffset: 0 }],
-      flushDelayMs: 1000,
-      loadTimeoutMs: 60_000,
-      roomTimeoutMs: 1000,
-      parkedMax: 1000,
-      journal: null,
-      replay: null,
-      start: { ...COLD_START, hotUsers: ids, hotUsersPerSecond: perSecond },
-      ...sizes,
-    },
-    nowMs,
-  );
-  stats = new Float64Array(statsMemory);
-  loads = new RingReader(rings.loads);
-  answers = new RingWriter(rings.storeAnswers);
-  requests = new RingWriter(rings.requests);
-  replies = new RingReader(rings.replies);
+  rig = createLaneRig(options, { start: { ...COLD_START, hotUsers: ids, hotUsersPerSecond: perSecond } });
+  ({ stats, loads, storeAnswers: answers, requests, replies } = rig);
+  lane = rig.attach(nowMs);
+  expect(lane.isReady(nowMs, false)).toBe(true);
 }
 
 beforeEach(() => {
   nowMs = 1000;
 });
-afterEach(() => {
-  for (const { port1, port2 } of ports) {
-    port1.close();
-    port2.close();
-  }
-});
+afterEach(() => rig.close());
 
 function turn(ms = 0): void {
   nowMs += ms;
-  shard.turn(nowMs);
+  lane.turn(nowMs);
 }
 
 function takeLoads(): Load[] {
@@ -173,9 +116,9 @@ function takeReplies(): [number, number][] {
 }
 
 const usersOf = (taken: readonly Load[]): number[] => taken.map(({ user }) => user);
-const left = (): number => stats[SHARD_STATS.HOT_USERS_LEFT]!;
+const left = (): number => stats[LANE_STATS.HOT_USERS_LEFT]!;
 
-describe('a shard that warms up', () => {
+describe('a lane that warms up', () => {
   it('loads the newest first, a few at once, and not more than its rate', () => {
     start(1000);
     turn();
@@ -190,7 +133,7 @@ describe('a shard that warms up', () => {
     turn();
     expect(usersOf(takeLoads())).toEqual([9, 10, 11]);
     expect(left()).toBe(HOT - 3);
-    expect(stats[SHARD_STATS.HOT_USERS_LOADED]).toBe(3);
+    expect(stats[LANE_STATS.HOT_USERS_LOADED]).toBe(3);
 
     start(30);
     let loaded = 0;
@@ -233,7 +176,7 @@ describe('a shard that warms up', () => {
     get(3);
     turn();
     expect(takeReplies()).toEqual([[3, STATUS_OK]]);
-    expect(stats[SHARD_STATS.HITS]).toBe(1);
+    expect(stats[LANE_STATS.HITS]).toBe(1);
   });
 
   it('pauses after failures, tries one, and goes on when one has succeeded', () => {
@@ -247,14 +190,14 @@ describe('a shard that warms up', () => {
     turn(TICK_MS);
     const probe = takeLoads();
     expect(usersOf(probe)).toEqual([9]);
-    expect(stats[SHARD_STATS.HOT_USERS_SKIPPED]).toBe(8);
+    expect(stats[LANE_STATS.HOT_USERS_SKIPPED]).toBe(8);
     turn(TICK_MS);
     expect(takeLoads()).toEqual([]);
     answer(probe);
     turn(TICK_MS);
     expect(takeLoads().length).toBe(8);
-    expect(shard.state.partition(0).userCount).toBe(9);
-    shard.state.partition(0).check();
+    expect(lane.state.partition(0).userCount).toBe(9);
+    lane.state.partition(0).check();
   });
 
   it('skips who is there, and those for whom there is no room, without evicting anybody', () => {
@@ -269,9 +212,9 @@ describe('a shard that warms up', () => {
       answer(taken, 10);
     }
     expect(left()).toBe(0);
-    expect(stats[SHARD_STATS.HOT_USERS_LOADED]).toBeGreaterThanOrEqual(8);
-    expect(stats[SHARD_STATS.HOT_USERS_LOADED]! + stats[SHARD_STATS.HOT_USERS_SKIPPED]!).toBe(HOT);
-    const partition = shard.state.partition(0);
+    expect(stats[LANE_STATS.HOT_USERS_LOADED]).toBeGreaterThanOrEqual(8);
+    expect(stats[LANE_STATS.HOT_USERS_LOADED]! + stats[LANE_STATS.HOT_USERS_SKIPPED]!).toBe(HOT);
+    const partition = lane.state.partition(0);
     expect(partition.evictedUserCount).toBe(0);
     partition.check();
     answer(real);
@@ -279,7 +222,7 @@ describe('a shard that warms up', () => {
     expect(takeReplies()).toEqual([[2, STATUS_OK]]);
   });
 
-  it('ends with the shard', () => {
+  it('ends with the lane', () => {
     start(1000);
     turn(TICK_MS);
     const own = takeLoads();
@@ -288,11 +231,11 @@ describe('a shard that warms up', () => {
     requests.commit(ROUTED.WORDS + REQUEST.WORDS);
     requests.publish();
     turn(TICK_MS);
-    expect(shard.finished).toBe(false);
+    expect(lane.finished).toBe(false);
     answer(own);
     turn(TICK_MS);
     expect(takeLoads()).toEqual([]);
     expect(left()).toBe(0);
-    expect(shard.finished).toBe(true);
+    expect(lane.finished).toBe(true);
   });
 });

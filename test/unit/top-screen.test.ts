@@ -15,6 +15,7 @@ const STATUS: AdminStatus = {
   window_s: 10,
   settings: {
     shards: 1,
+    lanes: 1,
     partitions: 1,
     capacity: 100,
     engine: 'slab',
@@ -44,6 +45,7 @@ const STATUS: AdminStatus = {
   shards: [
     {
       shard: 0,
+      lanes: [0],
       partitions: [0],
       operations_per_s: 1234567,
       busy: 0.5,
@@ -56,9 +58,11 @@ const STATUS: AdminStatus = {
       rings: { requests: ring, replies: ring, loads: ring, flushes: ring, store_answers: ring },
     },
   ],
+  lanes: [{ lane: 0, shard: 0, attached: 1 }],
   partitions: [
     {
       partition: 0,
+      lane: 0,
       shard: 0,
       records: 50,
       records_max: 100,

@@ -9,7 +9,7 @@
 import { REQUEST, ROUTED } from '../../engine/messages.js';
 import type { HotTable } from './hot-keys.js';
 import { WINDOW_S } from './hot-keys.js';
-import { hashChannel, namesChannel } from './shard-introspection.js';
+import { hashChannel, namesChannel } from './lane-introspection.js';
 
 /** Keys watched at once; those who come later are not limited meanwhile. */
 const WATCHED_MAX = 64;

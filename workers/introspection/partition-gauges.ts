@@ -1,5 +1,6 @@
-/** What a shard shows of its partitions, each tick. */
+/** What a lane shows of its partitions, each tick. */
 import { NO_DUE, type Partition } from '../../engine/partition.js';
+import { LANE_PARTITION, type LaneMemory } from '../lane-memory.js';
 import { PARTITION_STATS } from '../stats.js';
 
 /**
@@ -16,87 +17,85 @@ const RETRIED_WITHIN_MS = 40_000;
  * have come as the older one had groups, nothing of it is out any more, and the younger one becomes the older.
  */
 export class UnsavedAges {
-  readonly #olderCount: Int32Array;
-  readonly #olderSince: Int32Array;
-  readonly #youngerCount: Int32Array;
-  readonly #youngerSince: Int32Array;
-  /** The tick of the oldest change among those whose writes failed; only while `#failed` is 1. */
-  readonly #failedSince: Int32Array;
-  readonly #failedTick: Int32Array;
-  readonly #failed: Uint8Array;
+  readonly #memory: LaneMemory;
   readonly #retriedTicks: number;
 
   constructor(
-    partitions: number,
+    memory: LaneMemory,
     readonly flushDelayTicks: number,
     tickMs: number,
   ) {
-    this.#olderCount = new Int32Array(partitions);
-    this.#olderSince = new Int32Array(partitions);
-    this.#youngerCount = new Int32Array(partitions);
-    this.#youngerSince = new Int32Array(partitions);
-    this.#failedSince = new Int32Array(partitions);
-    this.#failedTick = new Int32Array(partitions);
-    this.#failed = new Uint8Array(partitions);
+    this.#memory = memory;
     this.#retriedTicks = Math.ceil(RETRIED_WITHIN_MS / tickMs);
   }
 
   /** A group of the partition went to the store. @param due  tick at which it was due */
   sent(index: number, due: number): void {
+    const memory = this.#memory;
+    const at = memory.partitionAt(index);
     const since = (due - this.flushDelayTicks) | 0;
-    if (this.#olderCount[index] === 0) {
-      this.#olderCount[index] = 1;
-      this.#olderSince[index] = since;
+    if (memory.get(at + LANE_PARTITION.OLDER_COUNT) === 0) {
+      memory.put(at + LANE_PARTITION.OLDER_COUNT, 1);
+      memory.put(at + LANE_PARTITION.OLDER_SINCE, since);
       return;
     }
-    if (this.#youngerCount[index] === 0) this.#youngerSince[index] = since;
-    this.#youngerCount[index]!++;
+    if (memory.get(at + LANE_PARTITION.YOUNGER_COUNT) === 0)
+      memory.put(at + LANE_PARTITION.YOUNGER_SINCE, since);
+    memory.add(at + LANE_PARTITION.YOUNGER_COUNT, 1);
   }
 
   /** A group came back. */
   answered(index: number, ok: boolean, tick: number): void {
-    const since = this.#olderSince[index]!;
-    if (--this.#olderCount[index]! <= 0) {
-      this.#olderCount[index] = this.#youngerCount[index]!;
-      this.#olderSince[index] = this.#youngerSince[index]!;
-      this.#youngerCount[index] = 0;
+    const memory = this.#memory;
+    const at = memory.partitionAt(index);
+    const since = memory.get(at + LANE_PARTITION.OLDER_SINCE);
+    const left = memory.get(at + LANE_PARTITION.OLDER_COUNT) - 1;
+    if (left > 0) {
+      memory.put(at + LANE_PARTITION.OLDER_COUNT, left);
+    } else {
+      memory.put(at + LANE_PARTITION.OLDER_COUNT, memory.get(at + LANE_PARTITION.YOUNGER_COUNT));
+      memory.put(at + LANE_PARTITION.OLDER_SINCE, memory.get(at + LANE_PARTITION.YOUNGER_SINCE));
+      memory.put(at + LANE_PARTITION.YOUNGER_COUNT, 0);
     }
     if (ok) return;
-    this.#failedTick[index] = tick;
-    if (this.#failed[index] !== 0) return;
-    this.#failed[index] = 1;
-    this.#failedSince[index] = since;
+    memory.put(at + LANE_PARTITION.FAILED_TICK, tick);
+    if (memory.get(at + LANE_PARTITION.FAILED) !== 0) return;
+    memory.put(at + LANE_PARTITION.FAILED, 1);
+    memory.put(at + LANE_PARTITION.FAILED_SINCE, since);
   }
 
   /** Ticks since the oldest unsaved change; 0 = there is none. An upper bound while writes fail. */
   age(index: number, partition: Pick<Partition, 'dirtyUserCount' | 'nextDue'>, tick: number): number {
+    const memory = this.#memory;
+    const at = memory.partitionAt(index);
     if (partition.dirtyUserCount === 0) {
-      this.#failed[index] = 0;
+      memory.put(at + LANE_PARTITION.FAILED, 0);
       return 0;
     }
     const due = partition.nextDue();
     let age = 1;
     if (due !== NO_DUE) age = Math.max(age, (tick - ((due - this.flushDelayTicks) | 0)) | 0);
-    if (this.#olderCount[index]! > 0) age = Math.max(age, (tick - this.#olderSince[index]!) | 0);
-    if (this.#failed[index] === 0) return age;
-    if (((tick - this.#failedTick[index]!) | 0) > this.#retriedTicks) {
-      this.#failed[index] = 0;
+    if (memory.get(at + LANE_PARTITION.OLDER_COUNT) > 0)
+      age = Math.max(age, (tick - memory.get(at + LANE_PARTITION.OLDER_SINCE)) | 0);
+    if (memory.get(at + LANE_PARTITION.FAILED) === 0) return age;
+    if (((tick - memory.get(at + LANE_PARTITION.FAILED_TICK)) | 0) > this.#retriedTicks) {
+      memory.put(at + LANE_PARTITION.FAILED, 0);
       return age;
     }
-    return Math.max(age, (tick - this.#failedSince[index]!) | 0);
+    return Math.max(age, (tick - memory.get(at + LANE_PARTITION.FAILED_SINCE)) | 0);
   }
 }
 
-/** Writes the gauges of one partition. @param shard  its owner, from 0 */
+/** Writes the gauges of one partition. @param lane  to which it belongs */
 export function showPartition(
   stats: Float64Array,
   index: number,
-  shard: number,
+  lane: number,
   partition: Partition,
   oldestDirtyMs: number,
 ): void {
   const at = index * PARTITION_STATS.WORDS;
-  stats[at + PARTITION_STATS.SHARD] = shard + 1;
+  stats[at + PARTITION_STATS.LANE] = lane + 1;
   stats[at + PARTITION_STATS.RECORDS] = partition.recordCount;
   stats[at + PARTITION_STATS.RECORDS_MAX] = partition.options.recordsMax;
   stats[at + PARTITION_STATS.USERS] = partition.userCount;

@@ -1,12 +1,12 @@
 /** The journal as the supervisor sees it: read and checked at the start, kept while the service runs, ended at a stop. */
 import { mkdirSync } from 'node:fs';
-import type { ReplayOptions } from '../shard-options.js';
-import { SHARD_STATS } from '../stats.js';
+import type { ReplayOptions } from '../lane-options.js';
+import { LANE_STATS } from '../stats.js';
 import type { WorkersLog } from '../workers.js';
 import { JournalKeeper, removeJournal } from './keeper.js';
 import { type JournalContent, readJournal } from './reader.js';
 import { journalSizes } from './sizes.js';
-import type { JournalWriterOptions } from './writer.js';
+import { FRAME_BYTES, type JournalWriterOptions } from './writer.js';
 
 const PROGRESS_INTERVAL_MS = 1000;
 
@@ -115,6 +115,7 @@ export class ServiceJournal {
       segmentBytes: this.#segmentBytes,
       sync: this.#settings.durability === 'disk',
       words: this.#keeper.words,
+      frame: new SharedArrayBuffer(FRAME_BYTES),
     };
   }
 
@@ -158,7 +159,7 @@ export class ServiceJournal {
     else await this.#keeper?.close();
   }
 
-  /** Says once a second how far the replay is. @param stats  SHARD_STATS of each. @returns what ends that */
+  /** Says once a second how far the replay is. @param stats  LANE_STATS of each. @returns what ends that */
   showProgress(stats: readonly Float64Array[]): () => void {
     const { images } = this.#content;
     const { log } = this.#settings;
@@ -166,10 +167,10 @@ export class ServiceJournal {
     const sum = (field: number): number => stats.reduce((total, each) => total + each[field]!, 0);
     const startedMs = performance.now();
     const say = (more: string): void =>
-      log.info(`Put back from the journal: ${sum(SHARD_STATS.REPLAYED_IMAGES)} of ${images} changes${more}.`);
+      log.info(`Put back from the journal: ${sum(LANE_STATS.REPLAYED_IMAGES)} of ${images} changes${more}.`);
     log.info(`The service did not end by a stop: ${images} changes in the journal are put back.`);
     const timer = setInterval(() => {
-      const unsaved = sum(SHARD_STATS.DIRTY_USERS);
+      const unsaved = sum(LANE_STATS.DIRTY_USERS);
       say(this.replay?.flushes === true ? `; ${unsaved} users are not in the store` : '');
     }, PROGRESS_INTERVAL_MS);
     return () => {

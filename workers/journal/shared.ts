@@ -5,6 +5,7 @@
  *     the state hands over what was written before it.
  * I2  A shard stores ADOPTED after the counts of unsaved users that it had when it had adopted, and shows counts only
  *     while all its images are written: who sees ADOPTED sees counts that are at least as new.
+ * I3  From SEQ on it is the shard's own: where it writes. So another thread can go on there.
  */
 import { layout } from '../../engine/layout.js';
 
@@ -36,7 +37,16 @@ export const JOURNAL_SHARD = layout({
   UNSAVED_ODD: 1,
   HAS_CONTENT: 1, // that segment has a frame
   SPARES: SPARE.WORDS * SPARES,
-  RESERVED: 20, // its own two cache lines
+  SEQ: 1, // of the segment that is written; 0 = none yet
+  SEGMENT_EPOCH: 1,
+  END: 1, // words of it that are written
+  FAILED: 1, // 1: the last write failed, the segment is not written any more, unless nothing is in it
+  PREVIOUS: 1, // the segment before: its seq, its epoch, the words of it that were written
+  PREVIOUS_EPOCH: 1,
+  PREVIOUS_END: 1,
+  EPOCH: 1, // in which changes are noted; ADOPTED follows when counts have been shown
+  IMAGES: 1, // in the frame that is not written yet
+  RESERVED: 11, // its own two cache lines
 });
 
 export const REFUSE_NONE = 0;

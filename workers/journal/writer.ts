@@ -8,6 +8,7 @@
  *     what it has.
  * I3  A new epoch is adopted between turns, and images go only to segments of the adopted epoch or a later one.
  *     Where no other segment can be had, the rest of this one is given up for it, or a full journal could never shrink.
+ * I4  The frame at hand and where it goes are in shared memory: another thread that attaches the shard goes on with both.
  */
 import { closeSync, fdatasyncSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,7 +49,12 @@ export interface JournalWriterOptions {
   readonly sync: boolean;
   /** See shared.ts. */
   readonly words: SharedArrayBuffer;
+  /** FRAME_BYTES: the frame at hand. */
+  readonly frame: SharedArrayBuffer;
 }
+
+/** The largest frame, and the zeros behind it. */
+export const FRAME_BYTES = (FRAME_WORDS_MAX + FRAME.WORDS) * 4;
 
 /** The calls to the system, so that a test can let them fail. */
 export interface WriterFiles {
@@ -89,21 +95,10 @@ export const RETRY_MS = 1000;
 
 const NONE = -1;
 
-/** A segment as its successor names it: its seq, its epoch, the words of it that were written. */
-interface Previous {
-  readonly seq: number;
-  readonly epoch: number;
-  readonly end: number;
-}
-
 export class JournalWriter {
   /** The frame at hand. */
-  readonly words = new Int32Array(FRAME_WORDS_MAX + FRAME.WORDS);
+  readonly words: Int32Array;
   state = WRITER_WAITING;
-  /** Images in the frame at hand. */
-  imageCount = 0;
-  /** The adopted epoch. */
-  epoch = 0;
   commits = 0;
   images = 0;
   bytes = 0;
@@ -117,20 +112,12 @@ export class JournalWriter {
   readonly #shared: Int32Array;
   readonly #at: number;
   readonly #segmentWords: number;
-  readonly #bytes = new Uint8Array(this.words.buffer);
+  readonly #bytes: Uint8Array;
   /** The bytes of a frame that its checksum covers, by images: made once each, so that a commit allocates nothing. */
   readonly #covered: Uint8Array[] = [];
   readonly #header = new Int32Array(SEGMENT.WORDS + FRAME.WORDS);
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
   #fd = NONE;
-  #seq = 0;
-  #segmentEpoch = 0;
-  /** What this shard wrote before the segment. */
-  #previous: Previous = { seq: 0, epoch: 0, end: 0 };
-  /** Words of the segment that are written. */
-  #end = 0;
-  /** The last write failed: the segment is not written any more, unless nothing is in it. */
-  #failed = false;
   /** The name of the segment is on the disk; looked at with `sync` only. */
   #directoryIsSynced = false;
   #retryAtMs = 0;
@@ -140,11 +127,55 @@ export class JournalWriter {
     this.#files = files;
     this.#shared = new Int32Array(options.words);
     this.#at = shardAt(options.shard);
+    this.words = new Int32Array(options.frame);
+    this.#bytes = new Uint8Array(options.frame);
     this.#segmentWords = options.segmentBytes / 4;
     assert(
       this.#segmentWords >= SEGMENT.WORDS + FRAME_WORDS_MAX + END_WORDS,
       `a segment of ${options.segmentBytes} bytes does not hold the largest frame`,
     );
+    // I4; a file is closed with the thread that opened it.
+    if (this.#seq !== 0) this.#fd = files.open(join(options.directory, segmentName(this.#seq)));
+  }
+
+  get #seq(): number {
+    return this.#shared[this.#at + JOURNAL_SHARD.SEQ]!;
+  }
+
+  get #segmentEpoch(): number {
+    return this.#shared[this.#at + JOURNAL_SHARD.SEGMENT_EPOCH]!;
+  }
+
+  /** Words of the segment that are written. */
+  get #end(): number {
+    return this.#shared[this.#at + JOURNAL_SHARD.END]!;
+  }
+  set #end(words: number) {
+    this.#shared[this.#at + JOURNAL_SHARD.END] = words;
+  }
+
+  /** The last write failed: the segment is not written any more, unless nothing is in it. */
+  get #failed(): boolean {
+    return this.#shared[this.#at + JOURNAL_SHARD.FAILED] !== 0;
+  }
+  set #failed(failed: boolean) {
+    this.#shared[this.#at + JOURNAL_SHARD.FAILED] = failed ? 1 : 0;
+  }
+
+  /** Images in the frame at hand. */
+  get imageCount(): number {
+    return this.#shared[this.#at + JOURNAL_SHARD.IMAGES]!;
+  }
+  set imageCount(images: number) {
+    this.#shared[this.#at + JOURNAL_SHARD.IMAGES] = images;
+  }
+
+  /** The adopted epoch. */
+  get epoch(): number {
+    return this.#shared[this.#at + JOURNAL_SHARD.EPOCH]!;
+  }
+  set epoch(epoch: number) {
+    this.#shared[this.#at + JOURNAL_SHARD.EPOCH] = epoch;
   }
 
   /** The largest operation's images fit into the frame at hand. */
@@ -194,7 +225,12 @@ export class JournalWriter {
   #prepare(epoch: number): void {
     if (this.#fd !== NONE && this.#end === SEGMENT.WORDS) {
       if (this.#segmentEpoch !== epoch) {
-        this.#writeHeader(this.#fd, this.#seq, epoch, this.#previous);
+        const at = this.#at;
+        this.#writeHeader(this.#fd, this.#seq, epoch, {
+          seq: this.#shared[at + JOURNAL_SHARD.PREVIOUS]!,
+          epoch: this.#shared[at + JOURNAL_SHARD.PREVIOUS_EPOCH]!,
+          end: this.#shared[at + JOURNAL_SHARD.PREVIOUS_END]!,
+        });
         this.#enter(epoch);
       }
     } else if (!this.#rotate(epoch)) {
@@ -231,9 +267,8 @@ export class JournalWriter {
     const path = join(directory, spareName(shard, slot));
     const fd = files.open(path);
     const old = { fd: this.#fd, seq: this.#seq, epoch: this.#segmentEpoch, end: this.#end };
-    const previous = old.fd === NONE ? this.#previous : { seq: old.seq, epoch: old.epoch, end: old.end };
     try {
-      this.#writeHeader(fd, seq, epoch, previous);
+      this.#writeHeader(fd, seq, epoch, old);
       if (sync) files.sync(fd);
       files.rename(path, join(directory, segmentName(seq)));
     } catch (error) {
@@ -241,8 +276,10 @@ export class JournalWriter {
       throw error;
     }
     this.#fd = fd;
-    this.#seq = seq;
-    this.#previous = previous;
+    this.#shared[this.#at + JOURNAL_SHARD.SEQ] = seq;
+    this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS] = old.seq;
+    this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS_EPOCH] = old.epoch;
+    this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS_END] = old.end;
     this.#enter(epoch);
     this.#directoryIsSynced = false;
     if (old.fd !== NONE) this.#closeSegment(old.fd, old.seq, old.end, seq);
@@ -260,7 +297,13 @@ export class JournalWriter {
     this.#directoryIsSynced = true;
   }
 
-  #writeHeader(fd: number, seq: number, epoch: number, previous: Previous): void {
+  /** @param previous  the segment before: its seq, its epoch, the words of it that were written */
+  #writeHeader(
+    fd: number,
+    seq: number,
+    epoch: number,
+    previous: { readonly seq: number; readonly epoch: number; readonly end: number },
+  ): void {
     const { segmentBytes, run, shard } = this.#options;
     writeSegmentHeader(this.#header, {
       bytes: segmentBytes,
@@ -277,7 +320,7 @@ export class JournalWriter {
 
   /** The segment is empty, and of this epoch. */
   #enter(epoch: number): void {
-    this.#segmentEpoch = epoch;
+    this.#shared[this.#at + JOURNAL_SHARD.SEGMENT_EPOCH] = epoch;
     this.#end = SEGMENT.WORDS;
     this.#shared[this.#at + JOURNAL_SHARD.HAS_CONTENT] = 0;
   }

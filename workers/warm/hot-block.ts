@@ -1,13 +1,13 @@
 /**
- * The most recently active users of a shard, in memory that the shard and the main thread share.
+ * The most recently active users of a lane, in memory that the lane and the main thread share.
  *
  *     | WANTED | DONE | partition: count, ids (low word, high word) | next partition | ...
  *
- * I1  The main thread raises WANTED; the shard writes its users, some partitions a tick, and then sets DONE to the WANTED
- *     that it saw. While the two are equal the shard does not write, so the main thread may read.
+ * I1  The main thread raises WANTED; the lane writes its users, some partitions a tick, and then sets DONE to the WANTED
+ *     that it saw. While the two are equal the lane does not write, so the main thread may read.
  */
 import { layout } from '../../engine/layout.js';
-import type { ShardState } from '../shard-state.js';
+import type { LaneState } from '../lane-state.js';
 
 const BLOCK = layout({ WANTED: 1, DONE: 1 });
 
@@ -23,7 +23,7 @@ export function createHotBlock(partitions: number, usersMax: number): SharedArra
   return new SharedArrayBuffer((BLOCK.WORDS + partitions * sectionWords(usersMax)) * 4);
 }
 
-/** The shard's side. */
+/** The lane's side. */
 export class HotCollector {
   readonly #words: Int32Array;
   readonly #usersMax: number;
@@ -36,25 +36,25 @@ export class HotCollector {
   }
 
   /** To be called each tick. */
-  step(shard: ShardState): void {
+  step(lane: LaneState): void {
     const words = this.#words;
     if (this.#next === 0) {
       this.#wanted = Atomics.load(words, BLOCK.WANTED);
       if (this.#wanted === words[BLOCK.DONE]) return;
     }
-    for (let users = 0; users < USERS_A_TICK && this.#next < shard.owned.length; this.#next++) {
+    for (let users = 0; users < USERS_A_TICK && this.#next < lane.owned.length; this.#next++) {
       const at = BLOCK.WORDS + this.#next * sectionWords(this.#usersMax);
-      const partition = shard.partition(shard.owned[this.#next]!);
+      const partition = lane.partition(lane.owned[this.#next]!);
       words[at] = partition.hottestUsers(words, at + 1, this.#usersMax);
       users += words[at]!;
     }
-    if (this.#next < shard.owned.length) return;
+    if (this.#next < lane.owned.length) return;
     this.#next = 0;
     Atomics.store(words, BLOCK.DONE, this.#wanted);
   }
 }
 
-/** Asks all shards for their users. */
+/** Asks all lanes for their users. */
 export function askForHotUsers(blocks: readonly SharedArrayBuffer[]): void {
   for (const block of blocks) Atomics.add(new Int32Array(block), BLOCK.WANTED, 1);
 }

@@ -1,5 +1,5 @@
 /**
- * A shard's part of warming up after a cold start: loads the users who were active last, whole, the newest first,
+ * A lane's part of warming up after a cold start: loads the users who were active last, whole, the newest first,
  * without being asked for them.
  *
  * I1  It stays below its rate, has few loads on their way, and waits while real ones queue. So what is asked for comes first.
@@ -11,14 +11,15 @@
 import { hashUser } from '../../engine/hash.js';
 import { LOADED, ROW } from '../../engine/messages.js';
 import type { Partition } from '../../engine/partition.js';
-import { TICK_MS } from '../shard-options.js';
-import type { ShardState } from '../shard-state.js';
-import { resume, sendUserLoad } from '../shard-waiting.js';
-import { SHARD_STATS } from '../stats.js';
+import { HOLD, LANE } from '../lane-memory.js';
+import { TICK_MS } from '../lane-options.js';
+import type { LaneState } from '../lane-state.js';
+import { resume, sendUserLoad } from '../lane-waiting.js';
+import { LANE_STATS } from '../stats.js';
 
 /** Loads of its own on their way. */
 const LOADS_MAX = 8;
-/** With more holds of real requests than this it waits: half of what the persister takes of a shard at once. */
+/** With more holds of real requests than this it waits: half of what the persister takes of a lane at once. */
 const REAL_HOLDS_MAX = 32;
 /** After a failed load. */
 const PAUSE_MS = 1000;
@@ -29,33 +30,37 @@ export class HotLoader {
   /** Ids, the newest first. */
   readonly #ids: Int32Array;
   readonly #perTick: number;
-  #next = 0;
   #credit = 0;
   #failures = 0;
   #pausedUntil: number;
 
-  /** @param ids  two words a user, all of this shard's partitions; @param perSecond  users at most, more than 0 */
+  /** @param ids  two words a user, all of this lane's partitions; @param perSecond  users at most, more than 0 */
   constructor(
-    readonly shard: ShardState,
+    readonly lane: LaneState,
     ids: SharedArrayBuffer,
     perSecond: number,
   ) {
     this.#ids = new Int32Array(ids);
     this.#perTick = (perSecond * TICK_MS) / 1000;
-    this.#pausedUntil = shard.tick;
+    this.#pausedUntil = lane.tick;
     this.#showLeft();
+  }
+
+  /** Words of `#ids` that are done: a thread that goes on with the lane goes on there. */
+  get #next(): number {
+    return this.lane.memory.get(LANE.WARMED);
   }
 
   /** All have been loaded or skipped. */
   get finished(): boolean {
-    return this.#next === this.#ids.length && this.shard.holds.warmingCount === 0;
+    return this.#next === this.#ids.length && this.lane.holds.warmingCount === 0;
   }
 
   /** To be called each turn. @param ticks  that have passed since the last */
   turn(ticks: number): void {
-    const { shard } = this;
-    if (shard.stopping) {
-      this.#next = this.#ids.length;
+    const { lane } = this;
+    if (lane.stopping) {
+      this.lane.memory.put(LANE.WARMED, this.#ids.length);
     } else {
       // What was not used is lost: after a pause the rate is what it was, not more.
       if (ticks > 0) this.#credit = Math.min(this.#credit, 1) + this.#perTick;
@@ -66,58 +71,58 @@ export class HotLoader {
   }
 
   #showLeft(): void {
-    this.shard.stats[SHARD_STATS.HOT_USERS_LEFT] =
-      (this.#ids.length - this.#next) / 2 + this.shard.holds.warmingCount;
+    this.lane.stats[LANE_STATS.HOT_USERS_LEFT] =
+      (this.#ids.length - this.#next) / 2 + this.lane.holds.warmingCount;
   }
 
   #pauseAfterFailures(): void {
-    const { shard } = this;
-    if (shard.warmingFailures === this.#failures) return;
-    shard.count(SHARD_STATS.HOT_USERS_SKIPPED, shard.warmingFailures - this.#failures);
-    this.#failures = shard.warmingFailures;
-    this.#pausedUntil = shard.tickAfter(PAUSE_MS);
+    const { lane } = this;
+    if (lane.warmingFailures === this.#failures) return;
+    lane.count(LANE_STATS.HOT_USERS_SKIPPED, lane.warmingFailures - this.#failures);
+    this.#failures = lane.warmingFailures;
+    this.#pausedUntil = lane.tickAfter(PAUSE_MS);
   }
 
   #mayLoad(): boolean {
-    const { shard } = this;
-    const { holds } = shard;
+    const { lane } = this;
+    const { holds } = lane;
     const own = holds.warmingCount;
     // After a failure one at a time, until one has succeeded.
-    const most = shard.warmingFailed ? 1 : LOADS_MAX;
+    const most = lane.warmingFailed ? 1 : LOADS_MAX;
     return (
       this.#credit >= 1 &&
       own < most &&
       holds.count - own <= REAL_HOLDS_MAX &&
-      shard.lobbyCount === 0 &&
-      ((shard.tick - this.#pausedUntil) | 0) >= 0
+      lane.lobbyCount === 0 &&
+      ((lane.tick - this.#pausedUntil) | 0) >= 0
     );
   }
 
   #loadNext(): void {
-    const { shard } = this;
+    const { lane } = this;
     const lo = this.#ids[this.#next]!;
     const hi = this.#ids[this.#next + 1]!;
     const hash = hashUser(lo, hi);
-    const index = shard.partitionOf(hash);
-    const partition = shard.partition(index);
+    const index = lane.partitionOf(hash);
+    const partition = lane.partition(index);
     const resident = partition.findUser(hash, lo, hi);
     const isThere = resident !== 0 && (partition.isComplete(resident) || partition.holdOf(resident) !== 0);
     if (isThere || !hasRoom(partition)) {
-      this.#next += 2;
-      shard.count(SHARD_STATS.HOT_USERS_SKIPPED);
+      this.lane.memory.add(LANE.WARMED, 2);
+      lane.count(LANE_STATS.HOT_USERS_SKIPPED);
       return;
     }
     const user = partition.admitUser(hash, lo, hi);
-    const hold = user === 0 ? 0 : shard.holds.take(index, user);
-    if (hold !== 0 && sendUserLoad(shard, hold, lo, hi)) {
-      shard.holds.setWarming(hold);
+    const hold = user === 0 ? 0 : lane.holds.take(index, user);
+    if (hold !== 0 && sendUserLoad(lane, hold, lo, hi)) {
+      lane.holds.setWarming(hold);
       partition.setHold(user, hold);
-      this.#next += 2;
+      this.lane.memory.add(LANE.WARMED, 2);
       this.#credit--;
       return;
     }
     // No hold, or no room in the ring: later.
-    if (hold !== 0) shard.holds.release(hold);
+    if (hold !== 0) lane.holds.release(hold);
     if (user !== 0) partition.dropIfEmpty(user);
     this.#credit = 0;
   }
@@ -133,25 +138,26 @@ function hasRoom(partition: Partition): boolean {
 
 /** Takes a part of what a load of the loader's has brought. */
 export function takeWarmed(
-  shard: ShardState,
+  lane: LaneState,
   partition: Partition,
   hold: number,
   words: Int32Array,
   at: number,
   last: boolean,
 ): void {
-  const { holds } = shard;
-  const user = holds.user[hold]!;
+  const { holds } = lane;
+  const user = holds.get(hold, HOLD.USER);
   const count = words[at + LOADED.COUNT]!;
-  for (let i = 0; i < count && holds.overflowed[hold] === 0; i++) {
-    if (!partition.insertRow(user, words, at + LOADED.WORDS + i * ROW.WORDS)) holds.overflowed[hold] = 1;
+  for (let i = 0; i < count && holds.get(hold, HOLD.OVERFLOWED) === 0; i++) {
+    if (!partition.insertRow(user, words, at + LOADED.WORDS + i * ROW.WORDS))
+      holds.set(hold, HOLD.OVERFLOWED, 1);
   }
   if (!last) return;
-  shard.warmingFailed = false;
+  lane.warmingFailed = false;
   partition.applyUserRow(user, words[at + LOADED.VERSION]!, words[at + LOADED.DELETED_VERSION]!);
-  const fits = holds.overflowed[hold] === 0;
+  const fits = holds.get(hold, HOLD.OVERFLOWED) === 0;
   if (fits) partition.markComplete(user);
-  shard.count(fits ? SHARD_STATS.HOT_USERS_LOADED : SHARD_STATS.HOT_USERS_SKIPPED);
+  lane.count(fits ? LANE_STATS.HOT_USERS_LOADED : LANE_STATS.HOT_USERS_SKIPPED);
   holds.endWarming(hold);
-  resume(shard, hold, false);
+  resume(lane, hold, false);
 }

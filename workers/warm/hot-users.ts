@@ -1,10 +1,10 @@
 /**
  * The users who were active last, in a file that is written again and again, so that a start after a crash can load
- * them before they are asked for. On the main thread; what the shards do of it is in hot-block.ts and hot-loader.ts.
+ * them before they are asked for. On the main thread; what the lanes do of it is in hot-block.ts and hot-loader.ts.
  */
 import { join } from 'node:path';
 import { hashUser } from '../../engine/hash.js';
-import { SHARD_STATS } from '../stats.js';
+import { LANE_STATS } from '../stats.js';
 import type { WorkersLog } from '../workers.js';
 import { readChecked, writeChecked } from './checked-file.js';
 import { askForHotUsers, haveAnswered, readHotUsers } from './hot-block.js';
@@ -15,10 +15,10 @@ const POLL_MS = 500;
 /** An id: low word, high word. */
 export const USER_BYTES = 8;
 
-/** Ids of the file by shard, in its order; null: there is none that can be used. */
+/** Ids of the file by lane, in its order; null: there is none that can be used. */
 export function readHotUsersFile(
   directory: string,
-  shards: number,
+  lanes: number,
   partitions: number,
   log: WorkersLog,
 ): SharedArrayBuffer[] | null {
@@ -30,12 +30,12 @@ export function readHotUsersFile(
     return null;
   }
   if (body === null || body.length === 0) return null;
-  const ofShards: number[][] = Array.from({ length: shards }, () => []);
+  const ofLanes: number[][] = Array.from({ length: lanes }, () => []);
   for (let at = 0; at + USER_BYTES <= body.length; at += USER_BYTES) {
     const [lo, hi] = [body.readInt32LE(at), body.readInt32LE(at + 4)];
-    ofShards[(hashUser(lo, hi) & (partitions - 1)) % shards]!.push(lo, hi);
+    ofLanes[(hashUser(lo, hi) & (partitions - 1)) % lanes]!.push(lo, hi);
   }
-  return ofShards.map((words) => {
+  return ofLanes.map((words) => {
     const ids = new SharedArrayBuffer(words.length * 4);
     new Int32Array(ids).set(words);
     return ids;
@@ -51,7 +51,7 @@ export class HotUsers {
   #writing: Promise<void> = Promise.resolve();
   #stopped = false;
 
-  /** @param stats  SHARD_STATS of each shard */
+  /** @param stats  LANE_STATS of each lane */
   constructor(directory: string, stats: readonly Float64Array[], log: WorkersLog) {
     this.#directory = directory;
     this.#stats = stats;
@@ -62,15 +62,15 @@ export class HotUsers {
     return this.#stats.reduce((sum, stats) => sum + stats[stat]!, 0);
   }
 
-  /** Resolves, and says what came of it, when the shards have loaded what they were given. */
+  /** Resolves, and says what came of it, when the lanes have loaded what they were given. */
   async awaitLoaded(users: number): Promise<void> {
     const startedMs = performance.now();
     this.#log.info(`Loading ${users} hot users in the background.`);
-    await this.#poll(() => this.#sum(SHARD_STATS.HOT_USERS_LEFT) === 0);
+    await this.#poll(() => this.#sum(LANE_STATS.HOT_USERS_LEFT) === 0);
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-    const skipped = this.#sum(SHARD_STATS.HOT_USERS_SKIPPED);
+    const skipped = this.#sum(LANE_STATS.HOT_USERS_SKIPPED);
     this.#log.info(
-      `Loaded ${this.#sum(SHARD_STATS.HOT_USERS_LOADED)} hot users in ${seconds} s; ${skipped} were there already, found no room or failed.`,
+      `Loaded ${this.#sum(LANE_STATS.HOT_USERS_LOADED)} hot users in ${seconds} s; ${skipped} were there already, found no room or failed.`,
     );
   }
 
@@ -86,7 +86,7 @@ export class HotUsers {
     });
   }
 
-  /** Saves every `intervalMs` what the shards say. */
+  /** Saves every `intervalMs` what the lanes say. */
   saveEvery(intervalMs: number, blocks: readonly SharedArrayBuffer[], usersMaxOfPartition: number): void {
     const save = async (): Promise<void> => {
       askForHotUsers(blocks);

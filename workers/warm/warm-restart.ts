@@ -8,9 +8,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PartitionOptions } from '../../engine/partition.js';
+import { COLD_START, type LaneStart } from '../lane-options.js';
 import type { PartitionPlace } from '../partition-memory.js';
-import { COLD_START, type ShardStart } from '../shard-options.js';
-import { SHARD_STATS } from '../stats.js';
+import { LANE_STATS } from '../stats.js';
 import type { WorkersLog, WorkersOptions } from '../workers.js';
 import { FlushClock } from './flush-clock.js';
 import { createHotBlock } from './hot-block.js';
@@ -24,7 +24,7 @@ function megabytes(bytes: number): string {
 }
 
 export class WarmRestart {
-  readonly #options: WorkersOptions;
+  readonly #options: WorkersOptions & { readonly lanes: number };
   readonly #directory: string;
   readonly #log: WorkersLog;
   readonly #image: PartitionImage;
@@ -46,7 +46,7 @@ export class WarmRestart {
    * @param hasJournal  there are changes in a journal: a clean stop leaves none
    */
   constructor(
-    options: WorkersOptions & { readonly data: string },
+    options: WorkersOptions & { readonly data: string; readonly lanes: number },
     partitionOptions: PartitionOptions,
     places: readonly PartitionPlace[],
     log: WorkersLog,
@@ -71,9 +71,9 @@ export class WarmRestart {
   /**
    * Decides whether the start is warm; afterwards the image is gone.
    * @param generation  of the store when it was opened; null: not known
-   * @returns what each shard is started with
+   * @returns what each lane is started with
    */
-  async finish(generation: number | null): Promise<readonly ShardStart[]> {
+  async finish(generation: number | null): Promise<readonly LaneStart[]> {
     const read = await this.#read;
     const clock = await this.#clock;
     let tick = COLD_START.tick;
@@ -95,14 +95,14 @@ export class WarmRestart {
     });
     const hotUsers = this.#hotUsersToLoad();
     this.#blocks = this.#createBlocks();
-    return Array.from({ length: this.#options.shards }, (_, shard) => ({
+    return Array.from({ length: this.#options.lanes }, (_, lane) => ({
       tick,
       restored: this.startedWarm,
       clockFloorUs: clock.floorUs,
       clockLimit: clock.shared,
-      hotBlock: this.#blocks[shard] ?? null,
-      hotUsers: hotUsers?.[shard] ?? null,
-      hotUsersPerSecond: (this.#options.warm?.usersPerSecond ?? 0) / this.#options.shards,
+      hotBlock: this.#blocks[lane] ?? null,
+      hotUsers: hotUsers?.[lane] ?? null,
+      hotUsersPerSecond: (this.#options.warm?.usersPerSecond ?? 0) / this.#options.lanes,
     }));
   }
 
@@ -115,9 +115,9 @@ export class WarmRestart {
   }
 
   #hotUsersToLoad(): SharedArrayBuffer[] | null {
-    const { shards, partitions, warm } = this.#options;
+    const { lanes, partitions, warm } = this.#options;
     if (this.startedWarm || warm === undefined || warm.usersPerSecond === 0) return null;
-    return readHotUsersFile(this.#directory, shards, partitions, this.#log);
+    return readHotUsersFile(this.#directory, lanes, partitions, this.#log);
   }
 
   get #hotUsersOfPartition(): number {
@@ -125,15 +125,15 @@ export class WarmRestart {
   }
 
   #createBlocks(): SharedArrayBuffer[] {
-    const { shards, partitions } = this.#options;
+    const { lanes, partitions } = this.#options;
     if (this.#hotUsersOfPartition === 0) return [];
-    return Array.from({ length: shards }, (_, shard) =>
-      createHotBlock(Math.ceil((partitions - shard) / shards), this.#hotUsersOfPartition),
+    return Array.from({ length: lanes }, (_, lane) =>
+      createHotBlock(Math.ceil((partitions - lane) / lanes), this.#hotUsersOfPartition),
     );
   }
 
-  /** The shards run. @param starts  what `finish` has given; @param stats  SHARD_STATS of each */
-  async watch(starts: readonly ShardStart[], stats: readonly Float64Array[]): Promise<void> {
+  /** The lanes run. @param starts  what `finish` has given; @param stats  LANE_STATS of each */
+  async watch(starts: readonly LaneStart[], stats: readonly Float64Array[]): Promise<void> {
     this.#hotUsers = new HotUsers(this.#directory, stats, this.#log);
     // Before they are loaded, those who are resident are fewer, and not the hottest.
     const toLoad = starts.reduce((sum, { hotUsers }) => sum + (hotUsers?.byteLength ?? 0) / USER_BYTES, 0);
@@ -166,8 +166,8 @@ export class WarmRestart {
     }
     const startedMs = performance.now();
     const tick = stats.reduce(
-      (latest, { [SHARD_STATS.TICK]: own }) => later(latest, own!),
-      stats[0]![SHARD_STATS.TICK]!,
+      (latest, { [LANE_STATS.TICK]: own }) => later(latest, own!),
+      stats[0]![LANE_STATS.TICK]!,
     );
     try {
       const bytes = await this.#image.save(this.#places, tick, generation);

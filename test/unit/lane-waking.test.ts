@@ -1,22 +1,13 @@
-/** Whom a turn of a shard wakes: only who has something to look at. */
+/** Whom a turn of a lane wakes: only who has something to look at. */
 import { MessageChannel } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
 import { hashUser } from '../../engine/hash.js';
 import { KIND_LOADED, LOAD, LOADED, LOADED_LAST, OP_ACK, REQUEST, ROUTED } from '../../engine/messages.js';
-import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
-import { slab } from '../../engine/slab.js';
-import { Shard } from '../../workers/shard.js';
-import {
-  COLD_START,
-  FLUSH_RING_WORDS,
-  LOAD_RING_WORDS,
-  REPLY_RING_WORDS,
-  REQUEST_RING_WORDS,
-  STORE_ANSWER_RING_WORDS,
-  TICK_MS,
-} from '../../workers/shard-options.js';
-import { createStats, PARTITION_STATS, SHARD_STATS } from '../../workers/stats.js';
+import type { RingReader, RingWriter } from '../../engine/ring.js';
+import type { Lane } from '../../workers/lane.js';
+import { TICK_MS } from '../../workers/lane-options.js';
+import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
 const ACK_WORDS = ROUTED.WORDS + REQUEST.WORDS;
 
@@ -46,7 +37,8 @@ class Sleeper {
   }
 }
 
-let shard: Shard;
+let rig: LaneRig;
+let lane: Lane;
 let requests: RingWriter;
 let loads: RingReader;
 let answers: RingWriter;
@@ -55,52 +47,20 @@ let persister: Sleeper;
 let message = 0;
 
 beforeEach(() => {
-  const rings = {
-    requests: createRing(REQUEST_RING_WORDS),
-    replies: createRing(REPLY_RING_WORDS),
-    loads: createRing(LOAD_RING_WORDS),
-    flushes: createRing(FLUSH_RING_WORDS),
-    storeAnswers: createRing(STORE_ANSWER_RING_WORDS),
-  };
-  const sizes = { recordsMax: 100, usersMax: 100, watchedMax: 1, lastWrite: false };
-  const ticks = { flushDelayTicks: 0, retryFirstTicks: 1, retryMaxTicks: 1, touchTicks: 0 };
-  const memory = new SharedArrayBuffer(slab.sharedBytes({ ...sizes, ...ticks }));
   front = new Sleeper();
   persister = new Sleeper();
-  shard = new Shard(
-    {
-      engine: 'slab',
-      rings,
-      doorbell: createDoorbell(),
-      frontDoorbell: front.memory,
-      frontPort: front.channel.port1,
-      persisterDoorbell: persister.memory,
-      persisterPort: persister.channel.port1,
-      stats: createStats(SHARD_STATS),
-      introspection: null,
-      partitionStats: createStats(PARTITION_STATS),
-      shard: 0,
-      shards: 1,
-      limits: { userPerS: 0, channelPerS: 0 },
-      partitions: 1,
-      owned: [{ index: 0, memory, byteOffset: 0 }],
-      flushDelayMs: 3_600_000,
-      loadTimeoutMs: 60_000,
-      roomTimeoutMs: 1000,
-      parkedMax: 100,
-      journal: null,
-      replay: null,
-      start: COLD_START,
-      ...sizes,
-    },
-    0,
+  rig = createLaneRig(
+    { frontDoorbell: front.memory, persisterDoorbell: persister.memory, flushDelayMs: 3_600_000 },
+    {},
+    { frontPort: front.channel.port1, persisterPort: persister.channel.port1 },
   );
-  requests = new RingWriter(rings.requests);
-  loads = new RingReader(rings.loads);
-  answers = new RingWriter(rings.storeAnswers);
+  ({ requests, loads, storeAnswers: answers } = rig);
+  lane = rig.attach(0);
+  lane.isReady(0, false);
 });
 
 afterEach(() => {
+  rig.close();
   for (const { channel } of [front, persister]) {
     channel.port1.close();
     channel.port2.close();
@@ -136,21 +96,27 @@ function answerLoad(): void {
   answers.publish();
 }
 
-describe('a turn of a shard', () => {
+describe('a turn of a lane', () => {
   it('wakes the persister for a load, and the front for an answer', async () => {
     sendAcks(5);
-    shard.turn(1);
+    lane.turn(1);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([0, 1]);
     answerLoad();
-    shard.turn(2);
+    lane.turn(2);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 0]);
     sendAcks(5);
-    shard.turn(3);
+    lane.turn(3);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 0]);
   });
 
   it('wakes nobody when it has nothing for them', async () => {
-    for (let tick = 1; tick <= 20; tick++) shard.turn(tick * TICK_MS);
+    for (let tick = 1; tick <= 20; tick++) lane.turn(tick * TICK_MS);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([0, 0]);
+  });
+
+  it('wakes both when another thread goes on with the lane: the last may have published, and not rung', async () => {
+    lane.detach();
+    rig.attach(1).turn(2);
+    expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 1]);
   });
 });

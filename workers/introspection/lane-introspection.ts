@@ -76,7 +76,7 @@ export function hashChannel(lo: number, hi: number): number {
   return hash ^ (hash >>> 13);
 }
 
-export class ShardIntrospection {
+export class LaneIntrospection {
   readonly users: HotTable;
   readonly channels: HotTable;
   /** Operations until the next sample. */

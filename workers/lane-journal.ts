@@ -1,7 +1,7 @@
 /**
- * A shard and its journal: what a turn changed is written before the turn's answers and writes to the store go out.
+ * A lane and its journal: what a turn changed is written before the turn's answers and writes to the store go out.
  *
- * I1  Between `begin` and `commit` the images of all that was executed are gathered; nothing leaves the shard there.
+ * I1  Between `begin` and `commit` the images of all that was executed are gathered; nothing leaves the lane there.
  * I2  A change whose image could not be written is not answered as done: its answer becomes journal_unavailable.
  *     Answers of other writes of the turn too, as they may rest on it (a duplicate of a mention, say).
  */
@@ -29,7 +29,7 @@ import {
   WRITER_REFUSING,
   WRITER_WAITING,
 } from './journal/writer.js';
-import { SHARD_STATS } from './stats.js';
+import { LANE_STATS } from './stats.js';
 
 /** Images carried over in a turn, at least. */
 const CARRY_MIN_IMAGES = 512;
@@ -43,18 +43,20 @@ const RESTS_ON_STATE = new Set([STATUS_OK, STATUS_SUPPRESSED, STATUS_DUPLICATE])
 /** Operations that may change something. */
 const WRITES = new Set([OP_ACK, OP_ACK_BULK, OP_MENTION, OP_PIN_ACK, OP_DELETE, OP_DELETE_USER]);
 
-/** What of a shard the journal works on. */
-interface ShardParts {
+/** What of a lane the journal works on. */
+interface LaneParts {
   readonly partitions: readonly Partition[];
   readonly replies: RingWriter;
   readonly stats: Float64Array;
 }
 
-export class ShardJournal {
+export class LaneJournal {
   readonly #writer: JournalWriter;
   readonly #partitions: readonly Partition[];
   readonly #replies: RingWriter;
   readonly #stats: Float64Array;
+  /** What threads that ran the lane before have counted. */
+  readonly #statsBefore: Float64Array;
   /** Partition that is carried first. */
   #turn = 0;
   /** Users of the epoch before are being carried over. */
@@ -62,11 +64,14 @@ export class ShardJournal {
   /** The last that was asked for: what was begun goes on. */
   #carryRate = 0;
 
-  constructor(options: JournalWriterOptions, shard: ShardParts, warn: (message: string) => void) {
+  constructor(options: JournalWriterOptions, lane: LaneParts, warn: (message: string) => void) {
     this.#writer = new JournalWriter(options);
-    this.#partitions = shard.partitions;
-    this.#replies = shard.replies;
-    this.#stats = shard.stats;
+    this.#partitions = lane.partitions;
+    this.#replies = lane.replies;
+    this.#stats = lane.stats;
+    this.#statsBefore = lane.stats.slice();
+    if (this.#writer.epoch !== 0)
+      for (const partition of this.#partitions) partition.setEpoch(this.#writer.epoch & 1);
     this.#writer.onFailure = ({ message }) =>
       warn(`The journal could not be written: ${message}. Changes are refused until it can.`);
   }
@@ -112,7 +117,7 @@ export class ShardJournal {
 
   /**
    * After everything of a turn that executes.
-   * @returns whether there is more to carry over, so that the shard must not sleep
+   * @returns whether there is more to carry over, so that the lane must not sleep
    */
   commit(nowMs: number, ticked: boolean): boolean {
     const writer = this.#writer;
@@ -144,7 +149,7 @@ export class ShardJournal {
       const slice = Math.min(images, steps);
       const carried = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, slice);
       writer.imageCount += carried;
-      this.#stats[SHARD_STATS.CARRIED_IMAGES]! += carried;
+      this.#stats[LANE_STATS.CARRIED_IMAGES]! += carried;
       images -= carried;
       steps -= slice;
     }
@@ -153,12 +158,16 @@ export class ShardJournal {
   #show(): void {
     const writer = this.#writer;
     const stats = this.#stats;
-    stats[SHARD_STATS.JOURNAL_IMAGES] = writer.images;
-    stats[SHARD_STATS.JOURNAL_COMMITS] = writer.commits;
-    stats[SHARD_STATS.JOURNAL_BYTES] = writer.bytes;
-    stats[SHARD_STATS.JOURNAL_WRITE_SECONDS] = writer.writeSeconds;
-    stats[SHARD_STATS.JOURNAL_SYNC_SECONDS] = writer.syncSeconds;
-    stats[SHARD_STATS.JOURNAL_FAILURES] = writer.failures;
+    const before = this.#statsBefore;
+    const show = (field: number, count: number): void => {
+      stats[field] = before[field]! + count;
+    };
+    show(LANE_STATS.JOURNAL_IMAGES, writer.images);
+    show(LANE_STATS.JOURNAL_COMMITS, writer.commits);
+    show(LANE_STATS.JOURNAL_BYTES, writer.bytes);
+    show(LANE_STATS.JOURNAL_WRITE_SECONDS, writer.writeSeconds);
+    show(LANE_STATS.JOURNAL_SYNC_SECONDS, writer.syncSeconds);
+    show(LANE_STATS.JOURNAL_FAILURES, writer.failures);
     let even = 0;
     let odd = 0;
     for (const partition of this.#partitions) {
@@ -180,7 +189,7 @@ export class ShardJournal {
       words[replyAt + REPLY.HEAD] = op | (STATUS_JOURNAL_UNAVAILABLE << 8);
       words[replyAt + REPLY.MENTION_COUNT] = 0;
       words[replyAt + REPLY.VERSION] = 0;
-      this.#stats[SHARD_STATS.JOURNAL_UNAVAILABLE]! += 1;
+      this.#stats[LANE_STATS.JOURNAL_UNAVAILABLE]! += 1;
       return ANSWERED.WORDS + REPLY.WORDS;
     });
   }

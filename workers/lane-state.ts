@@ -1,6 +1,7 @@
 /**
- * What one shard works on: its partitions, rings, holds and counters; and the writing of answers and events, which
- * all parts of the shard need.
+ * What one lane works on: its partitions, rings, holds and counters; and the writing of answers and events, which
+ * all parts of the lane need. What of it outlives a turn is in the lane's memory (lane-memory.ts); the rest can be made
+ * anew by whichever thread goes on with the lane.
  *
  * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are, and the
  *     images of what it changes fit into the journal.
@@ -32,7 +33,6 @@ import {
   REPLY_WORDS_MAX,
   REQUEST,
   REQUEST_MANUAL,
-  REQUEST_WORDS_MAX,
   ROUTE_EVENT,
   ROUTED,
   STATUS_JOURNAL_UNAVAILABLE,
@@ -48,22 +48,25 @@ import {
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { HoldQueue, Holds } from './holds.js';
+import { LaneIntrospection } from './introspection/lane-introspection.js';
 import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
-import { ShardIntrospection } from './introspection/shard-introspection.js';
+import { isWrite, type LaneJournal } from './lane-journal.js';
+import { HOLD, LANE, LANE_PARTITION, LaneMemory, LOBBY_BUCKETS, OPERATION_WORDS_MAX } from './lane-memory.js';
+import {
+  type LaneOptions,
+  type LanePorts,
+  laneSizes,
+  partitionOptions,
+  type ServiceOptions,
+  TICK_MS,
+} from './lane-options.js';
 import { Parking } from './parking.js';
-import { isWrite, type ShardJournal } from './shard-journal.js';
-import { partitionOptions, type ShardOptions, TICK_MS } from './shard-options.js';
-import { SHARD_STATS } from './stats.js';
-
-/** Users that wait at once. Beyond, operations that would have to wait are answered busy. */
-const HOLDS_MAX = 16_384;
+import { LANE_STATS } from './stats.js';
 
 /** Lists that are being written at once; others wait. Each keeps two words for each entry of its user. */
 export const CURSORS_MAX = 16;
 
-/** A power of two. One that shares its bucket with a waiting user waits behind it, needlessly. */
-const LOBBY_BUCKETS = 4096;
 /** The bits below choose the partition. */
 const LOBBY_SHIFT = 8;
 
@@ -76,13 +79,14 @@ const REPLY_ROOM_WORDS =
   ANSWERED.WORDS + REPLY_WORDS_MAX + 1 + BULK_ITEMS_MAX * (ANSWERED.WORDS + EVENT_WORDS_MAX + 1);
 const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
 
-export class ShardState {
+export class LaneState {
   readonly engine: Engine;
   readonly partitionOptions: PartitionOptions;
   /** By partition number; null = another shard's. */
   readonly partitions: readonly (Partition | null)[];
   /** Numbers of the owned ones. */
   readonly owned: readonly number[];
+  readonly memory: LaneMemory;
   readonly requests: RingReader;
   readonly replies: RingWriter;
   readonly loads: RingWriter;
@@ -91,7 +95,7 @@ export class ShardState {
   readonly front: Doorbell;
   readonly persister: Doorbell;
   readonly stats: Float64Array;
-  readonly introspection: ShardIntrospection | null;
+  readonly introspection: LaneIntrospection | null;
   /** Null when there is no limit. */
   readonly limiter: Limiter | null;
   readonly holds: Holds;
@@ -105,69 +109,76 @@ export class ShardState {
   readonly cursorOf = new Map<number, Cursor>();
   /** Cursors not in use, by partition. */
   readonly idleCursors: Cursor[][];
-  readonly lobbySince: Int32Array;
-  lobbyCount = 0;
-  /** Operations in the lobbies by bits of their users' hashes: 0 tells that a user has none there. */
-  readonly #lobbyUsers = new Int32Array(LOBBY_BUCKETS);
   /** The operation at hand, when it comes from the parking. */
-  readonly scratch = new Int32Array(ROUTED.WORDS + REQUEST_WORDS_MAX);
+  readonly scratch = new Int32Array(OPERATION_WORDS_MAX);
+  /** LANE.TICK */
   tick = 0;
   /** Something may be due before the next tick: eviction wants to write. */
-  flushSoon = false;
+  flushSoon = true;
   /** Something was freed, or may have become clean: those who wait for it look again. */
-  roomMayBe = false;
-  stopping = false;
-  /** What is due by this tick is due now: an order to flush. */
-  flushUntil = 0;
-  flushOrdered = false;
+  roomMayBe = true;
   readonly unsavedAges: UnsavedAges;
   readonly partitionStats: Float64Array;
   /** All that is unsaved is written at once, due or not. */
   flushAll = false;
   /** Null: nothing is journaled, or not yet. */
-  journal: ShardJournal | null = null;
-  /** Writes have failed this many times in a row, whoever's, and a stop forces none before this tick. */
-  writeFailures = 0;
-  backoffUntil = 0;
+  journal: LaneJournal | null = null;
   /** Loads of warm/hot-loader.ts that failed; and whether none has succeeded since. */
   warmingFailures = 0;
   warmingFailed = false;
 
-  constructor(readonly options: ShardOptions) {
+  constructor(
+    readonly options: ServiceOptions,
+    readonly own: LaneOptions,
+    ports: LanePorts,
+  ) {
     this.engine = options.engine === 'slab' ? slab : heap;
     this.partitionOptions = partitionOptions(options);
     const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
-    for (const { index, memory, byteOffset } of options.owned)
+    for (const { index, memory, byteOffset } of own.owned)
       partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset);
     this.partitions = partitions;
-    this.owned = options.owned.map(({ index }) => index);
+    this.owned = own.owned.map(({ index }) => index);
     this.idleCursors = partitions.map(() => []);
-    this.requests = new RingReader(options.rings.requests);
-    this.replies = new RingWriter(options.rings.replies);
-    this.loads = new RingWriter(options.rings.loads);
-    this.flushes = new RingWriter(options.rings.flushes);
-    this.storeAnswers = new RingReader(options.rings.storeAnswers);
-    this.front = new Doorbell(options.frontDoorbell, () => options.frontPort.postMessage(null));
-    this.persister = new Doorbell(options.persisterDoorbell, () => options.persisterPort.postMessage(null));
-    this.stats = new Float64Array(options.stats);
+    this.memory = new LaneMemory(own.memory, laneSizes(options));
+    this.requests = new RingReader(own.rings.requests);
+    this.replies = new RingWriter(own.rings.replies);
+    this.loads = new RingWriter(own.rings.loads);
+    this.flushes = new RingWriter(own.rings.flushes);
+    this.storeAnswers = new RingReader(own.rings.storeAnswers);
+    this.front = new Doorbell(options.frontDoorbell, () => ports.frontPort.postMessage(null));
+    this.persister = new Doorbell(options.persisterDoorbell, () => ports.persisterPort.postMessage(null));
+    this.stats = new Float64Array(own.stats);
+    const { limits, lanes } = options;
     this.introspection =
-      options.introspection === null ? null : new ShardIntrospection(options.introspection, options.shard);
-    const { limits } = options;
+      own.introspection === null ? null : new LaneIntrospection(own.introspection, own.lane);
     const limited = this.introspection !== null && limits.userPerS + limits.channelPerS > 0;
-    this.limiter = limited ? new Limiter(limits, options.shards, hashUser) : null;
+    this.limiter = limited ? new Limiter(limits, lanes, hashUser) : null;
     this.partitionStats = new Float64Array(options.partitionStats);
-    this.unsavedAges = new UnsavedAges(options.partitions, this.partitionOptions.flushDelayTicks, TICK_MS);
-    const holdsMax = Math.min(options.parkedMax, HOLDS_MAX);
-    this.holds = new Holds(holdsMax);
-    this.parking = new Parking(options.parkedMax, holdsMax + 1 + options.partitions);
-    this.ready = new HoldQueue(holdsMax);
-    this.waiting = new HoldQueue(holdsMax);
-    this.lobbySince = new Int32Array(options.partitions);
+    this.unsavedAges = new UnsavedAges(this.memory, this.partitionOptions.flushDelayTicks, TICK_MS);
+    const { ready, waiting } = this.memory.regions;
+    this.holds = new Holds(this.memory);
+    this.parking = new Parking(this.memory);
+    this.ready = new HoldQueue(this.memory, ready, LANE.READY_HEAD, LANE.READY_COUNT);
+    this.waiting = new HoldQueue(this.memory, waiting, LANE.WAITING_HEAD, LANE.WAITING_COUNT);
+    this.tick = this.memory.get(LANE.TICK);
+  }
+
+  get stopping(): boolean {
+    return this.memory.get(LANE.STOPPING) !== 0;
+  }
+
+  get flushOrdered(): boolean {
+    return this.memory.get(LANE.FLUSH_ORDERED) !== 0;
+  }
+
+  get lobbyCount(): number {
+    return this.memory.get(LANE.LOBBY_COUNT);
   }
 
   partition(index: number): Partition {
     const partition = this.partitions[index];
-    if (partition === null || partition === undefined) broken(`partition ${index} is not of this shard`);
+    if (partition === null || partition === undefined) broken(`partition ${index} is not of this lane`);
     return partition;
   }
 
@@ -179,16 +190,27 @@ export class ShardState {
     return this.holds.max + 1 + partition;
   }
 
-  /** Notes that operations of the user entered a lobby, or left one (negative). */
+  /** Tick at which the first in the lobby of a partition began to be the first. */
+  lobbySince(partition: number): number {
+    return this.memory.get(this.memory.partitionAt(partition) + LANE_PARTITION.LOBBY_SINCE);
+  }
+
+  setLobbySince(partition: number): void {
+    this.memory.put(this.memory.partitionAt(partition) + LANE_PARTITION.LOBBY_SINCE, this.tick);
+  }
+
+  /**
+   * Notes that operations of the user entered a lobby, or left one (negative). They are counted by bits of their users'
+   * hashes: 0 tells that a user has none there.
+   */
   countInLobby(userHash: number, change: number): void {
-    const bucket = lobbyBucket(userHash);
-    this.lobbyCount += change;
-    this.#lobbyUsers[bucket] = this.#lobbyUsers[bucket]! + change;
+    this.memory.add(LANE.LOBBY_COUNT, change);
+    this.memory.add(this.memory.regions.lobbyUsers + lobbyBucket(userHash), change);
   }
 
   /** False: no operation of the user is in a lobby. True: one may be. */
   mayBeInLobby(userHash: number): boolean {
-    return this.#lobbyUsers[lobbyBucket(userHash)] !== 0;
+    return this.memory.get(this.memory.regions.lobbyUsers + lobbyBucket(userHash)) !== 0;
   }
 
   count(stat: number, by = 1): void {
@@ -197,7 +219,7 @@ export class ShardState {
 
   /** Counts an operation (from ROUTED on at `words[at]`) whose last answer is written. */
   answered(words: Int32Array, at: number, op: number): void {
-    this.stats[SHARD_STATS.OPERATIONS + op] = this.stats[SHARD_STATS.OPERATIONS + op]! + 1;
+    this.stats[LANE_STATS.OPERATIONS + op] = this.stats[LANE_STATS.OPERATIONS + op]! + 1;
     const { introspection } = this;
     if (introspection === null) return;
     if (words === this.scratch) introspection.answeredLate(words, at, op, this.parking.waits);
@@ -211,8 +233,8 @@ export class ShardState {
 
   /** The first operation of a hold has waited for something until now. @param what  of WAIT */
   waited(hold: number, what: number): void {
-    this.parking.waited(hold, what, (this.nowUs - this.holds.sinceUs[hold]!) | 0);
-    this.holds.sinceUs[hold] = this.nowUs;
+    this.parking.waited(hold, what, (this.nowUs - this.holds.get(hold, HOLD.SINCE_US)) | 0);
+    this.holds.set(hold, HOLD.SINCE_US, this.nowUs);
   }
 
   hasReplyRoom(): boolean {
@@ -236,7 +258,7 @@ export class ShardState {
   execute(partition: Partition, words: Int32Array, at: number, length: number, rowsKnown: boolean): Outcome {
     const opAt = at + ROUTED.WORDS;
     if (this.journal?.refuses === true && isWrite(words[opAt + REQUEST.HEAD]! & 0xff)) {
-      this.refuse(words, at, STATUS_JOURNAL_UNAVAILABLE, SHARD_STATS.JOURNAL_UNAVAILABLE);
+      this.refuse(words, at, STATUS_JOURNAL_UNAVAILABLE, LANE_STATS.JOURNAL_UNAVAILABLE);
       return OUTCOME_DONE;
     }
     // A bulk answer has an entry for each item, and an item is longer than half an entry.
@@ -292,7 +314,7 @@ export class ShardState {
     out[at + EVENT.VERSION] = version;
     out[at + EVENT.USER_LO] = words[opAt + REQUEST.USER_LO]!;
     out[at + EVENT.USER_HI] = words[opAt + REQUEST.USER_HI]!;
-    this.count(SHARD_STATS.EVENTS);
+    this.count(LANE_STATS.EVENTS);
     return at;
   }
 

@@ -1,0 +1,104 @@
+/** A lane without a thread, stepped by the test, which plays the front, the store and the clock. */
+import { MessageChannel } from 'node:worker_threads';
+import { createDoorbell } from '../../engine/doorbell.js';
+import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
+import { slab } from '../../engine/slab.js';
+import { Lane } from '../../workers/lane.js';
+import { createLaneMemory } from '../../workers/lane-memory.js';
+import {
+  COLD_START,
+  type LaneOptions,
+  type LanePorts,
+  laneSizes,
+  partitionOptions,
+  ringSizes,
+  type ServiceOptions,
+} from '../../workers/lane-options.js';
+import { createStats, LANE_STATS, PARTITION_STATS } from '../../workers/stats.js';
+
+export interface LaneRig {
+  readonly service: ServiceOptions;
+  readonly own: LaneOptions;
+  readonly stats: Float64Array;
+  /** The front's ends. */
+  readonly requests: RingWriter;
+  readonly replies: RingReader;
+  /** The persister's ends. */
+  readonly loads: RingReader;
+  readonly flushes: RingReader;
+  readonly storeAnswers: RingWriter;
+  /** Attaches the lane, as a thread that takes it up. */
+  attach(nowMs: number): Lane;
+  close(): void;
+}
+
+/** Lane 0 of a service with one partition and one lane. */
+export function createLaneRig(
+  service: Partial<ServiceOptions> = {},
+  own: Partial<LaneOptions> = {},
+  ownPorts?: LanePorts,
+): LaneRig {
+  const options: ServiceOptions = {
+    engine: 'slab',
+    lanes: 1,
+    partitions: 1,
+    recordsMax: 1000,
+    usersMax: 1000,
+    watchedMax: 1,
+    lastWrite: false,
+    flushDelayMs: 1000,
+    loadTimeoutMs: 60_000,
+    roomTimeoutMs: 1000,
+    parkedMax: 1000,
+    limits: { userPerS: 0, channelPerS: 0 },
+    frontDoorbell: createDoorbell(),
+    persisterDoorbell: createDoorbell(),
+    partitionStats: createStats(PARTITION_STATS, service.partitions ?? 1),
+    ...service,
+  };
+  const sizes = ringSizes(1, 1);
+  const rings = {
+    requests: createRing(sizes.requests),
+    replies: createRing(sizes.replies),
+    loads: createRing(sizes.loads),
+    flushes: createRing(sizes.flushes),
+    storeAnswers: createRing(sizes.storeAnswers),
+  };
+  const bytes = slab.sharedBytes(partitionOptions(options));
+  const owned = Array.from({ length: options.partitions }, (_, index) => ({
+    index,
+    memory: new SharedArrayBuffer(bytes),
+    byteOffset: 0,
+  }));
+  const stats = createStats(LANE_STATS);
+  const lane: LaneOptions = {
+    lane: 0,
+    rings,
+    memory: createLaneMemory(laneSizes(options)),
+    stats,
+    introspection: null,
+    owned,
+    start: COLD_START,
+    journal: null,
+    ...own,
+  };
+  const channels = [new MessageChannel(), new MessageChannel()] as const;
+  const ports = ownPorts ?? { frontPort: channels[0].port1, persisterPort: channels[1].port1 };
+  return {
+    service: options,
+    own: lane,
+    stats: new Float64Array(stats),
+    requests: new RingWriter(rings.requests),
+    replies: new RingReader(rings.replies),
+    loads: new RingReader(rings.loads),
+    flushes: new RingReader(rings.flushes),
+    storeAnswers: new RingWriter(rings.storeAnswers),
+    attach: (nowMs) => new Lane(options, lane, ports, nowMs),
+    close() {
+      for (const { port1, port2 } of channels) {
+        port1.close();
+        port2.close();
+      }
+    },
+  };
+}

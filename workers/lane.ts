@@ -1,0 +1,351 @@
+/**
+ * One lane: runs the operations on its partitions, which are its own for the life of the process. It has no thread and
+ * no clock of its own: a shard (shard.ts) runs some lanes, and between two turns another may go on with one.
+ *
+ * A turn takes what the store has answered, then one batch of requests, lets waiting and long work go on by a slice,
+ * and sends what is due to the persister. Nothing in it waits, and each part is bounded.
+ */
+import { assert } from '../engine/layout.js';
+import { REQUEST, ROUTED, STATUS_BUSY } from '../engine/messages.js';
+import { type Partition, TOUCH_MAX } from '../engine/partition.js';
+import { showPartition } from './introspection/partition-gauges.js';
+import type { JournalWriterOptions } from './journal/writer.js';
+import { LaneJournal } from './lane-journal.js';
+import { serveReady } from './lane-lists.js';
+import { LANE } from './lane-memory.js';
+import {
+  type LaneOptions,
+  type LanePorts,
+  type ServiceOptions,
+  type ShardMessage,
+  TICK_MS,
+} from './lane-options.js';
+import { LaneState } from './lane-state.js';
+import { flushDue, takeStoreAnswers } from './lane-store.js';
+import { expireLoads, serveLobby, serveWaiting, submit } from './lane-waiting.js';
+import { LANE_STATS } from './stats.js';
+import { HotCollector } from './warm/hot-block.js';
+import { HotLoader } from './warm/hot-loader.js';
+
+/** In the operation's place of a request that is not a client's: the lane answers what is in flight, flushes, ends. */
+export const OP_STOP = 0xff;
+/** Likewise: what has changed until now is flushed, due or not. */
+export const OP_FLUSH = 0xfe;
+
+/** Records of evicted and deleted users that a partition frees each tick; makeRoom frees more when it needs them. */
+const SWEEP_RECORDS = 256;
+
+/**
+ * Batches, or turns without one, with more requests waiting after which the front is woken all the same: some 0.5 ms.
+ * Turns alone would be twice as long with a journal, and with few requests in flight front and shard work in turn then.
+ */
+const QUIET_BATCHES_MAX = 8;
+
+/**
+ * Batches in one turn with a journal, whose write costs 5 us before the first byte. With 2 the processor time of an
+ * operation was 1.08 to 1.24 times that without a journal, with 1 it was 1.33 to 1.43 times; 4 gave no more, and
+ * answers wait longer (make bench-journal, 2-core AMD EPYC, Node 20).
+ */
+const COMMIT_BATCHES = 2;
+
+export class Lane {
+  readonly state: LaneState;
+  readonly #journal: JournalWriterOptions | null;
+  readonly #warn: (warning: string) => void;
+  /** Batch at hand: taken from the request ring and not all run, for want of room for the answers. */
+  readonly #ats = new Int32Array(TOUCH_MAX);
+  readonly #opAts = new Int32Array(TOUCH_MAX);
+  readonly #ends = new Int32Array(TOUCH_MAX);
+  readonly #lengths = new Int32Array(TOUCH_MAX);
+  readonly #hashes = new Int32Array(TOUCH_MAX);
+  readonly #partitions: Partition[] = [];
+  #batchCount = 0;
+  #batchDone = 0;
+  /** Answers were published since the front was last rung; and in how many batches, or turns without one. */
+  #owesRing = false;
+  #quietBatches = 0;
+  #lastTickMs: number;
+  readonly #clockFloorUs: number;
+  readonly #clockLimit: Float64Array;
+  readonly #collector: HotCollector | null;
+  /** Null when its work is done. */
+  #loader: HotLoader | null;
+
+  /**
+   * Attaches the lane: a new one, or one that goes on where its last thread stopped.
+   * @throws Error if it goes on, and its journal cannot be opened
+   */
+  constructor(service: ServiceOptions, own: LaneOptions, ports: LanePorts, nowMs: number) {
+    this.state = new LaneState(service, own, ports);
+    this.#journal = own.journal;
+    this.#warn = (warning) => ports.frontPort.postMessage({ warning } satisfies ShardMessage);
+    this.#lastTickMs = nowMs;
+    const { state } = this;
+    const first = state.partition(state.owned[0]!);
+    for (let i = 0; i < TOUCH_MAX; i++) this.#partitions.push(first);
+    const { start } = own;
+    this.#clockFloorUs = start.clockFloorUs;
+    this.#clockLimit = new Float64Array(start.clockLimit);
+    const goesOn = state.memory.get(LANE.READY) !== 0;
+    this.#setTick(goesOn ? state.tick : start.tick);
+    if (goesOn) {
+      // Whoever ran the lane before may have published, and not rung.
+      this.#owesRing = true;
+      state.persister.ring();
+      state.requests.seek(state.memory.get(LANE.REQUESTS_DONE));
+      this.#openJournal(nowMs);
+    } else {
+      if (start.restored) for (const index of state.owned) state.partition(index).afterRestart();
+      // What a replay restores is of the epoch before this run's first.
+      const run = own.journal?.run ?? 1;
+      for (const index of state.owned) state.partition(index).setEpoch((run - 1) & 1);
+    }
+    this.#collector = start.hotBlock === null ? null : new HotCollector(start.hotBlock, state.owned.length);
+    this.#loader =
+      start.hotUsers === null ? null : new HotLoader(state, start.hotUsers, start.hotUsersPerSecond);
+    state.count(LANE_STATS.ATTACHED);
+    this.#showGauges();
+  }
+
+  /** A stop was ordered, everything is answered and in the store. */
+  get finished(): boolean {
+    const { state } = this;
+    if (!state.stopping || state.holds.count > 0 || state.parking.count > 0 || this.#batchCount > 0)
+      return false;
+    return this.#isSaved;
+  }
+
+  /**
+   * Does what there is to do, at most some 100 us of it (a batch of misses somewhat more; with a journal up to two
+   * batches).
+   * @param nowMs  a monotonic clock
+   * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
+   */
+  turn(nowMs: number): boolean {
+    const { state } = this;
+    state.introspection?.beginTurn(nowMs);
+    const ticks = Math.floor((nowMs - this.#lastTickMs) / TICK_MS);
+    const ticked = ticks > 0;
+    if (ticked) {
+      this.#lastTickMs += ticks * TICK_MS;
+      this.#setTick((state.tick + ticks) | 0);
+      expireLoads(state);
+    }
+    state.journal?.begin(nowMs);
+    const answered = takeStoreAnswers(state);
+    const ran = this.#runBatch();
+    if (ran && state.journal !== null) this.#runMoreBatches();
+    const went = serveReady(state);
+    if (ticked || state.roomMayBe) {
+      state.roomMayBe = false;
+      if (state.lobbyCount > 0) for (const index of state.owned) serveLobby(state, index);
+      serveWaiting(state);
+    }
+    if (this.#loader !== null && state.memory.get(LANE.READY) !== 0) {
+      this.#loader.turn(ticks);
+      if (this.#loader.finished) this.#loader = null;
+    }
+    const carries = state.journal?.commit(nowMs, ticked) === true;
+    const isFlushing = ticked || state.flushSoon || state.flushOrdered || state.stopping || state.flushAll;
+    const flushed = isFlushing ? flushDue(state) : false;
+    this.#publish();
+    state.introspection?.endTurn();
+    if (ticked) {
+      this.#tickIntrospection();
+      for (const index of state.owned) state.partition(index).sweep(SWEEP_RECORDS);
+      this.#collector?.step(state);
+      this.#showGauges();
+    }
+    return answered || ran || went || flushed || carries || state.roomMayBe;
+  }
+
+  /**
+   * What a journal kept is back, and in the store if it must be: from here on changes are journaled, if they are to be,
+   * and other threads may go on with the lane.
+   * @param isSaved  only when all is in the store
+   * @throws Error if the journal cannot be written
+   */
+  isReady(nowMs: number, isSaved: boolean): boolean {
+    const { state } = this;
+    if (state.memory.get(LANE.READY) !== 0) return true;
+    if (isSaved && !this.#isSaved) return false;
+    state.flushAll = false;
+    this.#openJournal(nowMs);
+    state.memory.put(LANE.READY, 1);
+    return true;
+  }
+
+  #openJournal(nowMs: number): void {
+    if (this.#journal === null) return;
+    const { state } = this;
+    const partitions = state.owned.map((index) => state.partition(index));
+    const { replies, stats } = state;
+    state.journal = new LaneJournal(this.#journal, { partitions, replies, stats }, this.#warn);
+    state.journal.begin(nowMs);
+    if (state.memory.get(LANE.READY) !== 0) return;
+    assert(!state.journal.refuses && !state.journal.isWaiting, 'the journal has no segment to begin with');
+    state.journal.commit(nowMs, true);
+  }
+
+  /** Between two turns: whoever attaches the lane goes on. */
+  detach(): void {
+    this.state.journal?.close();
+  }
+
+  get #isSaved(): boolean {
+    const { state } = this;
+    return state.owned.every((index) => state.partition(index).dirtyUserCount === 0);
+  }
+
+  #setTick(tick: number): void {
+    this.state.tick = tick;
+    this.state.memory.put(LANE.TICK, tick);
+    for (const index of this.state.owned) {
+      const partition = this.state.partition(index);
+      partition.setTick(tick);
+      partition.boundClock(this.#clockFloorUs, this.#clockLimit[0]!);
+    }
+  }
+
+  /**
+   * The answers are visible at once, but a sleeping front is woken only when the requests have run out or many
+   * answers wait: a wake-up costs more than a batch, and a front that finds one batch sleeps again before the next.
+   */
+  #publish(): void {
+    const { state } = this;
+    if (state.replies.publish()) this.#owesRing = true;
+    if (
+      this.#owesRing &&
+      (this.#batchCount > 0 || ++this.#quietBatches >= QUIET_BATCHES_MAX || !state.requests.refresh())
+    ) {
+      this.#quietBatches = 0;
+      this.#owesRing = false;
+      state.front.ring();
+    }
+    if (state.loads.publish()) state.persister.ring();
+  }
+
+  /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
+  #runBatch(): boolean {
+    const { state } = this;
+    const { requests, limiter } = state;
+    if (this.#batchCount === 0) {
+      if (!requests.refresh() || !this.#takeBatch()) return false;
+      state.engine.touch(this.#partitions, this.#hashes, requests.words, this.#opAts, this.#batchCount);
+      state.count(LANE_STATS.BATCHES);
+    }
+    while (this.#batchDone < this.#batchCount) {
+      if (!state.hasReplyRoom()) return true; // the rest when the front has taken some answers
+      const i = this.#batchDone++;
+      if (limiter?.active === true && limiter.refuses(requests.words, this.#ats[i]!)) {
+        state.refuse(requests.words, this.#ats[i]!, STATUS_BUSY, LANE_STATS.BUSY);
+        state.count(LANE_STATS.LIMITED);
+      } else {
+        submit(state, requests.words, this.#ats[i]!, this.#lengths[i]!);
+      }
+      state.memory.put(LANE.REQUESTS_DONE, this.#ends[i]!);
+    }
+    this.#batchCount = 0;
+    this.#releaseRequests();
+    return true;
+  }
+
+  #releaseRequests(): void {
+    const { memory, requests } = this.state;
+    memory.put(LANE.REQUESTS_DONE, requests.position); // an order may have been the last
+    requests.release();
+  }
+
+  /** So that one write to the journal is for several batches. */
+  #runMoreBatches(): void {
+    for (let count = 1; count < COMMIT_BATCHES && this.#batchCount === 0; count++) {
+      if (!this.#runBatch()) return;
+      this.#quietBatches++;
+    }
+  }
+
+  #takeBatch(): boolean {
+    const { state } = this;
+    const { requests, introspection } = state;
+    let count = 0;
+    while (count < TOUCH_MAX) {
+      const at = requests.next();
+      if (at === -1) break;
+      const op = requests.words[at + ROUTED.WORDS + REQUEST.HEAD]! & 0xff;
+      if (op >= OP_FLUSH) {
+        this.#takeOrder(op);
+        continue;
+      }
+      if (introspection !== null && --introspection.untilSample === 0)
+        introspection.sample(requests.words, at);
+      const hash = requests.words[at + ROUTED.USER_HASH]!;
+      this.#ats[count] = at;
+      this.#opAts[count] = at + ROUTED.WORDS;
+      this.#ends[count] = requests.position;
+      this.#lengths[count] = requests.length;
+      this.#hashes[count] = hash;
+      this.#partitions[count] = state.partition(state.partitionOf(hash));
+      count++;
+    }
+    this.#batchCount = count;
+    this.#batchDone = 0;
+    if (count === 0) this.#releaseRequests();
+    return count > 0;
+  }
+
+  #tickIntrospection(): void {
+    const { introspection, limiter } = this.state;
+    if (introspection === null) return;
+    const seconds = introspection.tick();
+    limiter?.tick(seconds, introspection.users, introspection.channels);
+  }
+
+  #takeOrder(op: number): void {
+    const { memory, tick, partitionOptions } = this.state;
+    if (op === OP_STOP) {
+      memory.put(LANE.STOPPING, 1);
+    } else {
+      memory.put(LANE.FLUSH_ORDERED, 1);
+      memory.put(LANE.FLUSH_UNTIL, (tick + partitionOptions.flushDelayTicks) | 0);
+    }
+  }
+
+  #showGauges(): void {
+    const { stats, owned, own, options, parking } = this.state;
+    const { partitionStats, unsavedAges, tick } = this.state;
+    let records = 0;
+    let users = 0;
+    let dirty = 0;
+    let evicted = 0;
+    for (const index of owned) {
+      const partition = this.state.partition(index);
+      records += partition.recordCount;
+      users += partition.userCount;
+      dirty += partition.dirtyUserCount;
+      evicted += partition.evictedUserCount;
+      const age = unsavedAges.age(index, partition, tick);
+      showPartition(partitionStats, index, own.lane, partition, age * TICK_MS);
+    }
+    stats[LANE_STATS.RECORDS] = records;
+    stats[LANE_STATS.USERS] = users;
+    stats[LANE_STATS.DIRTY_USERS] = dirty;
+    stats[LANE_STATS.EVICTED_USERS] = evicted;
+    stats[LANE_STATS.RECORDS_MAX] = options.recordsMax * owned.length;
+    stats[LANE_STATS.PARKED] = parking.count;
+    stats[LANE_STATS.TICK] = this.state.tick;
+  }
+
+  /** Something is under way that goes on by itself at the next turn; the caller must not sleep. */
+  get hasWork(): boolean {
+    const { state } = this;
+    if (state.journal?.isWaiting === true) return state.storeAnswers.refresh();
+    return (
+      state.ready.count > 0 ||
+      this.#batchCount > 0 ||
+      state.roomMayBe ||
+      state.flushSoon ||
+      state.requests.refresh() ||
+      state.storeAnswers.refresh()
+    );
+  }
+}
