@@ -9,15 +9,26 @@ import { Command, Option } from 'commander';
 import { ROOT, sourceState } from './commit.js';
 import { writeReport } from './report/report.js';
 import { formatTable, machine } from './run-stats.js';
+import { coldStartPart } from './suite/cold-start.js';
 import { enginePart } from './suite/engine.js';
+import { latencyPart } from './suite/latency.js';
 import { PART_NAMES, type Part, type PartContext, type PartName } from './suite/part.js';
 import { pausesPart } from './suite/pauses.js';
 import { redisPart } from './suite/redis.js';
 import type { SavedPart } from './suite/saved.js';
 import { sawtoothPart } from './suite/sawtooth.js';
+import { scalePart } from './suite/scale.js';
 import { decimal, wholeNumber } from './target-options.js';
 
-const PARTS: readonly Part[] = [enginePart, sawtoothPart, pausesPart, redisPart];
+const PARTS: readonly Part[] = [
+  enginePart,
+  sawtoothPart,
+  pausesPart,
+  redisPart,
+  scalePart,
+  latencyPart,
+  coldStartPart,
+];
 const RESULTS = join(ROOT, 'bench', 'results');
 
 interface Options {

@@ -3,6 +3,8 @@
 /** Ours, the same in objects, and the others. */
 export const SLAB = 'c0';
 export const HEAP = 'c1';
+/** The bare echo. */
+export const FLOOR = 'c7';
 /** By language of a peer. */
 export const LANGUAGE_COLOURS = { node: 'c2', go: 'c3', rust: 'c4' } as const;
 

@@ -1,15 +1,19 @@
 /** The report of `make bench`: one HTML file without scripts that needs nothing from elsewhere. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { ColdStartData } from '../suite/cold-start.js';
 import type { EngineData } from '../suite/engine.js';
+import type { LatencyData } from '../suite/latency.js';
 import type { PartName } from '../suite/part.js';
 import type { PausesData } from '../suite/pauses.js';
 import type { RedisData } from '../suite/redis.js';
 import type { SavedPart } from '../suite/saved.js';
 import type { SawtoothData } from '../suite/sawtooth.js';
+import type { ScaleData } from '../suite/scale.js';
 import { answer, dataOf } from './answer.js';
 import { chartStyle, standalone } from './palette.js';
 import { engineSection, pausesSection, redisSection, sawtoothPicture, sawtoothSection } from './sections.js';
+import { coldStartSection, latencySection, scaleSection } from './service-sections.js';
 import { escapeText } from './svg.js';
 import { table } from './table.js';
 
@@ -18,6 +22,9 @@ const SECTIONS: Record<PartName, (data: never) => string> = {
   sawtooth: (data: SawtoothData) => sawtoothSection(data),
   pauses: (data: PausesData) => pausesSection(data),
   redis: (data: RedisData) => redisSection(data),
+  scale: (data: ScaleData) => scaleSection(data),
+  latency: (data: LatencyData) => latencySection(data),
+  'cold-start': (data: ColdStartData) => coldStartSection(data),
 };
 
 const PAGE_STYLE = `

@@ -8,7 +8,7 @@ import type { SawtoothData, SawtoothSize } from '../suite/sawtooth.js';
 import type { TimedSecond } from '../suite/timed-run.js';
 import { HEAP, LANGUAGE_COLOURS, SLAB } from './palette.js';
 import { type Bar, barChart, decades, lineChart, type Series, shortNumber, stack } from './svg.js';
-import { table } from './table.js';
+import { figure, table } from './table.js';
 
 function millions(value: number): string {
   return (value / 1e6).toFixed(2);
@@ -231,8 +231,4 @@ export function redisSection({ sides, memory, records }: RedisData): string {
     table(['server', 'resident, MB', 'bytes an entry', 'of its own count'], rows),
     `<details><summary>What the generator took</summary>${table(['side', 'generator'], client)}</details>`,
   ].join('\n');
-}
-
-function figure(svg: string): string {
-  return `<figure>${svg}</figure>`;
 }

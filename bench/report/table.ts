@@ -1,4 +1,10 @@
-/** Tables of the report. Cells are HTML; the first row names the columns. */
+/** Pieces of HTML that all sections have. */
+
+export function figure(svg: string): string {
+  return `<figure>${svg}</figure>`;
+}
+
+/** @param rows  cells are HTML */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = (row: readonly string[], tag: string): string =>
     row.map((cell) => `<${tag}>${cell}</${tag}>`).join('');

@@ -1,6 +1,14 @@
 /** What `make bench` is made of: parts that can run alone, each with a result of its own (bench/bench.ts). */
 
-export const PART_NAMES = ['engine', 'sawtooth', 'pauses', 'redis'] as const;
+export const PART_NAMES = [
+  'engine',
+  'sawtooth',
+  'pauses',
+  'redis',
+  'scale',
+  'latency',
+  'cold-start',
+] as const;
 export type PartName = (typeof PART_NAMES)[number];
 
 export interface PartContext {

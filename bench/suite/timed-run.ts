@@ -41,7 +41,7 @@ export interface TimedSecond {
 /** What keeps store and journal out of the picture: what remains is the engine, the rings and the front. */
 export const MEMORY_ONLY = ['--flush-delay', '1h', '--durability', 'none'];
 
-function workloadOf(records: number): WireWorkload {
+export function workloadOf(records: number): WireWorkload {
   return new WireWorkload(Math.ceil(records / CHANNELS_PER_USER), CHANNELS_PER_USER);
 }
 
