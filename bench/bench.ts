@@ -7,7 +7,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { ROOT, sourceState } from './commit.js';
-import { writeReport } from './report/report.js';
+import { writePicture, writeReport } from './report/report.js';
 import { formatTable, machine } from './run-stats.js';
 import { coldStartPart } from './suite/cold-start.js';
 import { enginePart } from './suite/engine.js';
@@ -30,11 +30,14 @@ const PARTS: readonly Part[] = [
   coldStartPart,
 ];
 const RESULTS = join(ROOT, 'bench', 'results');
+/** In README; commit it with the result that it is drawn from. */
+const PICTURE = join(ROOT, 'docs', 'images', 'sawtooth.svg');
 
 interface Options {
   only?: PartName[];
   quick: boolean;
   resume: boolean;
+  report: boolean;
   minutes: number;
   rate: number;
   rounds: number;
@@ -76,7 +79,7 @@ async function main(options: Options): Promise<void> {
   const { minutes, rate, rounds, seed, sizes } = options;
   const { commit } = sourceState();
   for (const part of PARTS) {
-    if (options.only !== undefined && !options.only.includes(part.name)) continue;
+    if (options.report || options.only?.includes(part.name) === false) continue;
     const before = await readPart(folder, part.name);
     if (options.resume && before?.commit === commit && before.result !== undefined) {
       log(`== ${part.name}: done at this commit`);
@@ -96,6 +99,7 @@ async function main(options: Options): Promise<void> {
   await writeFile(file, `${JSON.stringify(saved, null, 1)}\n`);
   const report = join(quick ? folder : RESULTS, 'report.html');
   await writeReport(saved, report);
+  await writePicture(saved, quick ? join(folder, 'sawtooth.svg') : PICTURE);
   summarize(saved);
   console.log(`${file}\n${report}`);
   if (saved.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
@@ -124,6 +128,7 @@ await new Command('bench')
     false,
   )
   .option('--resume', 'leaves out parts that have a result of this commit', false)
+  .option('--report', 'runs nothing: the report of what there is', false)
   .option('--minutes <minutes>', 'load on each side of the sawtooth', decimal(0.1, 600), 5)
   .option(
     '--rate <count>',

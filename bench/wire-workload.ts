@@ -59,6 +59,13 @@ export class WireWorkload {
     return this.#write(words, at, requestId, kind < 3 ? OP_MENTION : OP_ACK, user, channel, ++this.#message);
   };
 
+  /** As `mixed`, and one in five is a list of a user at random: clients that connect. */
+  readonly mixedWithLists = (words: Int32Array, at: number, requestId: number): number => {
+    if (this.#random() % 5 !== 0) return this.mixed(words, at, requestId);
+    const user = Math.floor((this.#random() / 4294967296) * this.users);
+    return this.#write(words, at, requestId, OP_LIST, user, -1, 0);
+  };
+
   /** An ack of a record at random: what `httpAck` is, in words. */
   readonly ackRandom = (words: Int32Array, at: number, requestId: number): number => {
     const user = Math.floor((this.#random() / 4294967296) * this.users);

@@ -42,13 +42,24 @@ td.text{text-align:left}.met{color:var(--c5)}.missed{color:var(--c1);font-weight
 details{margin:12px 0}summary{cursor:pointer;color:var(--soft)}nav a{margin-right:14px}a{color:var(--c3)}
 code{font-size:13px}dt{font-weight:600;margin-top:6px}dd{margin:0 0 0 16px;color:var(--soft)}`;
 
-/** Writes the report, and the picture of the sawtooth beside it. */
 export async function writeReport(parts: readonly SavedPart[], file: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, reportHtml(parts));
+  await writeWhole(file, reportHtml(parts));
+}
+
+/** The picture of README: the sawtooth at the largest size. */
+export async function writePicture(parts: readonly SavedPart[], file: string): Promise<void> {
+  const picture = pictureOf(parts);
+  if (picture !== undefined) await writeWhole(file, picture);
+}
+
+function pictureOf(parts: readonly SavedPart[]): string | undefined {
   const largest = dataOf<SawtoothData>(parts, 'sawtooth')?.sizes.at(-1);
-  if (largest === undefined) return;
-  await writeFile(file.replace(/report\.html$/, 'sawtooth.svg'), standalone(sawtoothPicture(largest)));
+  return largest === undefined ? undefined : standalone(sawtoothPicture(largest));
+}
+
+async function writeWhole(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
 }
 
 export function reportHtml(parts: readonly SavedPart[]): string {

@@ -1,0 +1,138 @@
+/** How README words what is in result files. */
+import type { Finding } from '../../bench/suite/part.js';
+import type { SavedPart } from '../../bench/suite/saved.js';
+
+export interface Cell {
+  readonly figure: string;
+  readonly isMissed: boolean;
+}
+
+interface EngineFile {
+  readonly rows: readonly { name: string; value: number; verdict: string }[];
+  readonly raw: Record<string, { heap: { allocatedPerOperation: number }; pause: { count: number } }>;
+}
+interface WireFile {
+  readonly findings: readonly { what: string; measured: string; met: boolean }[];
+  readonly results: {
+    readonly 'binary, clients that wait': { service: { median: number } };
+    readonly http: { rates: { service: number[] } };
+    readonly lists: { othersP999Ms: { quiet: number[]; listed: number[] } };
+  };
+}
+interface JournalFile {
+  readonly results: Record<string, { median: number }>;
+}
+interface ReplayFile {
+  readonly ratio: number;
+  readonly met: boolean;
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >>> 1]!;
+}
+
+function engineRow(file: EngineFile, name: string): { value: number; isMissed: boolean } {
+  const row = file.rows.find((other) => other.name.startsWith(name));
+  if (row === undefined) throw new Error(`the file has no row ${name}`);
+  return { value: row.value, isMissed: row.verdict === 'MISSED' };
+}
+
+function engineCell(name: string, show: (value: number) => string) {
+  return (file: EngineFile): Cell => {
+    const { value, isMissed } = engineRow(file, name);
+    return { figure: show(value), isMissed };
+  };
+}
+
+/** `6.66 (5 to 7)` and `1.82 s` begin with the figure. */
+function wireCell(what: string, show: (value: number, file: WireFile) => string) {
+  return (file: WireFile): Cell => {
+    const finding = file.findings.find((other) => other.what.startsWith(what));
+    if (finding === undefined) throw new Error(`the file has no finding ${what}`);
+    return { figure: show(Number.parseFloat(finding.measured), file), isMissed: !finding.met };
+  };
+}
+
+const millions = (value: number): string => `${(value / 1e6).toFixed(2)} M operations/s`;
+
+/** By how a row begins; the file has the shape that its command writes. */
+const CELLS: readonly [start: string, cell: (file: never) => Cell][] = [
+  [
+    'engine, operations on 8 M entries',
+    engineCell('slab / lru-cache', (value) => `${value.toFixed(1)} times`),
+  ],
+  ['engine, beside the same in objects', engineCell('slab / heap', (value) => `${value.toFixed(1)} times`)],
+  ['a batch, beside one', engineCell('slab batched', (value) => `${value.toFixed(2)} times`)],
+  ['memory of an entry', engineCell('memory a record', (value) => `${value.toFixed(1)} bytes`)],
+  [
+    'longest collector pause of a loaded shard',
+    (file: EngineFile): Cell => {
+      const rows = ['1,000,000', '8,000,000'].map((size) =>
+        engineRow(file, `longest GC pause, slab shard, ${size} records`),
+      );
+      return {
+        figure: rows.map(({ value }) => `${value.toFixed(2)} ms`).join(', '),
+        isMissed: rows.some(({ isMissed }) => isMissed),
+      };
+    },
+  ],
+  [
+    'garbage of a shard for an operation',
+    (file: EngineFile): Cell => {
+      const { heap } = file.raw['shard-slab-1000000--max-semi-space-size=1']!;
+      const { isMissed } = engineRow(file, 'heap growth, slab shard');
+      return { figure: `${heap.allocatedPerOperation.toFixed(2)} bytes`, isMissed };
+    },
+  ],
+  [
+    'whole server without journal, binary frames',
+    wireCell('binary, of the bare echo', (value, { results }) => {
+      return `${value.toFixed(2)} times, ${millions(results['binary, clients that wait'].service.median)}`;
+    }),
+  ],
+  [
+    'HTTP ack, beside a bare POST',
+    wireCell('HTTP ack, of the bare POST', (value, { results }) => {
+      const rate = Math.round(median(results.http.rates.service) / 1000) * 1000;
+      return `${value.toFixed(2)} times, ${rate.toLocaleString('en-US')}/s`;
+    }),
+  ],
+  ['open loop at half the rate', wireCell('open loop at half', (value) => `${value.toFixed(1)} times`)],
+  ['list of 7,713 entries', wireCell('list of 7,713', (value) => `${value.toFixed(1)} ms`)],
+  [
+    "others' p99.9",
+    wireCell('others’ p99.9', (_, { results }) => {
+      const { quiet, listed } = results.lists.othersP999Ms;
+      return `${median(listed.map((tail, round) => tail / quiet[round]!)).toFixed(1)} times`;
+    }),
+  ],
+  ['start with room for 8 M', wireCell('start, to the first', (value) => `${value.toFixed(1)} s`)],
+  [
+    'updates for each row written',
+    ({ ratio, met }: ReplayFile): Cell => ({ figure: (1 / ratio).toFixed(0), isMissed: !met }),
+  ],
+  [
+    '`--durability process`, throughput',
+    ({ results }: JournalFile): Cell => {
+      const medians = Object.values(results).map((load) => load.median);
+      const [worst, best] = [Math.min(...medians), Math.max(...medians)];
+      return { figure: `${worst.toFixed(2)}, ${best.toFixed(2)}`, isMissed: worst < 0.75 };
+    },
+  ],
+];
+
+/** Of a file of `make bench`: the finding of the same words, without its spread. */
+function suiteCell(what: string, parts: readonly SavedPart[]): Cell {
+  const findings = parts.flatMap(({ result }): readonly Finding[] => result?.findings ?? []);
+  const finding = findings.find((other) => other.what === what);
+  if (finding === undefined) throw new Error(`the file has no finding "${what}"`);
+  return { figure: finding.measured.replace(/ \([^)]*\)$/, ''), isMissed: finding.met === false };
+}
+
+/** What a row of README must say by its result file. @throws Error if it cannot be known */
+export function cellOf(what: string, file: unknown): Cell {
+  if (Array.isArray(file)) return suiteCell(what, file as SavedPart[]);
+  const cell = CELLS.find(([start]) => what.startsWith(start))?.[1];
+  if (cell === undefined) throw new Error(`nothing is known of the row "${what}"`);
+  return cell(file as never);
+}
