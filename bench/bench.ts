@@ -87,7 +87,7 @@ async function main(options: Options): Promise<void> {
     }
     log(`== ${part.name}: ${part.title}`);
     const saved = await runPart(part, { quick, minutes, rate, rounds, seed, sizes, log });
-    await writeFile(join(folder, `${part.name}.json`), `${JSON.stringify(saved, null, 1)}\n`);
+    await writeFile(join(folder, `${part.name}.json`), `${JSON.stringify(saved)}\n`);
     log(`== ${part.name}: ${saved.seconds} s`);
   }
   const saved: SavedPart[] = [];
@@ -96,7 +96,8 @@ async function main(options: Options): Promise<void> {
     if (part !== undefined) saved.push(part);
   }
   const file = join(quick ? folder : RESULTS, `${new Date().toISOString().slice(0, 10)}-${commit}.json`);
-  await writeFile(file, `${JSON.stringify(saved, null, 1)}\n`);
+  // A line for each part.
+  await writeFile(file, `[\n${saved.map((part) => JSON.stringify(part)).join(',\n')}\n]\n`);
   const report = join(quick ? folder : RESULTS, 'report.html');
   await writeReport(saved, report);
   await writePicture(saved, quick ? join(folder, 'sawtooth.svg') : PICTURE);

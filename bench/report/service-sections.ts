@@ -6,7 +6,7 @@ import { FLOOR, HEAP, SLAB } from './palette.js';
 import { decades, lineChart, type Series, shortNumber, stack } from './svg.js';
 import { figure, table } from './table.js';
 
-const LOAD_COLOURS = ['c3', 'c5', 'c0', 'c2', 'c4', 'c1', 'c6'];
+const LOAD_COLOURS = ['c3', 'c0', 'c4', 'c2', 'c5', 'c6', 'c1'];
 
 /** As HdrHistogram draws them: each nine of the percentile as wide as the one before. */
 function nines(percentile: number): number {
