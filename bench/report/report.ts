@@ -52,7 +52,7 @@ export async function writePicture(parts: readonly SavedPart[], file: string): P
   if (picture !== undefined) await writeWhole(file, picture);
 }
 
-function pictureOf(parts: readonly SavedPart[]): string | undefined {
+export function pictureOf(parts: readonly SavedPart[]): string | undefined {
   const largest = dataOf<SawtoothData>(parts, 'sawtooth')?.sizes.at(-1);
   return largest === undefined ? undefined : standalone(sawtoothPicture(largest));
 }

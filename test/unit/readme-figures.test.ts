@@ -4,6 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
+import { pictureOf } from '../../bench/report/report.js';
+import type { SavedPart } from '../../bench/suite/saved.js';
 import { type Cell, cellOf } from '../support/readme-figures.js';
 
 const ROOT = new URL('../../../', import.meta.url);
@@ -55,4 +57,12 @@ it.each(rows)('$what', ({ what, file, figure, isMissed }) => {
 
 it.each([...new Set(rows.map(({ command }) => command))])('there is a %s', (command) => {
   expect(readText('Makefile')).toContain(`\n${command.replace(/^make (\S+).*/, '$1')}: `);
+});
+
+it('has a picture that is drawn from the result that README names', () => {
+  const named = /!\[[^\]]*\]\((docs\/images\/[^)]+)\)[\s\S]*?\((bench\/results\/[^)]+\.json)\)/.exec(
+    readText('README.md'),
+  );
+  const [, picture, file] = named!;
+  expect(pictureOf(JSON.parse(readText(file!)) as SavedPart[])).toBe(readText(picture!));
 });
