@@ -36,6 +36,11 @@ const CARRY_MIN_IMAGES = 512;
 /** Slots looked at for them, at least, and for each image of the turn: many are clean. */
 const CARRY_MIN_STEPS = 512;
 const CARRY_STEPS_AN_IMAGE = 64;
+/**
+ * Slots looked at without a find after which a shard without other work sleeps between slices: more than a partition has. What
+ * is left cannot be carried then (a wiped user with more rows than a frame has room for).
+ */
+const CARRY_FRUITLESS_STEPS = 2 ** 23;
 
 /** Statuses of writes that say something about what there is. */
 const RESTS_ON_STATE = new Set([STATUS_OK, STATUS_SUPPRESSED, STATUS_DUPLICATE]);
@@ -63,6 +68,8 @@ export class LaneJournal {
   #carries = false;
   /** The last that was asked for: what was begun goes on. */
   #carryRate = 0;
+  /** Slots looked at since something was carried. */
+  #fruitless = 0;
 
   constructor(options: JournalWriterOptions, lane: LaneParts, warn: (message: string) => void) {
     this.#writer = new JournalWriter(options);
@@ -126,7 +133,7 @@ export class LaneJournal {
     if (carryRate !== 0 || this.#carries) this.#carry();
     if (writer.imageCount > 0 && !writer.commit(nowMs)) this.#spoilAnswers();
     if (ticked || this.#carries) this.#show();
-    return this.#carries;
+    return this.#carries && this.#fruitless < CARRY_FRUITLESS_STEPS;
   }
 
   #carry(): void {
@@ -150,6 +157,7 @@ export class LaneJournal {
       const carried = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, slice);
       writer.imageCount += carried;
       this.#stats[LANE_STATS.CARRIED_IMAGES]! += carried;
+      this.#fruitless = carried > 0 ? 0 : this.#fruitless + slice;
       images -= carried;
       steps -= slice;
     }

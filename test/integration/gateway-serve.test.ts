@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import { TEST_CERTIFICATE, TEST_KEY } from '../support/certificate.js';
 import { until } from './gateway-support.js';
 
 const MAIN = fileURLToPath(new URL('../../gateway/main.js', import.meta.url));
@@ -48,26 +49,6 @@ function start(...args: string[]): Run {
   }
   return run;
 }
-
-/** Of nobody but this test: self-signed for localhost, and valid for a hundred years. */
-const TEST_KEY = `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgudYJuyIuVjDMK9t+
-Nq2ei7vdMi8CJLdkW2ZO6c7yxKihRANCAATcvLKbzFUOXV4wvRto+jDaXPXdLHot
-W/mYcj4qqPd0JPnXzhg3s87WtfVABGNeEJ72WYHYteMo2NSG7F8RhjLD
------END PRIVATE KEY-----
-`;
-const TEST_CERTIFICATE = `-----BEGIN CERTIFICATE-----
-MIIBfjCCASWgAwIBAgIUFoOnmUTmqsmZPfbLau+qeocDjg8wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMjIzNTAyMloYDzIxMjYxMDI5
-MjM1MDIyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAATcvLKbzFUOXV4wvRto+jDaXPXdLHotW/mYcj4qqPd0JPnXzhg3s87W
-tfVABGNeEJ72WYHYteMo2NSG7F8RhjLDo1MwUTAdBgNVHQ4EFgQU3ioqMMjCVWI3
-Wh35BNnNangkGpUwHwYDVR0jBBgwFoAU3ioqMMjCVWI3Wh35BNnNangkGpUwDwYD
-VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiArP93nGRSy+PDxYiq6oYPr
-SRVvpXYXeOmcPKX4s3xEfwIgeUm1Ts5rbqsdvSkhdxgWd9LOL/+Z23aCwzWMHJhB
-QNk=
------END CERTIFICATE-----
-`;
 
 const SMALL = ['--port', '0', '--shards', '1', '--partitions', '2', '--capacity', '10k'];
 

@@ -90,6 +90,21 @@ describe('A turn carries over', () => {
     journal.close();
   });
 
+  it('without keeping the shard awake for what it cannot carry', async () => {
+    const partition = new FakePartition(1, 1);
+    partition.carryUnsaved = () => 0;
+    const { journal } = await startJournal([partition], 2);
+    journal.begin(0);
+    let turns = 0;
+    while (journal.commit(0, false)) turns++;
+    expect(turns * 512).toBeGreaterThan(2 ** 22); // it may have been behind all other slots
+    expect(turns * 512).toBeLessThan(2 ** 24);
+    partition.carryUnsaved = FakePartition.prototype.carryUnsaved;
+    expect(journal.commit(0, false)).toBe(true);
+    expect(partition.left).toBe(0);
+    journal.close();
+  });
+
   it('to the end, though nothing asks for it any more', async () => {
     const partition = new FakePartition(2000, 1);
     const { journal } = await startJournal([partition], 2);
