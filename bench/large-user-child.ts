@@ -3,6 +3,7 @@
  * measurement: `node large-user-child.js URL`, forked. Takes the name of a phase and repeats it until it gets `stop`,
  * then says how often it was done and how long each took. `prepare` is done once.
  */
+import { constants, setPriority } from 'node:os';
 import { TidemarkClient } from '../gateway/client/index.js';
 import { sleep } from './clock.js';
 import { rawWebSocket } from './raw-web-socket.js';
@@ -23,6 +24,7 @@ const BULKS_AT_ONCE = 8;
 const CROWD = 250;
 const PAUSE_MS = 200;
 
+setPriority(constants.priority.PRIORITY_LOW);
 const client = new TidemarkClient({
   url: process.argv[2]!,
   webSocket: rawWebSocket,

@@ -36,8 +36,9 @@ import { takeWarmed } from './warm/hot-loader.js';
 /** Groups sent in one turn, and records looked at for each. */
 const GROUPS_A_TURN = 32;
 const FLUSH_STEPS = 512;
-/** Answers of the store taken in one turn: up to 32 parts of 128 rows. */
+/** Answers of the store taken in one turn, and rows in them after which it is enough: others wait for the turn to end. */
 const ANSWERS_A_TURN = 32;
+const ROWS_A_TURN = 512;
 /** Enough for RETRY_MAX_MS; more are not told apart. */
 const WRITE_FAILURES_MAX = 16;
 /** Mentions saturate. */
@@ -48,7 +49,8 @@ export function takeStoreAnswers(lane: LaneState): boolean {
   const { storeAnswers: ring } = lane;
   if (!ring.refresh()) return false;
   let wrote = false;
-  for (let count = 0; count < ANSWERS_A_TURN && lane.hasReplyRoom(); count++) {
+  let rows = 0;
+  for (let count = 0; count < ANSWERS_A_TURN && rows < ROWS_A_TURN && lane.hasReplyRoom(); count++) {
     const at = ring.next();
     if (at === -1) break;
     if ((ring.words[at + LOADED.KIND]! & 0xff) === KIND_FLUSHED) {
@@ -56,6 +58,7 @@ export function takeStoreAnswers(lane: LaneState): boolean {
       wrote = true;
     } else {
       takeLoaded(lane, ring.words, at);
+      rows += ring.words[at + LOADED.COUNT]!;
     }
   }
   ring.release();

@@ -1,6 +1,6 @@
 /** One Cassandra node: a process, its folder, its address. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -28,6 +28,8 @@ export interface NodeOptions {
   readonly machine: Machine;
   /** False: quicker, and not to be killed if its data is still wanted. */
   readonly durable: boolean;
+  /** 0 to 19: the processor goes first to what has less. */
+  readonly niceness: number;
   /** More lines of cassandra.yaml. */
   readonly settings: Readonly<Record<string, string | number | boolean>>;
 }
@@ -80,14 +82,17 @@ export class CassandraNode {
   /** Starts the process, on the data that it has. Wait for `accepts`. */
   start(): void {
     if (this.isRunning) throw new Error(`the node ${this.address} runs already`);
-    const { folder, classPath, machine, durable } = this.options;
+    const { folder, classPath, machine, durable, niceness } = this.options;
     mkdirSync(folder, { recursive: true });
     const yaml = join(folder, 'cassandra.yaml');
     writeFileSync(yaml, this.#yaml());
     const log = openSync(this.logFile, 'w');
     const child = spawn(
-      'java',
+      'nice', // becomes java
       [
+        '-n',
+        String(niceness),
+        'java',
         ...javaArguments(machine, classPath, {
           'cassandra.config': pathToFileURL(yaml).href,
           'cassandra.storagedir': folder,
@@ -101,7 +106,10 @@ export class CassandraNode {
     );
     closeSync(log);
     this.#child = child;
-    if (child.pid !== undefined) this.#watcher.started(child.pid);
+    if (child.pid !== undefined) {
+      this.#watcher.started(child.pid);
+      if (niceness > 0) lowerGroup(child.pid, niceness);
+    }
     this.#ended = new Promise((resolve) => {
       const end = (): void => {
         if (child.pid !== undefined) this.#watcher.ended(child.pid);
@@ -185,6 +193,12 @@ export class CassandraNode {
   #logEnd(): string {
     return readFileSync(this.logFile, 'utf8').trimEnd().split('\n').slice(-LOG_LINES_SHOWN).join('\n');
   }
+}
+
+/** Where the system shares out the processor by sessions first, a process is nice only within its own. */
+function lowerGroup(pid: number, niceness: number): void {
+  const file = `/proc/${pid}/autogroup`;
+  if (existsSync(file)) writeFileSync(file, String(niceness));
 }
 
 /** Whether something listens there. */
