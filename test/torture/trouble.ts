@@ -97,7 +97,10 @@ export async function runTrouble(options: TortureOptions, trouble: TroubleOption
       cause: error,
     });
   } finally {
-    if (!server.server.hasEnded) await server.server.kill();
+    if (!server.server.hasEnded) {
+      await server.server.kill();
+      await torture.load.lose('killed'); // or the load would go on, and this process with it
+    }
   }
 }
 
