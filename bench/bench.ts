@@ -12,7 +12,7 @@ import { formatTable, machine } from './run-stats.js';
 import { coldStartPart } from './suite/cold-start.js';
 import { enginePart } from './suite/engine.js';
 import { latencyPart } from './suite/latency.js';
-import { PART_NAMES, type Part, type PartContext, type PartName } from './suite/part.js';
+import { mergeBy, PART_NAMES, type Part, type PartContext, type PartName } from './suite/part.js';
 import { pausesPart } from './suite/pauses.js';
 import { redisPart } from './suite/redis.js';
 import type { SavedPart } from './suite/saved.js';
@@ -72,6 +72,21 @@ async function runPart(part: Part, context: PartContext): Promise<SavedPart> {
   }
 }
 
+/** Sizes that were run one after the other, as one result. */
+function merged(part: Part, before: SavedPart, now: SavedPart): SavedPart {
+  if (part.merge === undefined || before.result === undefined || now.result === undefined) return now;
+  const { findings, skipped, settings } = now.result;
+  const data = part.merge(before.result.data, now.result.data);
+  const own = mergeBy(findings, part.findingsOf?.(data, now.options.quick) ?? [], ({ what }) => what);
+  const result = {
+    findings: mergeBy(before.result.findings, own, ({ what }) => what),
+    skipped: mergeBy(before.result.skipped, skipped, (reason) => reason),
+    settings,
+    data,
+  };
+  return { ...now, seconds: before.seconds + now.seconds, result };
+}
+
 async function main(options: Options): Promise<void> {
   const quick = options.quick || /^(1|true)$/.test(process.env.QUICK ?? '');
   const folder = join(RESULTS, quick ? 'quick' : 'parts');
@@ -86,7 +101,8 @@ async function main(options: Options): Promise<void> {
       continue;
     }
     log(`== ${part.name}: ${part.title}`);
-    const saved = await runPart(part, { quick, minutes, rate, rounds, seed, sizes, log });
+    const ran = await runPart(part, { quick, minutes, rate, rounds, seed, sizes, log });
+    const saved = options.sizes === undefined || before?.commit !== commit ? ran : merged(part, before, ran);
     await writeFile(join(folder, `${part.name}.json`), `${JSON.stringify(saved)}\n`);
     log(`== ${part.name}: ${saved.seconds} s`);
   }

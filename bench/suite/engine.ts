@@ -15,7 +15,7 @@ import { rateOf } from '../engine-throughput.js';
 import { formatCount } from '../run-stats.js';
 import { zipfConstants } from '../zipf-portable.js';
 import { type EngineProcess, PEER_SIDES, type PeerSide, startSide } from './engine-peers.js';
-import { type Finding, judge, type Part, type PartContext, type PartResult, times } from './part.js';
+import { type Finding, judge, mergeBy, type Part, type PartContext, type PartResult, times } from './part.js';
 import { goPeers, rustPeers, type Tool } from './peer-tools.js';
 
 const CHANNELS_PER_USER = 32;
@@ -167,24 +167,19 @@ class EnginePart {
   ) {
     const groups = this.#groupsOf(records);
     for (const [number, group] of groups.entries()) {
-      const { log, seed } = this.#context;
       const processes = new Map<string, EngineProcess>();
       try {
         for (const side of group) {
-          const process = await this.#start(side, childSettings(records, seed, 1));
+          const process = await this.#startFilled(side, records);
+          if (process === undefined) continue;
           processes.set(side.name, process);
-          const { ready } = process;
-          log(
-            `${formatCount(records)} records, ${side.name}: filled in ${(ready.prefillMs / 1000).toFixed(1)} s`,
-          );
           if (number > 0 && side.name === 'slab') continue;
-          const bytesPerRecord = ready.rssGrowthBytes / ready.records;
-          const hugeShare = ready.hugeBytes / ready.rssGrowthBytes;
+          const { ready } = process;
           this.data.memory.push({
             records,
             side: side.name,
-            bytesPerRecord,
-            hugeShare,
+            bytesPerRecord: ready.rssGrowthBytes / ready.records,
+            hugeShare: ready.hugeBytes / ready.rssGrowthBytes,
             prefillMs: ready.prefillMs,
           });
         }
@@ -195,6 +190,27 @@ class EnginePart {
         await Promise.all([...processes.values()].map((process) => process.end()));
       }
     }
+  }
+
+  /** A side that cannot be filled (memory) is left out, and the others go on. */
+  async #startFilled(side: PeerSide, records: number): Promise<EngineProcess | undefined> {
+    const { log, seed } = this.#context;
+    try {
+      const process = await this.#start(side, childSettings(records, seed, 1));
+      const seconds = (process.ready.prefillMs / 1000).toFixed(1);
+      log(`${formatCount(records)} records, ${side.name}: filled in ${seconds} s`);
+      return process;
+    } catch (error) {
+      this.#leaveOut(side.name, records, error);
+      return undefined;
+    }
+  }
+
+  #leaveOut(name: string, records: number, error: unknown): void {
+    if (name === 'slab') throw error;
+    this.skipped.push(
+      `engine, ${name} at ${formatCount(records)} records FAILED: ${(error as Error).message}`,
+    );
   }
 
   #groupsOf(records: number): PeerSide[][] {
@@ -225,7 +241,7 @@ class EnginePart {
   }
 
   async #measure(
-    processes: ReadonlyMap<string, EngineProcess>,
+    processes: Map<string, EngineProcess>,
     records: number,
     distribution: EngineConfig['distribution'],
     hits: number,
@@ -238,8 +254,14 @@ class EnginePart {
     // The first round warms up, and is not counted.
     for (let round = 0; round <= rounds; round++) {
       for (const [name, process] of processes) {
-        const result = await process.round(seconds, stream);
-        if (round > 0) results.get(name)!.push(result);
+        try {
+          const result = await process.round(seconds, stream);
+          if (round > 0) results.get(name)!.push(result);
+        } catch (error) {
+          this.#leaveOut(name, records, error);
+          processes.delete(name);
+          results.delete(name);
+        }
         await delay(REST_MS);
       }
     }
@@ -301,9 +323,22 @@ function figuresOf(rounds: readonly RoundResult[], slabRates: readonly number[])
   };
 }
 
+function mergeData(before: EngineData, now: EngineData): EngineData {
+  const configs = mergeBy(before.configs, now.configs, (config) =>
+    [config.records, config.distribution, config.hits].join(),
+  ).sort((one, other) => one.records - other.records);
+  const memory = mergeBy(before.memory, now.memory, ({ records, side }) => `${records} ${side}`);
+  return {
+    configs,
+    memory: memory.sort((one, other) => one.records - other.records),
+    checksums: now.checksums,
+  };
+}
+
 export const enginePart: Part = {
   name: 'engine',
   title: 'Engine, one thread',
+  merge: (before, now) => mergeData(before as EngineData, now as EngineData),
   async run(context): Promise<PartResult<EngineData>> {
     const part = new EnginePart(context);
     part.chooseSides();

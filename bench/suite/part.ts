@@ -47,6 +47,16 @@ export interface Part {
   readonly name: PartName;
   readonly title: string;
   run(context: PartContext): Promise<PartResult>;
+  /** Sizes of an earlier run of the same commit, and those of this one; left out: this run's result stands alone. */
+  merge?(before: unknown, now: unknown): unknown;
+  /** What only several sizes together can say. */
+  findingsOf?(data: unknown, quick: boolean): readonly Finding[];
+}
+
+/** What an earlier run has and this one has not, then this one. @param key  what makes two the same */
+export function mergeBy<T>(before: readonly T[], now: readonly T[], key: (item: T) => string | number): T[] {
+  const keys = new Set(now.map(key));
+  return [...before.filter((item) => !keys.has(key(item))), ...now];
 }
 
 /** A finding with a floor that is a number. @param judged  false: too small a run to judge by */

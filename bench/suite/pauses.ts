@@ -1,7 +1,7 @@
 /** Part 3: the longest pause and the tail against the size of the cache, both engines: a flat line and a rising one. */
 import { totalmem } from 'node:os';
 import { formatCount } from '../run-stats.js';
-import { judge, type Part, type PartContext, type PartResult, times } from './part.js';
+import { type Finding, judge, mergeBy, type Part, type PartContext, type PartResult, times } from './part.js';
 import { ENGINES, type EngineName } from './sawtooth.js';
 import { MEMORY_ONLY, summarizeRun, TimedRun, type TimedSummary } from './timed-run.js';
 
@@ -34,9 +34,29 @@ async function measurePoint(engine: EngineName, records: number, context: PartCo
   }
 }
 
+function findingsOf({ points }: PausesData, quick: boolean): Finding[] {
+  const pauseOf = (records: number): number | undefined =>
+    points.find((point) => point.engine === 'slab' && point.records === records)?.summary.gcWorst;
+  const [small, large] = [pauseOf(1e6), pauseOf(64e6)];
+  if (small === undefined || large === undefined) return [];
+  // A shard that did not collect within the time has no pause to compare.
+  const ratio = large === 0 ? 0 : large / small;
+  const what = 'longest pause of a shard, 64 M records beside 1 M';
+  return [judge(what, ratio, { atMost: 1.2, show: times }, !quick, ` (${large} and ${small} ms)`)];
+}
+
 export const pausesPart: Part = {
   name: 'pauses',
   title: 'Pauses against size',
+  findingsOf: (data, quick) => findingsOf(data as PausesData, quick),
+  merge: (before, now) => ({
+    rate: (now as PausesData).rate,
+    points: mergeBy(
+      (before as PausesData).points,
+      (now as PausesData).points,
+      ({ engine, records }) => `${engine} ${records}`,
+    ).sort((one, other) => one.records - other.records),
+  }),
   async run(context): Promise<PartResult<PausesData>> {
     const points: PausePoint[] = [];
     const skipped: string[] = [];
@@ -65,23 +85,8 @@ export const pausesPart: Part = {
         }
       }
     }
-    const pauseOf = (records: number): number | undefined =>
-      points.find((point) => point.engine === 'slab' && point.records === records)?.summary.gcWorst;
-    const [small, large] = [pauseOf(1e6), pauseOf(64e6)];
-    const findings =
-      small === undefined || large === undefined
-        ? []
-        : [
-            judge(
-              'longest pause of a shard, 64 M records beside 1 M',
-              // A shard that never collected within the time has no pause to compare with.
-              large === 0 ? 0 : large / small,
-              { atMost: 1.2, show: times },
-              !context.quick,
-              ` (${large} and ${small} ms)`,
-            ),
-          ];
+    const data = { rate: context.rate, points };
     const settings = { both: `serve ${MEMORY_ONLY.join(' ')}, one shard, ${formatCount(context.rate)}/s` };
-    return { findings, skipped, settings, data: { rate: context.rate, points } };
+    return { findings: findingsOf(data, context.quick), skipped, settings, data };
   },
 };

@@ -4,7 +4,7 @@
  * minute, so that what else the machine does meets both.
  */
 import { formatCount } from '../run-stats.js';
-import type { Finding, Part, PartContext, PartResult } from './part.js';
+import { type Finding, mergeBy, type Part, type PartContext, type PartResult } from './part.js';
 import { MEMORY_ONLY, summarizeRun, TimedRun, type TimedSecond, type TimedSummary } from './timed-run.js';
 
 export const ENGINES = ['slab', 'heap'] as const;
@@ -65,6 +65,13 @@ function findingsOf({ records, rate, summary }: SawtoothSize): Finding[] {
 export const sawtoothPart: Part = {
   name: 'sawtooth',
   title: 'Latency over time, typed arrays and objects',
+  merge: (before, now) => ({
+    sizes: mergeBy(
+      (before as SawtoothData).sizes,
+      (now as SawtoothData).sizes,
+      ({ records }) => records,
+    ).sort((one, other) => one.records - other.records),
+  }),
   async run(context): Promise<PartResult<SawtoothData>> {
     const sizes: SawtoothSize[] = [];
     for (const millions of context.sizes ?? (context.quick ? [1] : [1, 4, 8])) {

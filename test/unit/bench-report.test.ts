@@ -4,7 +4,7 @@ import { standalone } from '../../bench/report/palette.js';
 import { reportHtml } from '../../bench/report/report.js';
 import { decades, lineChart, stack } from '../../bench/report/svg.js';
 import type { EngineData } from '../../bench/suite/engine.js';
-import { judge, times } from '../../bench/suite/part.js';
+import { judge, mergeBy, times } from '../../bench/suite/part.js';
 import type { SavedPart } from '../../bench/suite/saved.js';
 
 const spread = (median: number) => ({ median, min: median * 0.9, max: median * 1.1 });
@@ -74,6 +74,18 @@ describe('the report', () => {
     expect(html).not.toMatch(/https?:|<script|<link|url\(|@import|src=/);
     expect(html).toContain('prefers-color-scheme:dark');
   });
+});
+
+it('keeps of an earlier run what a later one has not', () => {
+  const records = (item: { records: number }): number => item.records;
+  const before = [
+    { records: 1, rate: 10 },
+    { records: 8, rate: 20 },
+  ];
+  expect(mergeBy(before, [{ records: 8, rate: 30 }], records)).toEqual([
+    { records: 1, rate: 10 },
+    { records: 8, rate: 30 },
+  ]);
 });
 
 describe('a chart', () => {
