@@ -57,7 +57,7 @@ const FLOOR_PAUSE_MS = 2;
 const HEAP_NOISE_BYTES_PER_10M = 1 << 20;
 
 /** As scripts/tidemark starts a server; objects are better off with all the threads that the collector has. */
-const SLAB_COLLECTOR = '--single-threaded-gc';
+const SLAB_COLLECTOR = ['--single-threaded-gc', '--no-memory-reducer'];
 
 /** One megabyte: the least that there is. */
 const SMALL_NURSERY = '--max-semi-space-size=1';
@@ -224,7 +224,7 @@ class Bench {
       collectionsLeast,
     };
     log(`${engine} shard of ${formatCount(records)} records, ${seconds} s ${flags.join(' ')}`);
-    const collector = engine === 'slab' ? [SLAB_COLLECTOR] : [];
+    const collector = engine === 'slab' ? SLAB_COLLECTOR : [];
     const child = new BenchProcess('engine-shard-load.js', settings, [...collector, ...flags]);
     const result = await child.answer<ShardLoadResult>();
     this.raw[`shard-${engine}-${records}${flags.join('')}`] = { settings, flags, ...result };

@@ -26,6 +26,7 @@ import {
   TOUCH_MAX,
   type UserSlot,
 } from '../engine/partition.js';
+import { UndoLog } from '../engine/undo-log.js';
 import { allocatePartitions } from '../workers/partition-memory.js';
 import type { Side, SideCounts } from './engine-side.js';
 import { type Block, REPLY_STRIDE, userHigh } from './engine-stream.js';
@@ -82,6 +83,8 @@ export class PartitionsSide implements Side {
   readonly sharedBytes: number;
   readonly #engine: Engine;
   readonly #partitions: Partition[] = [];
+  /** As a shard's: each operation, load and group is a unit of work. */
+  readonly #undo: UndoLog | null;
   readonly #store: RowStore;
   readonly #batchPartitions: Partition[];
   readonly #batchHashes = new Int32Array(TOUCH_MAX);
@@ -110,9 +113,12 @@ export class PartitionsSide implements Side {
     };
     const bytes = options.engine.sharedBytes(partitionOptions);
     const places = bytes === 0 ? [] : allocatePartitions(options.partitions, bytes);
+    const memories = [...new Set(places.map(({ memory }) => memory))];
+    const undo = bytes === 0 ? null : new UndoLog(new SharedArrayBuffer(UndoLog.bytes()), memories);
+    this.#undo = undo;
     for (let i = 0; i < options.partitions; i++) {
       const { memory, byteOffset } = places[i] ?? { memory: null, byteOffset: 0 };
-      this.#partitions.push(options.engine.attach(partitionOptions, memory, byteOffset));
+      this.#partitions.push(options.engine.attach(partitionOptions, memory, byteOffset, undo ?? undefined));
     }
     this.sharedBytes = bytes * options.partitions;
     this.#batchPartitions = new Array(TOUCH_MAX).fill(this.#partitions[0]!);
@@ -142,6 +148,7 @@ export class PartitionsSide implements Side {
     const user = this.#admit(partition, hash, userLo);
     for (let i = 0; i < count; i++) this.#insertRow(partition, user, rows, i * ROW.WORDS);
     partition.applyUserRow(user, count, 0);
+    this.#undo?.commit();
   }
 
   #admit(partition: Partition, hash: number, userLo: number): UserSlot {
@@ -184,6 +191,7 @@ export class PartitionsSide implements Side {
         const replyAt = (from + i) * REPLY_STRIDE;
         if (partition.execute(hash, words, at, replies, replyAt, false) === OUTCOME_DONE) this.counts.hits++;
         else this.#runMiss(partition, hash, words, at, replies, replyAt);
+        this.#undo?.commit();
       }
       if (ticked || this.#flushSoon) this.#flushDue();
     }
@@ -195,7 +203,10 @@ export class PartitionsSide implements Side {
     const tick = Math.floor(this.#clockMs / TICK_MS);
     if (tick === this.#tick) return false;
     this.#setTick(tick);
-    for (const partition of this.#partitions) partition.sweep(SWEEP_RECORDS);
+    for (const partition of this.#partitions) {
+      partition.sweep(SWEEP_RECORDS);
+      this.#undo?.commit();
+    }
     return true;
   }
 
@@ -248,6 +259,7 @@ export class PartitionsSide implements Side {
       if (due === NO_DUE || ((due - this.#tick) | 0) > 0) break;
       left--;
       if (partition.flushNext(this.#flush, 0, FLUSH_STEPS, false) > 0) this.#confirm(partition);
+      this.#undo?.commit();
     }
     return left;
   }

@@ -2,7 +2,7 @@
  * What of a slab partition is kept over a restart, and what is done to it after one. A partition's memory refers to
  * itself by slots only, so its bytes are all that there is to it.
  *
- * I1  All words outside the used ranges are 0, as in new memory: slots never used, and the watched users, whose
+ * I1  All words outside the used ranges may be 0, as in new memory: slots never used, and the watched users, whose
  *     connections are gone.
  */
 import { assert, LAYOUT_VERSION, RECORD, USER, USER_LIVE, USER_WATCHED } from './layout.js';

@@ -34,7 +34,10 @@ import { countPassive, createRecord, markDirty, readRow, writeRow } from './slab
 import { admitUser } from './slab-users.js';
 import { isLater, laterVersion } from './versions.js';
 
-/** What a partition remembers of carrying and restoring; nothing is lost when it is forgotten. */
+/**
+ * What a partition remembers of carrying and restoring. Nothing is lost when an heir does not have it: carrying begins
+ * with the first user, and so does a replay with its first image.
+ */
 export class JournalState {
   /** Where `carryUnsaved` goes on: all users in the order of their slots, round and round; 0 = at the head of the chain. */
   user: UserSlot = 1;

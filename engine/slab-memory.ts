@@ -6,14 +6,15 @@
  * Owner: the shard of the partition; nobody else reads or writes while it is attached.
  *
  * I1  Slots from FRESH on were never used; a used slot is live or in its free list, never both.
- * I2  A free record has USER_SLOT 0, a free user has STATE 0.
+ * I2  A free record has USER_SLOT 0, a free user has 0 in all words but its link. The other words of a free record mean
+ *     nothing: they are stored to without a log while it is made, and are not as before when that is taken back.
  * I3  RECORD_COUNT and USER_COUNT count the live slots, detached users and their records included.
  */
 import { assert, LAYOUT_VERSION, layout, RECORD, USER } from './layout.js';
 import { MentionWindow } from './mention-window.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
 import { RETRY_QUEUES } from './retry.js';
-import type { LoggedWords, UndoLog, Words } from './undo-log.js';
+import type { StoredWords, UndoLog, Words } from './undo-log.js';
 import { WatchSet } from './watch-set.js';
 
 /** The head of a partition's memory. */
@@ -174,13 +175,13 @@ export class SlabMemory {
   readonly recordTagMask: number;
   /** See `Partition.boundClock`: of the owner's thread, whose successor sets it again. */
   clockLimitUs = Number.POSITIVE_INFINITY;
-  readonly #logged: LoggedWords;
+  readonly #logged: StoredWords;
 
   constructor(
     readonly options: PartitionOptions,
     memory: SharedArrayBuffer,
     byteOffset: number,
-    undo: UndoLog,
+    undo: Pick<UndoLog, 'of'>,
   ) {
     const regions = regionsOf(options);
     const end = byteOffset + regions.end * 4;
@@ -217,7 +218,12 @@ export class SlabMemory {
     this.#logged.put(index, value);
   }
 
-  /** The same for a word of the header. */
+  /** Stores to a word of a slot that was free before the unit at hand; but not to the words that say so. */
+  putFree(index: number, value: number): void {
+    this.#logged.putFree(index, value);
+  }
+
+  /** As `put`, for a word of the header. */
   putHeader(field: number, value: number): void {
     this.#logged.put(this.#headerBase + field, value);
   }
@@ -260,13 +266,16 @@ export class SlabMemory {
   }
 
   freeRecord(slot: RecordSlot): void {
+    this.put(this.recordAt(slot) + RECORD.USER_SLOT, 0);
+    this.freeChain(slot, slot, 1);
+  }
+
+  /** Frees `count` records that are linked from the first to the last, and whose USER_SLOT is 0 already. */
+  freeChain(first: RecordSlot, last: RecordSlot, count: number): void {
     const { header } = this;
-    const at = this.recordAt(slot);
-    this.put(at + RECORD.USER_SLOT, 0);
-    this.put(at + RECORD.META, 0);
-    this.put(at + RECORD.NEXT_OF_USER, header[HEADER.RECORD_FREE]!);
-    this.putHeader(HEADER.RECORD_FREE, slot);
-    this.putHeader(HEADER.RECORD_COUNT, header[HEADER.RECORD_COUNT]! - 1);
+    this.put(this.recordAt(last) + RECORD.NEXT_OF_USER, header[HEADER.RECORD_FREE]!);
+    this.putHeader(HEADER.RECORD_FREE, first);
+    this.putHeader(HEADER.RECORD_COUNT, header[HEADER.RECORD_COUNT]! - count);
   }
 
   /** A user slot, all words 0, or 0 when all are in use. The caller sets STATE. */

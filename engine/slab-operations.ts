@@ -133,9 +133,9 @@ export function ackRecord(
     return false;
   }
   memory.put(at + RECORD.MESSAGE_LO, messageLo);
-  memory.put(at + RECORD.MESSAGE_HI, messageHi);
+  if (markHi !== messageHi) memory.put(at + RECORD.MESSAGE_HI, messageHi);
   memory.put(at + RECORD.MENTION_COUNT, count);
-  memory.put(at + RECORD.META, newMeta);
+  if (newMeta !== meta) memory.put(at + RECORD.META, newMeta);
   recordChanged(memory, record, tick);
   return true;
 }

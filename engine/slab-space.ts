@@ -64,7 +64,10 @@ function hasRoom(memory: SlabMemory, records: number): boolean {
   return memory.freeRecords >= records && memory.freeUsers >= 1;
 }
 
-/** See `Partition.makeRoom`. */
+/**
+ * See `Partition.makeRoom`. The largest unit of work: CANDIDATES_MAX users, and with each `records + CANDIDATES_MAX` of
+ * their records, 4 stores a record, more where buckets are crowded: for the rows of one answer of the store, some 50,000 stores.
+ */
 export function makeRoom(memory: SlabMemory, records: number, forMention: boolean, tick: number): boolean {
   const { header } = memory;
   if (hasRoom(memory, records)) return true;
@@ -154,17 +157,28 @@ function hasChain(memory: SlabMemory, userAt: number): boolean {
 /** Frees the gathered records, the first of the user's chain, but for those on their way to the store. */
 function freeChunk(memory: SlabMemory, userAt: number, count: number): void {
   const { users, records } = memory;
+  let rest = 0;
+  let first = 0;
+  let last = 0;
+  let freed = 0;
   for (let i = 0; i < count; i++) {
     const record = chunkSlots[i]!;
     const recordAt = memory.recordAt(record);
-    memory.put(userAt + USER.FIRST_RECORD, records[recordAt + RECORD.NEXT_OF_USER]!);
+    rest = records[recordAt + RECORD.NEXT_OF_USER]!;
     if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) {
       memory.put(recordAt + RECORD.NEXT_OF_USER, users[userAt + USER.LRU_OLDER]!);
       memory.put(userAt + USER.LRU_OLDER, record);
-    } else {
-      removeRecord(memory, chunkHashes[i]!, record);
-      memory.freeRecord(record);
-      memory.put(userAt + USER.RECORD_COUNT, users[userAt + USER.RECORD_COUNT]! - 1);
+      continue;
     }
+    removeRecord(memory, chunkHashes[i]!, record);
+    memory.put(recordAt + RECORD.USER_SLOT, 0);
+    if (first === 0) first = record;
+    else if (last !== chunkSlots[i - 1]!) memory.put(memory.recordAt(last) + RECORD.NEXT_OF_USER, record);
+    last = record;
+    freed++;
   }
+  memory.put(userAt + USER.FIRST_RECORD, rest);
+  if (freed === 0) return;
+  memory.freeChain(first, last, freed);
+  memory.put(userAt + USER.RECORD_COUNT, users[userAt + USER.RECORD_COUNT]! - freed);
 }

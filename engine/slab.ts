@@ -72,7 +72,7 @@ import { isDeleted, writeEntry } from './slab-records.js';
 import { makeRoom, sweep } from './slab-space.js';
 import { touch } from './slab-touch.js';
 import { admitUser, applyUserRow, dropIfEmpty, insertRow, markComplete, watchUser } from './slab-users.js';
-import { UndoLog } from './undo-log.js';
+import { noUndo, type UndoLog } from './undo-log.js';
 
 class SlabPartition implements Partition {
   readonly memory: SlabMemory;
@@ -87,7 +87,7 @@ class SlabPartition implements Partition {
     readonly options: PartitionOptions,
     memory: SharedArrayBuffer,
     byteOffset: number,
-    undo: UndoLog,
+    undo: Pick<UndoLog, 'of'>,
   ) {
     this.memory = new SlabMemory(options, memory, byteOffset, undo);
     checkHead(this.memory);
@@ -468,7 +468,7 @@ export const slab: Engine = {
   sharedBytes: slabBytes,
   attach(options, memory, byteOffset = 0, undo) {
     assert(memory !== null, 'a slab partition needs memory');
-    return new SlabPartition(options, memory, byteOffset, undo ?? UndoLog.unkept([memory]));
+    return new SlabPartition(options, memory, byteOffset, undo ?? noUndo);
   },
   touch(partitions, hashes, words, ats, count) {
     touch(partitions as readonly SlabPartition[], hashes, words, ats, count);

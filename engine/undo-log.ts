@@ -5,7 +5,7 @@
  * next rolls back, and all is as if the unfinished unit had never begun. Before-images are exact, whatever the unit was
  * doing, and there are few of them: to repair lists and indexes from the records would take a walk over everything.
  *
- *     | COUNT | reserved | array, index, old value | array, index, old value | ...
+ *     | COUNT | reserved | place, old value | place, old value | ...
  *
  * Owner: the shard's thread; after its end, whoever takes over.
  *
@@ -16,7 +16,8 @@
  *     takes over begins when that thread has ended.
  * I3  Entries are undone from the last to the first and uncounted one by one, after their store: a roll-back that ends
  *     half way is begun again, and does the same.
- * I4  Arrays have the numbers of their places in a list that is the same for everybody who attaches the log.
+ * I4  A place is the number of a word in all arrays, one behind the other, in an order that is the same for everybody who
+ *     attaches the log.
  */
 import { assert, broken, layout } from './layout.js';
 
@@ -26,13 +27,15 @@ export const UNDO = layout({
   ENTRIES: 1,
 });
 export const UNDO_ENTRY = layout({
-  ARRAY: 1,
-  INDEX: 1,
+  PLACE: 1, // unsigned
   OLD_VALUE: 1,
 });
 
 /** Stores of the largest unit that there can be; slab-space.ts says which that is. What is never written takes no memory. */
 const UNDO_ENTRIES_MAX = 1 << 18;
+
+/** Words of all arrays: a place has 32 bits. */
+const PLACES_MAX = 2 ** 32;
 
 /** To be read, not stored to. */
 export interface Words extends Iterable<number> {
@@ -46,6 +49,8 @@ export interface Words extends Iterable<number> {
 export interface StoredWords {
   readonly words: Words;
   put(index: number, value: number): void;
+  /** Stores to a word that had no meaning before the unit at hand: that of a slot that was free. */
+  putFree(index: number, value: number): void;
 }
 
 /** What ends with its owner: there is nothing to take back. */
@@ -53,6 +58,10 @@ export class OwnWords implements StoredWords {
   constructor(readonly words: Int32Array) {}
 
   put(index: number, value: number): void {
+    this.words[index] = value;
+  }
+
+  putFree(index: number, value: number): void {
     this.words[index] = value;
   }
 }
@@ -67,76 +76,71 @@ function viewOf(memory: SharedArrayBuffer): Int32Array {
 }
 
 /** One of the arrays that units of work store to. */
-export class LoggedWords implements StoredWords {
-  readonly words: Words;
-  readonly #words: Int32Array;
+class LoggedWords implements StoredWords {
+  readonly words: Int32Array;
   readonly #log: Int32Array;
-  readonly #limit: number;
+  /** Of the first word; signed. */
+  readonly #place: number;
 
-  /** @param array  its number in the log */
-  constructor(
-    words: Int32Array,
-    log: Int32Array,
-    private readonly array: number,
-    private readonly isKept: boolean,
-  ) {
+  constructor(words: Int32Array, log: Int32Array, place: number) {
     this.words = words;
-    this.#words = words;
     this.#log = log;
-    this.#limit = log.length - UNDO.ENTRIES - UNDO_ENTRY.WORDS;
+    this.#place = place | 0;
   }
 
-  /** Stores to a word; a roll-back takes it back until `UndoLog.commit`. */
+  /**
+   * Stores to a word; a roll-back takes it back until `UndoLog.commit`. Whether there was room, `commit` asks: here it
+   * would be asked for each store, and an entry beyond the end of the log is not stored, but counted.
+   */
   put(index: number, value: number): void {
     const log = this.#log;
-    const words = this.#words;
+    const words = this.words;
     const count = log[UNDO.COUNT]!;
-    const at = UNDO.ENTRIES + count;
-    log[at + UNDO_ENTRY.ARRAY] = this.array;
-    log[at + UNDO_ENTRY.INDEX] = index;
-    log[at + UNDO_ENTRY.OLD_VALUE] = words[index]!;
-    if (count < this.#limit) log[UNDO.COUNT] = count + UNDO_ENTRY.WORDS;
-    else this.#fill();
+    log[count + UNDO.ENTRIES + UNDO_ENTRY.PLACE] = (this.#place + index) | 0;
+    log[count + UNDO.ENTRIES + UNDO_ENTRY.OLD_VALUE] = words[index]!;
+    log[UNDO.COUNT] = count + UNDO_ENTRY.WORDS;
     words[index] = value; // I2
   }
 
-  /** The last entry stays unused. */
-  #fill(): void {
-    if (this.isKept) broken('a unit of work does not fit into the undo log');
-    this.#log[UNDO.COUNT] = 0;
+  putFree(index: number, value: number): void {
+    this.words[index] = value;
   }
 }
 
 export class UndoLog {
   readonly #log: Int32Array;
+  readonly #size: number;
   readonly #memories: readonly SharedArrayBuffer[];
-  readonly #arrays: readonly Int32Array[];
   readonly #logged: readonly LoggedWords[];
+  /** Of the first word of each array. */
+  readonly #places: readonly number[];
 
   /** Bytes of shared memory for the log of units of up to `entries` stores. */
   static bytes(entries = UNDO_ENTRIES_MAX): number {
-    return (UNDO.ENTRIES + (entries + 1) * UNDO_ENTRY.WORDS) * 4;
-  }
-
-  /** A log that nobody will roll back, nor need commit: for owners who take everything with them when they end. */
-  static unkept(memories: readonly SharedArrayBuffer[]): UndoLog {
-    return new UndoLog(new SharedArrayBuffer(UndoLog.bytes(0)), memories, false);
+    return (UNDO.ENTRIES + entries * UNDO_ENTRY.WORDS) * 4;
   }
 
   /**
    * @param log       `UndoLog.bytes()` of it: zeroed, or what an earlier owner left (then `rollBack` comes first)
    * @param memories  all that units store to, in an order that is the same for everybody (I4)
    */
-  constructor(log: SharedArrayBuffer, memories: readonly SharedArrayBuffer[], isKept = true) {
-    assert(log.byteLength >= UndoLog.bytes(0), `an undo log of ${log.byteLength} bytes has room for nothing`);
+  constructor(log: SharedArrayBuffer, memories: readonly SharedArrayBuffer[]) {
     this.#log = new Int32Array(log);
+    this.#size = this.#log.length - UNDO.ENTRIES;
+    assert(this.#size >= UNDO_ENTRY.WORDS, `an undo log of ${log.byteLength} bytes has room for nothing`);
     this.#memories = memories;
-    this.#arrays = memories.map(viewOf);
-    this.#logged = this.#arrays.map((words, array) => new LoggedWords(words, this.#log, array, isKept));
+    let place = 0;
+    this.#places = memories.map(({ byteLength }) => {
+      const first = place;
+      place += byteLength / 4;
+      return first;
+    });
+    assert(place <= PLACES_MAX, `an undo log for ${place} words, and ${PLACES_MAX} are the most`);
+    this.#logged = memories.map((memory, i) => new LoggedWords(viewOf(memory), this.#log, this.#places[i]!));
   }
 
   /** The words of a buffer, to be stored to. */
-  of(memory: SharedArrayBuffer): LoggedWords {
+  of(memory: SharedArrayBuffer): StoredWords {
     return this.#logged[this.#numberOf(memory)]!;
   }
 
@@ -148,7 +152,9 @@ export class UndoLog {
 
   /** The unit of work is done (I1). */
   commit(): void {
-    this.#log[UNDO.COUNT] = 0;
+    const log = this.#log;
+    if (log[UNDO.COUNT]! > this.#size) broken('a unit of work did not fit into the undo log');
+    log[UNDO.COUNT] = 0;
   }
 
   /** Stores of the unit at hand; after the end of an owner, of the unit that it left half done. */
@@ -159,11 +165,11 @@ export class UndoLog {
   /** Whether the unit at hand has stored to a buffer's words `from` to `to` (`to` not included). */
   concerns(memory: SharedArrayBuffer, from: number, to: number): boolean {
     const log = this.#log;
-    const array = this.#numberOf(memory);
+    const first = this.#places[this.#numberOf(memory)]!;
     const end = UNDO.ENTRIES + log[UNDO.COUNT]!;
     for (let at = UNDO.ENTRIES; at < end; at += UNDO_ENTRY.WORDS) {
-      const index = log[at + UNDO_ENTRY.INDEX]!;
-      if (log[at + UNDO_ENTRY.ARRAY] === array && index >= from && index < to) return true;
+      const index = (log[at + UNDO_ENTRY.PLACE]! >>> 0) - first;
+      if (index >= from && index < to) return true;
     }
     return false;
   }
@@ -171,25 +177,32 @@ export class UndoLog {
   /**
    * Takes back all that the unit at hand has stored, for whoever takes over from an owner that has ended.
    * @returns stores taken back
+   * @throws Error if the log is broken: nothing is known of its words then
    */
   rollBack(): number {
     const log = this.#log;
     const { pending } = this;
-    const size = log.length - UNDO.ENTRIES;
     assert(
-      Number.isInteger(pending) && pending >= 0 && pending * UNDO_ENTRY.WORDS <= size,
-      `an undo log with ${log[UNDO.COUNT]} words of entries, of ${size}`,
+      Number.isInteger(pending) && pending >= 0 && pending * UNDO_ENTRY.WORDS <= this.#size,
+      `an undo log with ${log[UNDO.COUNT]} words of entries, of ${this.#size}`,
     );
     while (log[UNDO.COUNT] !== 0) {
       const count = log[UNDO.COUNT]! - UNDO_ENTRY.WORDS;
       const at = UNDO.ENTRIES + count;
-      const words = this.#arrays[log[at + UNDO_ENTRY.ARRAY]!];
-      const index = log[at + UNDO_ENTRY.INDEX]!;
-      assert(words !== undefined, `an undo log names array ${log[at + UNDO_ENTRY.ARRAY]}`);
-      assert(index >= 0 && index < words.length, `an undo log names word ${index} of ${words.length}`);
-      words[index] = log[at + UNDO_ENTRY.OLD_VALUE]!;
+      this.#store(log[at + UNDO_ENTRY.PLACE]! >>> 0, log[at + UNDO_ENTRY.OLD_VALUE]!);
       log[UNDO.COUNT] = count; // I3
     }
     return pending;
   }
+
+  #store(place: number, value: number): void {
+    const array = this.#places.findLastIndex((first) => first <= place);
+    const { words } = this.#logged[array]!;
+    const index = place - this.#places[array]!;
+    assert(index < words.length, `an undo log names word ${place}, and there is none`);
+    words[index] = value;
+  }
 }
+
+/** For owners who take everything with them when they end: nothing is logged. */
+export const noUndo: Pick<UndoLog, 'of'> = { of: (memory) => new OwnWords(viewOf(memory)) };

@@ -392,6 +392,11 @@ export class PartitionHarness {
       flushes.crash();
       images = journal.images;
     } while (random.chance(20));
+    // An owner that ends while it replays takes along what it knows of wipes: its heir begins with the first image.
+    while (random.chance(20)) {
+      journal.replay(this.partition, images.slice(0, random.next(images.length + 1)), flushes);
+      this.handOver();
+    }
     journal.replay(this.partition, images, flushes);
     if (random.chance(20)) journal.replay(this.partition, images, flushes);
     flushes.isReplaying = false;

@@ -26,6 +26,8 @@ import {
   REQUEST_WITH_ENTRY,
 } from '../../engine/messages.js';
 import { slab } from '../../engine/slab.js';
+import { HEADER } from '../../engine/slab-memory.js';
+import { mortalSlab } from './mortal-engine.js';
 import { PartitionHarness } from './partition-harness.js';
 import { joinId, type Operation } from './partition-model.js';
 import { Random } from './random.js';
@@ -150,11 +152,17 @@ function step(harness: PartitionHarness, random: Random, isCalm: boolean): boole
   return false;
 }
 
-describe.each([heap, slab])('$name partition', (engine) => {
+const mortal = mortalSlab(new Random(SEED));
+
+describe.each([
+  { name: 'heap partition', engine: heap, operationsMax: OPERATIONS },
+  { name: 'slab partition', engine: slab, operationsMax: OPERATIONS },
+  { name: 'slab partition of mortal owners', engine: mortal, operationsMax: OPERATIONS / 10 },
+])('$name', ({ engine, operationsMax }) => {
   it(`answers like the model (TIDEMARK_SEED=${SEED})`, { timeout: 600_000 }, () => {
     const random = new Random(SEED);
     const totals: Record<string, number> = { groups: 0, failedGroups: 0 };
-    for (let operations = 0; operations < OPERATIONS; ) {
+    for (let operations = 0; operations < operationsMax; ) {
       const isCalm = random.chance(25);
       const options = {
         recordsMax: isCalm ? 200 : 4 + random.next(13),
@@ -195,14 +203,35 @@ describe.each([heap, slab])('$name partition', (engine) => {
         totals[name] = (totals[name] ?? 0) + count;
     }
     // The run was about something: everything that can happen has happened, and most operations were answered.
-    expect(totals.answered!).toBeGreaterThan(OPERATIONS * 0.25);
-    for (const count of Object.values(totals)) expect(count).toBeGreaterThan(OPERATIONS / 20_000);
+    expect(totals.answered!).toBeGreaterThan(operationsMax * 0.25);
+    for (const count of Object.values(totals)) expect(count).toBeGreaterThan(operationsMax / 20_000);
+    if (engine !== mortal) return;
+    expect(mortal.counts.deaths).toBeGreaterThan(operationsMax * 5);
   });
+});
 
-  it('has keys with equal hashes to tell apart', () => {
-    const hashes = USERS.map((id) => hashUser(Number(id & 0xffffffffn) | 0, Number(id >> 32n)));
-    expect(new Set(hashes).size).toBe(USERS.length - 1);
-    const records = CHANNELS.map((id) => hashRecord(1, Number(id & 0xffffffffn) | 0, Number(id >> 32n), 0));
-    expect(new Set(records).size).toBe(CHANNELS.length - 1);
-  });
+it('finds a log that forgets some stores', () => {
+  const random = new Random(SEED);
+  const forgetful = mortalSlab(random, (index) => index === HEADER.RECORD_COUNT);
+  const options = {
+    recordsMax: 10,
+    usersMax: 5,
+    watchedMax: 2,
+    lastWrite: false,
+    flushDelayTicks: 1,
+    retryFirstTicks: 1,
+    retryMaxTicks: 10,
+    touchTicks: 1,
+  };
+  const harness = new PartitionHarness(forgetful, options, random);
+  expect(() => {
+    for (let i = 0; i < 10_000; i++) step(harness, random, false);
+  }).toThrow('words that differ');
+});
+
+it('has keys with equal hashes to tell apart', () => {
+  const hashes = USERS.map((id) => hashUser(Number(id & 0xffffffffn) | 0, Number(id >> 32n)));
+  expect(new Set(hashes).size).toBe(USERS.length - 1);
+  const records = CHANNELS.map((id) => hashRecord(1, Number(id & 0xffffffffn) | 0, Number(id >> 32n), 0));
+  expect(new Set(records).size).toBe(CHANNELS.length - 1);
 });

@@ -1,6 +1,7 @@
 /** Drives one small partition of either engine: users 1, 2, 3, channels 1, 2, 3, and a store that answers when told. */
 import { expect } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
+import { RECORD } from '../../engine/layout.js';
 import {
   FLUSH,
   FLUSH_ROW,
@@ -14,8 +15,9 @@ import {
   REQUEST_WORDS_MAX,
   STORE_WORDS_MAX,
 } from '../../engine/messages.js';
-import { type Engine, OUTCOME_DONE, type Partition } from '../../engine/partition.js';
+import { type Engine, OUTCOME_DONE, type Partition, type PartitionOptions } from '../../engine/partition.js';
 import { slab } from '../../engine/slab.js';
+import { regionsOf } from '../../engine/slab-memory.js';
 
 export const OPTIONS = {
   recordsMax: 400,
@@ -81,4 +83,19 @@ export function answer(partition: Partition, group: Int32Array, ok: boolean): vo
   }
   partition.flushed(words, 0, ok);
   partition.check();
+}
+
+/** A copy of a slab partition's memory, without what means nothing: words of free records. */
+export function meaningOf(options: PartitionOptions, memory: SharedArrayBuffer): Buffer {
+  const copy = new Int32Array(memory.byteLength / 4);
+  copy.set(new Int32Array(memory));
+  const { records } = regionsOf(options);
+  for (let slot = 1; slot <= options.recordsMax; slot++) {
+    const at = records + slot * RECORD.WORDS;
+    if (copy[at + RECORD.USER_SLOT] !== 0) continue;
+    const link = copy[at + RECORD.NEXT_OF_USER]!;
+    copy.fill(0, at, at + RECORD.WORDS);
+    copy[at + RECORD.NEXT_OF_USER] = link;
+  }
+  return Buffer.from(copy.buffer);
 }

@@ -35,6 +35,18 @@ test('passes arguments on as they are', () => {
 });
 
 test.each([
+  [['serve'], true],
+  [['serve', '--engine', 'heap'], false],
+  [['serve', '--engine=slab'], true],
+])('gives %j the flags of its engine', (args, isSlab) => {
+  writeFileSync(join(root, 'dist/gateway/main.js'), 'console.log(JSON.stringify([process.execArgv, ""]));');
+  const [flags] = told(undefined, undefined, args);
+  expect(flags.includes('--single-threaded-gc')).toBe(isSlab);
+  expect(flags.includes('--no-memory-reducer')).toBe(isSlab);
+  expect(flags.some((flag) => flag.startsWith('--max-inlined-bytecode-size-cumulative='))).toBe(true);
+});
+
+test.each([
   [undefined, 'glibc.malloc.hugetlb=1'],
   ['', 'glibc.malloc.hugetlb=1'],
   ['glibc.malloc.arena_max=2', 'glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1'],

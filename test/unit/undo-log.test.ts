@@ -68,23 +68,31 @@ describe('an undo log', () => {
     expect(undo.concerns(memories[1]!, 0, 32)).toBe(false);
   });
 
-  it('breaks before a store that it has no room for', () => {
-    const { memories, words } = arrays();
-    const before = words.map((array) => array.slice());
-    const undo = new UndoLog(new SharedArrayBuffer(UndoLog.bytes(ENTRIES)), memories);
-    expect(() => {
-      for (let i = 0; i < ENTRIES + 1; i++) undo.of(memories[0]!).put(i, 1000 + i);
-    }).toThrow('does not fit');
-    undo.rollBack();
-    expect(words).toEqual(before);
+  it('says at the end of a unit that it did not fit, and takes nothing back then', () => {
+    const { memories } = arrays();
+    const log = new SharedArrayBuffer(UndoLog.bytes(ENTRIES));
+    const undo = new UndoLog(log, memories);
+    for (let i = 0; i < ENTRIES; i++) undo.of(memories[0]!).put(i, 1000 + i);
+    undo.commit();
+    for (let i = 0; i < ENTRIES + 1; i++) undo.of(memories[0]!).put(i, 1000 + i);
+    expect(() => undo.commit()).toThrow('did not fit');
+    expect(() => new UndoLog(log, memories).rollBack()).toThrow('18 words of entries, of 16');
   });
 
-  it('stores without an end when nobody keeps it', () => {
-    const { memories, words } = arrays();
-    const undo = UndoLog.unkept(memories);
-    for (let i = 0; i < 10; i++) undo.of(memories[0]!).put(i, i);
-    expect([...words[0]!.slice(0, 10)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    expect(undo.pending).toBe(0);
+  it('has places for many buffers of more than 8 GiB in all, and no more than 16', () => {
+    // Memory that is not touched takes none.
+    const memories = Array.from({ length: 3 }, () => new SharedArrayBuffer(3 * 2 ** 30));
+    const log = new SharedArrayBuffer(UndoLog.bytes(ENTRIES));
+    const undo = new UndoLog(log, memories);
+    const last = memories[2]!.byteLength / 4 - 1;
+    undo.of(memories[2]!).put(last, 7);
+    undo.of(memories[1]!).put(last, 8);
+    expect(undo.concerns(memories[2]!, last, last + 1)).toBe(true);
+    expect(undo.concerns(memories[0]!, 0, last + 1)).toBe(false);
+    undo.rollBack();
+    expect(undo.of(memories[2]!).words[last]).toBe(0);
+    expect(undo.of(memories[1]!).words[last]).toBe(0);
+    expect(() => new UndoLog(log, [...memories, ...memories])).toThrow('are the most');
   });
 
   it('refuses what is no log, and memory that is not its own', () => {
@@ -94,10 +102,10 @@ describe('an undo log', () => {
     const undo = new UndoLog(log, memories);
     expect(() => undo.of(new SharedArrayBuffer(64))).toThrow('none of those');
     const words = new Int32Array(log);
-    words[UNDO.COUNT] = 4;
-    expect(() => undo.rollBack()).toThrow('4 words of entries');
+    words[UNDO.COUNT] = 3;
+    expect(() => undo.rollBack()).toThrow('3 words of entries');
     words[UNDO.COUNT] = UNDO_ENTRY.WORDS;
-    words[UNDO.ENTRIES + UNDO_ENTRY.INDEX] = 1000;
+    words[UNDO.ENTRIES + UNDO_ENTRY.PLACE] = 1000;
     expect(() => undo.rollBack()).toThrow('word 1000');
   });
 });
