@@ -2,6 +2,7 @@
 import type { ColdStartData } from '../suite/cold-start.js';
 import { type Distribution, type LatencyData, PERCENTILES } from '../suite/latency.js';
 import type { ScaleData } from '../suite/scale.js';
+import type { TimedSecond } from '../suite/timed-run.js';
 import { FLOOR, HEAP, SLAB } from './palette.js';
 import { decades, lineChart, type Series, shortNumber, stack } from './svg.js';
 import { figure, table } from './table.js';
@@ -125,17 +126,20 @@ const START_COLOURS = { cold: 'c3', warm: SLAB, crash: HEAP } as const;
 export function coldStartSection({ starts, rate, records }: ColdStartData): string {
   const longest = Math.max(...starts.map(({ seconds }) => seconds.length));
   const x = { label: 'seconds since the start', scale: 'linear' as const, min: 0, max: longest };
-  const series = (value: (second: ColdStartData['starts'][number]['seconds'][number]) => number): Series[] =>
+  const series = (value: (second: TimedSecond) => number | null): Series[] =>
     starts.map(({ kind, seconds }) => ({
       name: kind,
       colour: START_COLOURS[kind],
-      points: seconds.map((second, at) => [at, value(second)] as const),
+      points: seconds.flatMap((second, at) => {
+        const shown = value(second);
+        return shown === null ? [] : [[at, shown] as const];
+      }),
     }));
   const hits = lineChart({
     title: `Hits, ${shortNumber(records)} records, ${shortNumber(rate)} operations/s on users at random`,
     x,
     y: { label: '% of operations', scale: 'linear', min: 0, max: 100 },
-    series: series(({ hitRatio }) => (hitRatio ?? 0) * 100),
+    series: series(({ hitRatio }) => hitRatio && hitRatio * 100),
     height: 220,
   });
   const tails = lineChart({

@@ -3,6 +3,7 @@
  * and what the service's own history (`/admin/history`) says of the same seconds, collector pauses among it. Nothing
  * is asked of the service while it is measured; the history is fetched afterwards.
  */
+import { sleep } from '../clock.js';
 import { LatencyCounts } from '../latency-counts.js';
 import { createHistogram, latencyMs } from '../run-stats.js';
 import { httpGet, killChild, type Service, startService } from '../service-child.js';
@@ -18,6 +19,8 @@ const WINDOW = 200;
 /** Room for the unevenness of the hash. */
 const SLACK = 1.05;
 const SECOND_MS = 1000;
+/** The history has the last second when the next sample is there. */
+const HISTORY_MS = 1100;
 
 /** Of `/admin/history`: columns with a value for each second. */
 interface History {
@@ -102,6 +105,7 @@ export class TimedRun {
       { opsPerFrame: OPS_PER_FRAME, onLatency },
     );
     this.latencyUs.add(frames);
+    await sleep(HISTORY_MS);
     const history = await this.#history(startTime);
     for (let second = 0; second < Math.floor(seconds); second++) {
       const counts = buckets[second] ?? new LatencyCounts();
