@@ -27,6 +27,16 @@ interface ReplayFile {
   readonly met: boolean;
 }
 
+interface StoreFile {
+  readonly findings: readonly { what: string; ratio: { median: number }; met: boolean }[];
+}
+interface RestartFile {
+  readonly findings: readonly { what: string; measured: string; met: boolean }[];
+}
+interface LargeUserFile {
+  readonly results: Record<string, readonly { phase: string; quietMs: number; largeMs: number }[]>;
+}
+
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >>> 1]!;
 }
@@ -50,6 +60,36 @@ function wireCell(what: string, show: (value: number, file: WireFile) => string)
     const finding = file.findings.find((other) => other.what.startsWith(what));
     if (finding === undefined) throw new Error(`the file has no finding ${what}`);
     return { figure: show(Number.parseFloat(finding.measured), file), isMissed: !finding.met };
+  };
+}
+
+/** Of all findings of one kind, in their order. */
+function storeCell(kind: string) {
+  return ({ findings }: StoreFile): Cell => {
+    const own = findings.filter(({ what }) => what.startsWith(kind));
+    const figure = `${own.map(({ ratio }) => ratio.median.toFixed(2)).join(', ')} times`;
+    return { figure, isMissed: own.some(({ met }) => !met) };
+  };
+}
+
+function restartCell(start: string) {
+  return ({ findings }: RestartFile): Cell => {
+    const finding = findings.find(({ what }) => what.startsWith(start));
+    if (finding === undefined) throw new Error(`the file has no finding ${start}`);
+    return { figure: finding.measured.replace(/ \([^)]*\)$/, ''), isMissed: !finding.met };
+  };
+}
+
+function largeUserCell(store: string) {
+  return ({ results }: LargeUserFile): Cell => {
+    const windows = results[store]!;
+    const ratios = [...new Set(windows.map(({ phase }) => phase))].map((phase) =>
+      median(
+        windows.filter((other) => other.phase === phase).map(({ quietMs, largeMs }) => largeMs / quietMs),
+      ),
+    );
+    const figure = `${ratios.map((ratio) => ratio.toFixed(1)).join(', ')} times`;
+    return { figure, isMissed: Math.max(...ratios) > 2 };
   };
 }
 
@@ -111,6 +151,12 @@ const CELLS: readonly [start: string, cell: (file: never) => Cell][] = [
     'updates for each row written',
     ({ ratio, met }: ReplayFile): Cell => ({ figure: (1 / ratio).toFixed(0), isMissed: !met }),
   ],
+  ['flushes to Cassandra', storeCell('flush')],
+  ['misses on Cassandra', storeCell('miss')],
+  ['warm start with 8 M entries', restartCell('warm start, saved partitions in the page cache')],
+  ['start after `kill -9`', restartCell('start after kill -9')],
+  ['beside a user with 100,000 entries, LMDB', largeUserCell('lmdb')],
+  ['beside a user with 100,000 entries, Cassandra', largeUserCell('cassandra')],
   [
     '`--durability process`, throughput',
     ({ results }: JournalFile): Cell => {

@@ -27,7 +27,9 @@ export class CassandraPlace {
     }
     const cluster = await CassandraCluster.start({ nodes, firstAddress: first, cqlAddress: proxyAddress });
     const hosts = proxies.map(({ address }) => `${address.host}:${address.port}`).join(',');
-    const storeUrl = `cassandra://${hosts}/torture?dc=datacenter1`;
+    // Reads at the default ask one replica, which may be the one that was away.
+    const quorum = nodes > 1 ? '&read-consistency=LOCAL_QUORUM' : '';
+    const storeUrl = `cassandra://${hosts}/torture?dc=datacenter1${quorum}`;
     const place = new CassandraPlace(cluster, proxies, storeUrl);
     try {
       await promisify(execFile)(

@@ -91,11 +91,15 @@ function outcomeOf(error: TidemarkError): Outcome {
   return { failed: `${error.code} ${error.message}` };
 }
 
+/** The service closes connections that bring no request in 10 s, as while all users are verified over the others. */
+const KEEP_ALIVE_MS = 3000;
+
 export class HttpConnection implements Connection {
   readonly isPipelined = false;
   isLost = false;
   readonly #socket: HttpSocket;
   readonly #waiting = new Set<(outcome: Outcome) => void>();
+  readonly #keepAlive = setInterval(() => this.#askForLife(), KEEP_ALIVE_MS);
 
   private constructor(
     socket: HttpSocket,
@@ -138,8 +142,13 @@ export class HttpConnection implements Connection {
     this.#lose();
   }
 
+  #askForLife(): void {
+    if (this.#waiting.size === 0) this.#socket.request('GET', '/healthz', '', () => {});
+  }
+
   #lose(): void {
     this.isLost = true;
+    clearInterval(this.#keepAlive);
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const ended of waiting) ended('lost');

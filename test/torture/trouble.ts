@@ -93,9 +93,9 @@ export async function runTrouble(options: TortureOptions, trouble: TroubleOption
     if (torture.isFine) await torture.killAndVerify(server);
     return torture;
   } catch (error) {
-    throw new Error(`${(error as Error).message}\n${server.server.log.slice(-LOG_CHARACTERS)}`, {
-      cause: error,
-    });
+    const { hasEnded, ended, log } = server.server;
+    const state = hasEnded ? `the service ended with ${JSON.stringify(await ended)}` : 'the service runs';
+    throw new Error(`${(error as Error).message}; ${state}\n${log.slice(-LOG_CHARACTERS)}`, { cause: error });
   } finally {
     if (!server.server.hasEnded) {
       await server.server.kill();
@@ -146,7 +146,7 @@ async function runKinds(
       await sleep(50);
     }
     const drainedMs = performance.now() - drainMs;
-    await load.verifyAll();
+    if (!(await load.verifyAll())) throw new Error(`not all users could be verified after ${name}`);
     const times = load.residentMs.splice(0).sort((a, b) => a - b);
     const at = (share: number): string =>
       `${(times[Math.floor((times.length - 1) * share)] ?? 0).toFixed(1)} ms`;
