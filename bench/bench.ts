@@ -11,6 +11,7 @@ import { writePicture, writeReport } from './report/report.js';
 import { formatTable, machine } from './run-stats.js';
 import { coldStartPart } from './suite/cold-start.js';
 import { enginePart } from './suite/engine.js';
+import { PEER_SIDES } from './suite/engine-peers.js';
 import { latencyPart } from './suite/latency.js';
 import { mergeBy, PART_NAMES, type Part, type PartContext, type PartName } from './suite/part.js';
 import { pausesPart } from './suite/pauses.js';
@@ -43,6 +44,7 @@ interface Options {
   rounds: number;
   seed: number;
   sizes?: number[];
+  sides?: string[];
 }
 
 function log(text: string): void {
@@ -91,7 +93,7 @@ async function main(options: Options): Promise<void> {
   const quick = options.quick || /^(1|true)$/.test(process.env.QUICK ?? '');
   const folder = join(RESULTS, quick ? 'quick' : 'parts');
   await mkdir(folder, { recursive: true });
-  const { minutes, rate, rounds, seed, sizes } = options;
+  const { minutes, rate, rounds, seed, sizes, sides } = options;
   const { commit } = sourceState();
   for (const part of PARTS) {
     if (options.report || options.only?.includes(part.name) === false) continue;
@@ -101,7 +103,7 @@ async function main(options: Options): Promise<void> {
       continue;
     }
     log(`== ${part.name}: ${part.title}`);
-    const ran = await runPart(part, { quick, minutes, rate, rounds, seed, sizes, log });
+    const ran = await runPart(part, { quick, minutes, rate, rounds, seed, sizes, sides, log });
     const saved = options.sizes === undefined || before?.commit !== commit ? ran : merged(part, before, ran);
     await writeFile(join(folder, `${part.name}.json`), `${JSON.stringify(saved)}\n`);
     log(`== ${part.name}: ${saved.seconds} s`);
@@ -158,6 +160,11 @@ await new Command('bench')
     '--sizes <millions...>',
     'millions of records, instead of those of the part',
     (text, list: number[] = []) => [...list, decimal(0.01, 64)(text)],
+  )
+  .addOption(
+    new Option('--sides <names...>', 'of the engine comparison, beside the slab').choices(
+      PEER_SIDES.map(({ name }) => name),
+    ),
   )
   .option('--seed <number>', 'of operations', wholeNumber(0, 2 ** 31 - 1), 1)
   .action(main)

@@ -111,7 +111,9 @@ class EnginePart {
       if (tool !== undefined && 'reason' in tool)
         this.skipped.push(`engine, peers in ${language}: ${tool.reason}`);
     }
-    this.#sides = PEER_SIDES.filter(({ language }) => {
+    const { sides } = this.#context;
+    this.#sides = PEER_SIDES.filter(({ name, language }) => {
+      if (name !== 'slab' && sides?.includes(name) === false) return false;
       const tool = this.#tools[language];
       return tool === undefined || 'path' in tool;
     });

@@ -22,6 +22,8 @@ export interface PartContext {
   readonly seed: number;
   /** Sizes in millions of records, instead of those of the part. */
   readonly sizes: readonly number[] | undefined;
+  /** Of the engine comparison, beside the slab; undefined = all. */
+  readonly sides: readonly string[] | undefined;
   log(text: string): void;
 }
 

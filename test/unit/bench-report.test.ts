@@ -37,7 +37,7 @@ function enginePart(ratio: number): SavedPart {
     commit: '0123456789ab',
     modified: false,
     machine: { cpu: 'a processor', cores: 2, node: 'v20' },
-    options: { quick: false, minutes: 5, rate: 1, rounds: 1, seed: 1, sizes: undefined },
+    options: { quick: false, minutes: 5, rate: 1, rounds: 1, seed: 1, sizes: undefined, sides: undefined },
     seconds: 1,
     result: {
       findings: [judge('slab beside rust-lru', ratio, { atLeast: 1, show: times }, true)],
