@@ -1,8 +1,13 @@
 /** Answers that come in parts and are sent whole: bytes that grow, within a budget that all of them share. */
 
+/** Longer ones are not kept for the next answer. */
+const SPARE_BYTES_MAX = 4 * 1024 * 1024;
+
 /** Bytes that may be taken, all together. */
 export class ByteBudget {
   usedBytes = 0;
+  /** Of an answer that is sent, for the next: fresh memory costs a page fault each 4 KiB, and collections. */
+  #spare: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
   constructor(readonly bytesMax: number) {}
 
@@ -15,12 +20,26 @@ export class ByteBudget {
   give(bytes: number): void {
     this.usedBytes -= bytes;
   }
+
+  /** Bytes that are taken already, `least` of them or more; what is in them is anything. */
+  allocate(least: number): Uint8Array<ArrayBuffer> {
+    const spare = this.#spare;
+    if (spare.length < least || !this.take(spare.length - least)) return new Uint8Array(least);
+    this.#spare = new Uint8Array(0);
+    return spare;
+  }
+
+  /** Takes back what `allocate` gave. */
+  free(bytes: Uint8Array<ArrayBuffer>): void {
+    this.give(bytes.length);
+    if (bytes.length > this.#spare.length && bytes.length <= SPARE_BYTES_MAX) this.#spare = bytes;
+  }
 }
 
 const FIRST_BYTES = 64 * 1024;
 
 export class ByteBuilder {
-  bytes = new Uint8Array(0);
+  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   length = 0;
   readonly #budget: ByteBudget;
 
@@ -38,9 +57,9 @@ export class ByteBuilder {
     if (needed <= old.length) return true;
     const capacity = Math.max(FIRST_BYTES, old.length * 2, needed);
     if (!this.#budget.take(capacity)) return false;
-    this.bytes = new Uint8Array(capacity);
+    this.bytes = this.#budget.allocate(capacity);
     this.bytes.set(old.subarray(0, this.length));
-    this.#budget.give(old.length);
+    this.#budget.free(old);
     return true;
   }
 
@@ -50,7 +69,7 @@ export class ByteBuilder {
 
   /** Gives the bytes back to the budget; they may not be used after it. Harmless when repeated. */
   readonly release = (): void => {
-    this.#budget.give(this.bytes.length);
+    this.#budget.free(this.bytes);
     this.bytes = new Uint8Array(0);
     this.length = 0;
   };

@@ -196,6 +196,24 @@ describe('the calls', () => {
     expect(body).toMatchObject({ partial: false, version: body.entries.at(-1).version });
     expect(gateway.server.front.budget.usedBytes).toBe(0);
 
+    // Read late and in pieces it is the same, and its connection goes on.
+    const late = connect(gateway.server.port, '127.0.0.1');
+    let text = '';
+    late.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+      late.pause();
+      setTimeout(() => late.resume(), 1);
+    });
+    const lateGet = async (path: string, wanted: string): Promise<void> => {
+      text = '';
+      late.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await until(() => text.length >= wanted.length && text.endsWith(wanted.slice(-20)), 'all is read');
+      expect(text.slice(text.indexOf('\r\n\r\n') + 4) === wanted).toBe(true);
+    };
+    await lateGet(states, JSON.stringify(body));
+    await lateGet(`${states}/${channels[7]}`, JSON.stringify(body.entries[7]));
+    late.destroy();
+
     // Clients that do not read theirs use the memory up, and get it back to the others when they leave.
     const slow = Array.from({ length: 40 }, () => {
       const socket = connect(gateway.server.port, '127.0.0.1');
