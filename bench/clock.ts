@@ -13,3 +13,11 @@ export function sleep(ms: number): Promise<void> {
 export function yieldToEvents(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+/** Sleeps for less than a timer of the event loop can, and deaf to what arrives, which is handled afterwards. */
+export function nap(ms: number): Promise<void> {
+  Atomics.wait(never, 0, 0, ms);
+  return yieldToEvents();
+}
