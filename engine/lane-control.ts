@@ -22,7 +22,8 @@ export const SEAT = layout({
   DOORBELL: DOORBELL.WORDS,
   CALLS: 1, // grows when the thread has to look at its lanes
   ENDS: 1, // 1: the thread ends when it has no lane left that is not finished
-  RESERVED: 30, // no two seats share a pair of cache lines
+  TURNS: 1, // grows with each turn: a thread that hangs has none, one that sleeps has one now and then
+  RESERVED: 29, // no two seats share a pair of cache lines
 });
 
 const LANE_SEAT = layout({
@@ -79,6 +80,15 @@ export class LaneControl {
   /** The caller then rings the seat. */
   call(seat: number): void {
     Atomics.add(this.#words, seat * SEAT.WORDS + SEAT.CALLS, 1);
+  }
+
+  /** The seat's thread lives. */
+  beat(seat: number): void {
+    Atomics.add(this.#words, seat * SEAT.WORDS + SEAT.TURNS, 1);
+  }
+
+  turnsOf(seat: number): number {
+    return Atomics.load(this.#words, seat * SEAT.WORDS + SEAT.TURNS);
   }
 
   /** Orders the thread to end, or (false) makes the seat free for another. The caller then rings it. */

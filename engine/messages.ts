@@ -98,6 +98,7 @@ export const STATUS_DUPLICATE = 4; // mention: counted before
 export const STATUS_BUSY = 5;
 export const STATUS_STORE_UNAVAILABLE = 6;
 export const STATUS_JOURNAL_UNAVAILABLE = 7;
+export const STATUS_INTERNAL = 8; // threads ended in it: a bug
 
 /** Which field an invalid operation is about. */
 export const FIELD_OP = 1;

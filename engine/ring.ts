@@ -128,6 +128,16 @@ export class RingWriter {
     return true;
   }
 
+  /** Where the next message begins: what lies before it is committed, or a pad. */
+  get position(): number {
+    return this.#tail;
+  }
+
+  /** Goes on at a position: what lies before it was committed by an earlier writer, and may not be published yet. */
+  seek(position: number): void {
+    this.#tail = position;
+  }
+
   /** Committed words that the consumer has not released, pads included. */
   get filledWords(): number {
     this.#head = Atomics.load(this.#positions, RING.HEAD);

@@ -67,8 +67,9 @@ export function afterRestart(memory: SlabMemory): void {
     const state = users[at + USER.STATE]!;
     if ((state & USER_LIVE) === 0) continue;
     assert(users[at + USER.IN_FLIGHT] === 0, 'a saved partition has writes on their way');
-    memory.put(at + USER.HOLD, 0);
-    memory.put(at + USER.STATE, state & ~USER_WATCHED);
+    // Only what differs: all of it has to fit into the undo log.
+    if (users[at + USER.HOLD] !== 0) memory.put(at + USER.HOLD, 0);
+    if ((state & USER_WATCHED) !== 0) memory.put(at + USER.STATE, state & ~USER_WATCHED);
   }
 }
 

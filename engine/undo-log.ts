@@ -102,8 +102,9 @@ class LoggedWords implements StoredWords {
     words[index] = value; // I2
   }
 
+  /** Logged as well: a unit that makes room may have freed the slot itself, and then the word had a meaning before it. */
   putFree(index: number, value: number): void {
-    this.words[index] = value;
+    this.put(index, value);
   }
 }
 

@@ -210,6 +210,12 @@ export const OPTIONS = {
     'a WebSocket that is silent for so long, also to pings, is closed',
     '120s',
   ),
+  hangTimeout: option(
+    duration(0, 3_600_000),
+    'TIME',
+    "a shard's thread that does nothing for so long is ended and replaced, 0 = none is",
+    '5s',
+  ),
   maxConnections: option(count(1, SLOTS_MAX), 'N', 'WebSocket connections', '20k'),
   maxHttpConnections: option(
     count(1, 10_000_000),

@@ -115,6 +115,11 @@ export const STOPPING = new ApiError(
   'busy',
   'the server is stopping; nothing was done, try again elsewhere',
 );
+export const UNWELL = new ApiError(
+  503,
+  'busy',
+  'threads of the server end again and again, and are replaced later and later; its log says why',
+);
 const STORE_UNAVAILABLE = new ApiError(
   503,
   'store_unavailable',

@@ -40,8 +40,10 @@ export class Front {
   openConnections: { readonly connections: number; readonly pauses: number } = { connections: 0, pauses: 0 };
   /** No new requests are taken. */
   stopping = false;
+  readonly #workers: Workers;
 
   constructor(workers: Workers, limits: Limits) {
+    this.#workers = workers;
     this.limits = limits;
     this.submitter = new Submitter(workers.port, workers.introspection.length > 0);
     this.outbox = new Outbox(limits.maxBackpressure, limits.maxBackpressureTotal, (connection) =>
@@ -53,6 +55,11 @@ export class Front {
     this.subscriptions = new Subscriptions(this.submitter, this.calls.take(NOBODY));
     workers.port.onAnswer = (words, at, length) => this.#answer(words, at, length);
     workers.port.onDrained = () => this.outbox.flush();
+  }
+
+  /** See `Workers.isWell`. */
+  get isWell(): boolean {
+    return this.#workers.isWell;
   }
 
   /** HTTP and JSON requests that wait. */

@@ -13,7 +13,15 @@ import {
 } from '../engine/messages.js';
 import type { Auth } from './auth.js';
 import { Draft } from './draft.js';
-import { type ApiError, invalid, METHOD_NOT_ALLOWED, NOT_FOUND, STOPPING, UNAUTHORIZED } from './errors.js';
+import {
+  type ApiError,
+  invalid,
+  METHOD_NOT_ALLOWED,
+  NOT_FOUND,
+  STOPPING,
+  UNAUTHORIZED,
+  UNWELL,
+} from './errors.js';
 import type { Front } from './front.js';
 import { HttpCaller } from './http-answer.js';
 import { readJsonBody } from './http-body.js';
@@ -141,7 +149,7 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
   }
 
   addOpen(app, front, methods, '/healthz', () => true);
-  addOpen(app, front, methods, '/readyz', () => !front.stopping);
+  addOpen(app, front, methods, '/readyz', () => !front.stopping && front.isWell);
   methods.set('/metrics', ['GET']);
   app.get('/metrics', (response, request) => {
     const caller = new HttpCaller(response, 0, front.counters);
@@ -208,6 +216,6 @@ function addOpen(
   app.get(path, (response: HttpResponse) => {
     const caller = new HttpCaller(response, 0, front.counters);
     if (good()) caller.ok(Buffer.from('{"status":"ok"}'));
-    else caller.error(STOPPING);
+    else caller.error(front.stopping ? STOPPING : UNWELL);
   });
 }

@@ -64,6 +64,7 @@ const TOOLS: Record<string, () => Promise<Command>> = {
   top: async () => (await import('./admin/top-command.js')).topCommand(),
   status: async () => (await import('./admin/status-command.js')).statusCommand(),
   resize: async () => (await import('./admin/resize-command.js')).resizeCommand(),
+  reload: async () => (await import('./admin/reload-command.js')).reloadCommand(),
   replay: async () => (await import('../bench/replay.js')).replayCommand(),
   load: async () => (await import('../bench/load.js')).loadCommand(),
 };

@@ -274,6 +274,14 @@ export class Metrics {
       ['shard'],
       each(({ lanes }) => lanes.length),
     );
+    this.#counter(
+      'tidemark_shard_threads_replaced_total',
+      'Threads that ended by themselves, or hung, and were replaced.',
+      [],
+      (set) => set({}, workers.replacedThreads),
+    );
+    counter('taken_back_total', 'Units of work that a thread left half done.', S.TAKEN_BACK);
+    counter('refused_total', 'Operations refused as threads had ended in them.', S.REFUSED);
     this.#counter('tidemark_lane_attached_total', 'Threads that have run the lane.', ['lane'], (set) =>
       workers.laneStats.forEach((stats, lane) => {
         set({ lane }, stats[S.ATTACHED]!);

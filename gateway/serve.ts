@@ -37,6 +37,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     parkedMax: config.maxParked,
     watchedUsersMax: config.maxWatched,
     saveTimeoutMs: config.saveTimeout,
+    hangTimeoutMs: config.hangTimeout,
     introspection: config.introspection === 'on',
     limitUserPerS: config.limitUser,
     limitChannelPerS: config.limitChannel,
@@ -78,6 +79,12 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('SIGHUP', () => {
+    workers.reload().then(
+      () => log.info('reloaded: new threads run all lanes'),
+      (error: Error) => log.warn(`not reloaded, nothing has changed: ${error.message}`),
+    );
+  });
   if (config.automaticShards) followProcessors(workers, (message) => log.info(message));
 
   const { shards, lanes, partitions, capacity, engine } = config;

@@ -22,9 +22,11 @@ import {
 } from '../engine/messages.js';
 import type { Partition } from '../engine/partition.js';
 import type { RingWriter } from '../engine/ring.js';
+import type { UndoLog } from '../engine/undo-log.js';
 import {
   JournalWriter,
   type JournalWriterOptions,
+  NODE_FILES,
   WRITER_READY,
   WRITER_REFUSING,
   WRITER_WAITING,
@@ -53,6 +55,8 @@ interface LaneParts {
   readonly partitions: readonly Partition[];
   readonly replies: RingWriter;
   readonly stats: Float64Array;
+  /** Of the lane; with it, a unit of work can be taken back with its images. */
+  readonly undo?: UndoLog;
 }
 
 export class LaneJournal {
@@ -72,7 +76,7 @@ export class LaneJournal {
   #fruitless = 0;
 
   constructor(options: JournalWriterOptions, lane: LaneParts, warn: (message: string) => void) {
-    this.#writer = new JournalWriter(options);
+    this.#writer = new JournalWriter(options, NODE_FILES, lane.undo);
     this.#partitions = lane.partitions;
     this.#replies = lane.replies;
     this.#stats = lane.stats;

@@ -46,6 +46,7 @@ export function serveReady(lane: LaneState): boolean {
     const hold = ready.shift();
     if (!lane.hasReplyRoom()) {
       ready.push(hold);
+      lane.done();
       continue;
     }
     const kind = holds.get(hold, HOLD.KIND);
@@ -53,6 +54,7 @@ export function serveReady(lane: LaneState): boolean {
     else if (kind === HOLD_CURSOR_WAIT) openCursor(lane, hold);
     else if (kind === HOLD_CURSOR && lane.cursorOf.has(hold)) stepCursor(lane, hold);
     else if (kind === HOLD_CURSOR) openCursor(lane, hold); // that of the thread before is gone
+    lane.done();
   }
   return turns > 0;
 }

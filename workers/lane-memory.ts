@@ -7,15 +7,17 @@
  * Owner: the thread that runs the lane. Partitions are numbered as in the service, so that those of others have their
  * words here, too, and never use them.
  *
- * I1  All stores into these words, but for those of a new lane, go through `put`.
+ * I1  All stores into these words go through `put`, so that a unit of work that a thread left half done can be taken
+ *     back (engine/undo-log.ts); but for those of a new lane, and AT_WORK.
  * I2  Slots (holds, blocks) from FRESH on were never used; a used one is in use or in its free list, never both.
  */
 import { assert, layout } from '../engine/layout.js';
 import { REQUEST_WORDS_MAX, ROUTED } from '../engine/messages.js';
+import { OwnWords, type StoredWords, type UndoLog, type Words } from '../engine/undo-log.js';
 import { WAIT } from './introspection/slow-log.js';
 
 /** Grows when a thread of an older build could no longer go on with a lane. */
-const LANE_LAYOUT_VERSION = 1;
+export const LANE_LAYOUT_VERSION = 1;
 
 /** The head of a lane's memory. */
 export const LANE = layout({
@@ -31,6 +33,13 @@ export const LANE = layout({
   WRITE_FAILURES: 1, // writes that have failed in a row, whoever's
   BACKOFF_UNTIL: 1, // a stop forces no write before this tick
   REQUESTS_DONE: 1, // position in the request ring up to which operations have been run
+  ANSWERS_DONE: 1, // position in the ring of the store's answers up to which they have been taken
+  REPLIES_TAIL: 1, // position in the reply ring up to which units of work that are done have written
+  LOADS_TAIL: 1, // the same of the load ring
+  FLUSHES_TAIL: 1, // the same of the flush ring
+  AT_WORK: 1, // 1 while the operation at REQUESTS_DONE runs; outside of the undo log
+  DIED_AT: 1, // REQUESTS_DONE when a thread last ended while it ran that operation
+  DEATHS: 1, // threads in a row that ended at DIED_AT
   LOBBY_COUNT: 1, // operations in all lobbies
   WARMING_COUNT: 1, // holds with HOLD.WARMING
   WARMED: 1, // words of the list of hot users that are done
@@ -45,9 +54,9 @@ export const LANE = layout({
   READY_COUNT: 1,
   WAITING_HEAD: 1,
   WAITING_COUNT: 1,
-  RESERVED: 6, // to a whole number of cache lines
+  RESERVED: 15, // to a whole number of cache lines
 });
-assert(LANE.WORDS === 32, `the head of a lane has ${LANE.WORDS} words, not 32`);
+assert(LANE.WORDS === 48, `the head of a lane has ${LANE.WORDS} words, not 48`);
 
 /** What a lane notes of one of its partitions. */
 export const LANE_PARTITION = layout({
@@ -136,17 +145,25 @@ export function createLaneMemory(sizes: LaneSizes): SharedArrayBuffer {
 }
 
 export class LaneMemory {
-  readonly words: Int32Array;
+  readonly words: Words;
   readonly regions: ReturnType<typeof regionsOf>;
+  readonly #stored: StoredWords;
+  readonly #plain: Int32Array;
 
-  /** @param memory  zeroed, or what an earlier owner left */
+  /**
+   * @param memory  zeroed, or what an earlier owner left, its log rolled back
+   * @param undo    left out, nothing can be taken back
+   */
   constructor(
     memory: SharedArrayBuffer,
     readonly sizes: LaneSizes,
+    undo?: UndoLog,
   ) {
     this.regions = regionsOf(sizes);
-    this.words = new Int32Array(memory);
-    const { words } = this;
+    const words = new Int32Array(memory);
+    this.#plain = words;
+    this.#stored = undo?.of(memory) ?? new OwnWords(words);
+    this.words = this.#stored.words;
     assert(words.length === this.regions.end, `${words.length} words of a lane, not ${this.regions.end}`);
     if (words[LANE.LAYOUT_VERSION] === 0) {
       words[LANE.LAYOUT_VERSION] = LANE_LAYOUT_VERSION;
@@ -170,7 +187,12 @@ export class LaneMemory {
 
   /** I1 */
   put(at: number, value: number): void {
-    this.words[at] = value;
+    this.#stored.put(at, value);
+  }
+
+  /** The operation at REQUESTS_DONE is being run, or (0) is done: a thread that ends in it leaves this behind. */
+  setAtWork(isAtWork: 0 | 1): void {
+    this.#plain[LANE.AT_WORK] = isAtWork;
   }
 
   add(at: number, change: number): void {

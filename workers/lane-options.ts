@@ -1,12 +1,13 @@
 /** What a shard's thread is started with: all lanes of the service, and which seat is its own. */
 import type { MessagePort } from 'node:worker_threads';
 import type { LaneControlMemory } from '../engine/lane-control.js';
+import { LAYOUT_VERSION } from '../engine/layout.js';
 import type { PartitionOptions } from '../engine/partition.js';
 import type { IntrospectionMemory } from './introspection/lane-introspection.js';
 import type { RateLimits } from './introspection/limiter.js';
 import type { ReplaySegment } from './journal/reader.js';
 import type { JournalWriterOptions } from './journal/writer.js';
-import type { LaneSizes } from './lane-memory.js';
+import { LANE_LAYOUT_VERSION, type LaneSizes } from './lane-memory.js';
 
 /** Time of partitions: flush delays and deadlines are counted in it. */
 export const TICK_MS = 100;
@@ -145,6 +146,8 @@ export interface LaneOptions {
   readonly rings: LaneRings;
   /** See lane-memory.ts. */
   readonly memory: SharedArrayBuffer;
+  /** See engine/undo-log.ts. */
+  readonly undo: SharedArrayBuffer;
   /** One block of LANE_STATS. */
   readonly stats: SharedArrayBuffer;
   /** What the lane notes about its operations; null = nothing. */
@@ -161,7 +164,12 @@ export interface LanePorts {
   readonly persisterPort: MessagePort;
 }
 
+/** What threads that hand lanes over to each other must agree about. */
+export const VERSIONS = { partitions: LAYOUT_VERSION, lanes: LANE_LAYOUT_VERSION };
+
 export interface ShardOptions extends LanePorts {
+  /** Of the build that started the service. */
+  readonly versions: typeof VERSIONS;
   readonly service: ServiceOptions;
   /** All lanes of the service, by number: any may come to this thread. */
   readonly lanes: readonly LaneOptions[];

@@ -5,6 +5,8 @@
  *
  * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are, and the
  *     images of what it changes fit into the journal.
+ * I2  Work is done in units: an operation, an answer of the store, a hold's turn, a group of writes, a tick. After each
+ *     comes `done`. What a thread has left half done, the next takes back; what is done it publishes, if the last could not.
  */
 import { Doorbell } from '../engine/doorbell.js';
 import { hashUser } from '../engine/hash.js';
@@ -47,6 +49,7 @@ import {
 } from '../engine/partition.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
+import { UndoLog } from '../engine/undo-log.js';
 import { HoldQueue, Holds } from './holds.js';
 import { LaneIntrospection } from './introspection/lane-introspection.js';
 import { Limiter } from './introspection/limiter.js';
@@ -79,6 +82,21 @@ const REPLY_ROOM_WORDS =
   ANSWERED.WORDS + REPLY_WORDS_MAX + 1 + BULK_ITEMS_MAX * (ANSWERED.WORDS + EVENT_WORDS_MAX + 1);
 const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
 
+/** Of a unit of work whose thread ended in it. */
+interface TakenBack {
+  readonly stores: number;
+  /** Whose words it had stored to. */
+  readonly partitions: readonly number[];
+}
+
+/** Over all that units of work store to, in the same order for every thread. */
+function openUndo({ memory, undo, owned, journal }: LaneOptions): UndoLog {
+  const memories = new Set([memory]);
+  if (journal !== null) memories.add(journal.words);
+  for (const partition of owned) if (partition.memory !== null) memories.add(partition.memory);
+  return new UndoLog(undo, [...memories]);
+}
+
 export class LaneState {
   readonly engine: Engine;
   readonly partitionOptions: PartitionOptions;
@@ -86,6 +104,9 @@ export class LaneState {
   readonly partitions: readonly (Partition | null)[];
   /** Numbers of the owned ones. */
   readonly owned: readonly number[];
+  readonly undo: UndoLog;
+  /** What the thread before had left half done; null: nothing. */
+  readonly takenBack: TakenBack | null;
   readonly memory: LaneMemory;
   readonly requests: RingReader;
   readonly replies: RingWriter;
@@ -134,13 +155,15 @@ export class LaneState {
   ) {
     this.engine = options.engine === 'slab' ? slab : heap;
     this.partitionOptions = partitionOptions(options);
+    this.undo = openUndo(own);
+    this.takenBack = this.#takeBack();
     const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
     for (const { index, memory, byteOffset } of own.owned)
-      partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset);
+      partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset, this.undo);
     this.partitions = partitions;
     this.owned = own.owned.map(({ index }) => index);
     this.idleCursors = partitions.map(() => []);
-    this.memory = new LaneMemory(own.memory, laneSizes(options));
+    this.memory = new LaneMemory(own.memory, laneSizes(options), this.undo);
     this.requests = new RingReader(own.rings.requests);
     this.replies = new RingWriter(own.rings.replies);
     this.loads = new RingWriter(own.rings.loads);
@@ -162,6 +185,43 @@ export class LaneState {
     this.ready = new HoldQueue(this.memory, ready, LANE.READY_HEAD, LANE.READY_COUNT);
     this.waiting = new HoldQueue(this.memory, waiting, LANE.WAITING_HEAD, LANE.WAITING_COUNT);
     this.tick = this.memory.get(LANE.TICK);
+  }
+
+  /** I2: takes back what the thread before has left half done. Comes before anything else is looked at. */
+  #takeBack(): TakenBack | null {
+    const { undo, own, engine, partitionOptions } = this;
+    if (undo.pending === 0) return null;
+    const words = engine.sharedBytes(partitionOptions) / 4;
+    const partitions = own.owned
+      .filter(({ memory, byteOffset }) => {
+        const from = byteOffset / 4;
+        return memory !== null && undo.concerns(memory, from, from + words);
+      })
+      .map(({ index }) => index);
+    return { stores: undo.rollBack(), partitions };
+  }
+
+  /**
+   * I2: the unit of work at hand is done. With all that it has stored, answered, and asked of the store it is there to
+   * stay, whatever becomes of this thread.
+   */
+  done(): void {
+    const { memory, replies, loads, flushes } = this;
+    const { words } = memory;
+    if (words[LANE.REPLIES_TAIL] !== replies.position) memory.put(LANE.REPLIES_TAIL, replies.position);
+    if (words[LANE.LOADS_TAIL] !== loads.position) memory.put(LANE.LOADS_TAIL, loads.position);
+    if (words[LANE.FLUSHES_TAIL] !== flushes.position) memory.put(LANE.FLUSHES_TAIL, flushes.position);
+    this.undo.commit();
+  }
+
+  /** Goes on in the rings where the last unit that was done has left them. */
+  seekRings(): void {
+    const { memory } = this;
+    this.requests.seek(memory.get(LANE.REQUESTS_DONE));
+    this.storeAnswers.seek(memory.get(LANE.ANSWERS_DONE));
+    this.replies.seek(memory.get(LANE.REPLIES_TAIL));
+    this.loads.seek(memory.get(LANE.LOADS_TAIL));
+    this.flushes.seek(memory.get(LANE.FLUSHES_TAIL));
   }
 
   get stopping(): boolean {

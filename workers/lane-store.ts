@@ -60,6 +60,8 @@ export function takeStoreAnswers(lane: LaneState): boolean {
       takeLoaded(lane, ring.words, at);
       rows += ring.words[at + LOADED.COUNT]!;
     }
+    lane.memory.put(LANE.ANSWERS_DONE, ring.position);
+    lane.done();
   }
   ring.release();
   if (wrote) lane.roomMayBe = true;
@@ -217,14 +219,13 @@ export function flushDue(lane: LaneState): boolean {
       flushes.words[at + FLUSH.PARTITION] = index;
       flushes.commit(length);
       lane.unsavedAges.sent(index, due);
+      lane.done();
       sent++;
     }
   }
-  if (sent > 0) {
-    flushes.publish();
-    lane.persister.ring();
-  }
+  if (flushes.publish()) lane.persister.ring();
   if (!more && isOrdered) lane.memory.put(LANE.FLUSH_ORDERED, 0);
+  lane.done();
   lane.flushSoon = more && sent > 0;
   return lane.flushSoon;
 }

@@ -428,6 +428,7 @@ export function serveWaiting(lane: LaneState): void {
       lane.parking.peek(hold, lane.scratch);
       if (loadUser(lane, hold, lane.scratch, 0)) {
         holds.set(hold, HOLD.KIND, HOLD_STREAMING);
+        lane.done();
         continue;
       }
     }
@@ -437,6 +438,7 @@ export function serveWaiting(lane: LaneState): void {
     } else {
       waiting.push(hold);
     }
+    lane.done();
   }
 }
 
@@ -451,5 +453,6 @@ export function expireLoads(lane: LaneState): void {
     lane.count(LANE_STATS.LOAD_FAILURES);
     lane.waited(hold, WAIT.LOAD);
     fail(lane, hold, STATUS_STORE_UNAVAILABLE);
+    lane.done();
   }
 }

@@ -6,7 +6,7 @@
  * and sends what is due to the persister. Nothing in it waits, and each part is bounded.
  */
 import { assert } from '../engine/layout.js';
-import { REQUEST, ROUTED, STATUS_BUSY } from '../engine/messages.js';
+import { REQUEST, ROUTED, STATUS_BUSY, STATUS_INTERNAL } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
 import { showPartition } from './introspection/partition-gauges.js';
 import type { JournalWriterOptions } from './journal/writer.js';
@@ -31,6 +31,9 @@ import { HotLoader } from './warm/hot-loader.js';
 export const OP_STOP = 0xff;
 /** Likewise: what has changed until now is flushed, due or not. */
 export const OP_FLUSH = 0xfe;
+
+/** An operation in which so many threads in a row have ended is refused. */
+const DEATHS_MAX = 2;
 
 /** Records of evicted and deleted users that a partition frees each tick; makeRoom frees more when it needs them. */
 const SWEEP_RECORDS = 256;
@@ -61,6 +64,8 @@ export class Lane {
   readonly #partitions: Partition[] = [];
   #batchCount = 0;
   #batchDone = 0;
+  /** The first operation that is taken is refused. */
+  #refusesNext = false;
   /** Answers were published since the front was last rung; and in how many batches, or turns without one. */
   #owesRing = false;
   #quietBatches = 0;
@@ -92,19 +97,39 @@ export class Lane {
       // Whoever ran the lane before may have published, and not rung.
       this.#owesRing = true;
       state.persister.ring();
-      state.requests.seek(state.memory.get(LANE.REQUESTS_DONE));
+      state.seekRings();
+      this.#refusesNext = this.#diedAgain();
+      for (const index of state.takenBack?.partitions ?? []) state.partition(index).check();
       this.#openJournal(nowMs);
     } else {
-      if (start.restored) for (const index of state.owned) state.partition(index).afterRestart();
       // What a replay restores is of the epoch before this run's first.
       const run = own.journal?.run ?? 1;
-      for (const index of state.owned) state.partition(index).setEpoch((run - 1) & 1);
+      for (const index of state.owned) {
+        if (start.restored) state.partition(index).afterRestart();
+        state.partition(index).setEpoch((run - 1) & 1);
+        state.done();
+      }
     }
     this.#collector = start.hotBlock === null ? null : new HotCollector(start.hotBlock, state.owned.length);
     this.#loader =
       start.hotUsers === null ? null : new HotLoader(state, start.hotUsers, start.hotUsersPerSecond);
     state.count(LANE_STATS.ATTACHED);
+    if (state.takenBack !== null) state.count(LANE_STATS.TAKEN_BACK);
     this.#showGauges();
+    state.done();
+  }
+
+  /** Whether the operation that is next has ended its thread so often that it is not to be run again. */
+  #diedAgain(): boolean {
+    const { memory, requests } = this.state;
+    if (memory.get(LANE.AT_WORK) === 0) return false;
+    const at = memory.get(LANE.REQUESTS_DONE);
+    const deaths = memory.get(LANE.DIED_AT) === at ? memory.get(LANE.DEATHS) + 1 : 1;
+    memory.put(LANE.DIED_AT, at);
+    memory.put(LANE.DEATHS, deaths);
+    this.state.done();
+    memory.setAtWork(0);
+    return deaths >= DEATHS_MAX && requests.refresh();
   }
 
   /** A stop was ordered, everything is answered and in the store. */
@@ -129,32 +154,44 @@ export class Lane {
     if (ticked) {
       this.#lastTickMs += ticks * TICK_MS;
       this.#setTick((state.tick + ticks) | 0);
+      state.done();
       expireLoads(state);
     }
     state.journal?.begin(nowMs);
+    state.done();
     const answered = takeStoreAnswers(state);
     const ran = this.#runBatch();
     if (ran && state.journal !== null) this.#runMoreBatches();
     const went = serveReady(state);
     if (ticked || state.roomMayBe) {
       state.roomMayBe = false;
-      if (state.lobbyCount > 0) for (const index of state.owned) serveLobby(state, index);
+      if (state.lobbyCount > 0)
+        for (const index of state.owned) {
+          serveLobby(state, index);
+          state.done();
+        }
       serveWaiting(state);
     }
     if (this.#loader !== null && state.memory.get(LANE.READY) !== 0) {
       this.#loader.turn(ticks);
       if (this.#loader.finished) this.#loader = null;
+      state.done();
     }
     const carries = state.journal?.commit(nowMs, ticked) === true;
+    state.done();
     const isFlushing = ticked || state.flushSoon || state.flushOrdered || state.stopping || state.flushAll;
     const flushed = isFlushing ? flushDue(state) : false;
     this.#publish();
     state.introspection?.endTurn();
     if (ticked) {
       this.#tickIntrospection();
-      for (const index of state.owned) state.partition(index).sweep(SWEEP_RECORDS);
+      for (const index of state.owned) {
+        state.partition(index).sweep(SWEEP_RECORDS);
+        state.done();
+      }
       this.#collector?.step(state);
       this.#showGauges();
+      state.done();
     }
     return answered || ran || went || flushed || carries || state.roomMayBe;
   }
@@ -172,6 +209,7 @@ export class Lane {
     state.flushAll = false;
     this.#openJournal(nowMs);
     state.memory.put(LANE.READY, 1);
+    state.done();
     return true;
   }
 
@@ -179,8 +217,8 @@ export class Lane {
     if (this.#journal === null) return;
     const { state } = this;
     const partitions = state.owned.map((index) => state.partition(index));
-    const { replies, stats } = state;
-    state.journal = new LaneJournal(this.#journal, { partitions, replies, stats }, this.#warn);
+    const { replies, stats, undo } = state;
+    state.journal = new LaneJournal(this.#journal, { partitions, replies, stats, undo }, this.#warn);
     state.journal.begin(nowMs);
     if (state.memory.get(LANE.READY) !== 0) return;
     assert(!state.journal.refuses && !state.journal.isWaiting, 'the journal has no segment to begin with');
@@ -228,7 +266,7 @@ export class Lane {
   /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
   #runBatch(): boolean {
     const { state } = this;
-    const { requests, limiter } = state;
+    const { memory, requests, limiter } = state;
     if (this.#batchCount === 0) {
       if (!requests.refresh() || !this.#takeBatch()) return false;
       state.engine.touch(this.#partitions, this.#hashes, requests.words, this.#opAts, this.#batchCount);
@@ -237,13 +275,18 @@ export class Lane {
     while (this.#batchDone < this.#batchCount) {
       if (!state.hasReplyRoom()) return true; // the rest when the front has taken some answers
       const i = this.#batchDone++;
-      if (limiter?.active === true && limiter.refuses(requests.words, this.#ats[i]!)) {
+      memory.setAtWork(1);
+      if (this.#refusesNext) {
+        this.#refuse(this.#ats[i]!, this.#lengths[i]!);
+      } else if (limiter?.active === true && limiter.refuses(requests.words, this.#ats[i]!)) {
         state.refuse(requests.words, this.#ats[i]!, STATUS_BUSY, LANE_STATS.BUSY);
         state.count(LANE_STATS.LIMITED);
       } else {
         submit(state, requests.words, this.#ats[i]!, this.#lengths[i]!);
       }
-      state.memory.put(LANE.REQUESTS_DONE, this.#ends[i]!);
+      memory.put(LANE.REQUESTS_DONE, this.#ends[i]!);
+      state.done();
+      memory.setAtWork(0);
     }
     this.#batchCount = 0;
     this.#releaseRequests();
@@ -253,7 +296,18 @@ export class Lane {
   #releaseRequests(): void {
     const { memory, requests } = this.state;
     memory.put(LANE.REQUESTS_DONE, requests.position); // an order may have been the last
+    this.state.done();
     requests.release();
+  }
+
+  /** Instead of running it. */
+  #refuse(at: number, length: number): void {
+    const { state } = this;
+    const { words } = state.requests;
+    this.#refusesNext = false;
+    state.refuse(words, at, STATUS_INTERNAL, LANE_STATS.REFUSED);
+    const shown = [...words.subarray(at, at + length)].map((word) => (word >>> 0).toString(16)).join(' ');
+    this.#warn(`Bug: an operation in which ${DEATHS_MAX} threads in a row have ended is refused: ${shown}`);
   }
 
   /** So that one write to the journal is for several batches. */

@@ -7,6 +7,7 @@
  * I1  Each block is free, or in one operation; each operation is in one queue.
  */
 import { broken } from '../engine/layout.js';
+import type { Words } from '../engine/undo-log.js';
 import { WAIT } from './introspection/slow-log.js';
 import { BLOCK, LANE, type LaneMemory } from './lane-memory.js';
 
@@ -16,7 +17,7 @@ export class Parking {
   /** Waits of the operation at hand: `peek` reads them, `push` keeps them. */
   readonly waits = new Int32Array(WAIT.WORDS);
   readonly #memory: LaneMemory;
-  readonly #words: Int32Array;
+  readonly #words: Words;
   readonly #blocks: number;
   readonly #heads: number;
   readonly #tails: number;

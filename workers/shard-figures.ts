@@ -55,6 +55,7 @@ export class ShardFigures {
         counts[field]! += count;
       });
     });
-    return counts;
+    // Of seconds, a sum of differences may be a hair below nothing.
+    return counts.map((count) => Math.max(0, count));
   }
 }

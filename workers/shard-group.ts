@@ -1,113 +1,60 @@
 /**
- * The threads that run lanes: started, given lanes, relieved of them and ended. On the main thread.
+ * The threads that run lanes: started, given lanes, relieved of them, replaced and ended. On the main thread.
  *
- * G1  Each lane is some live thread's at all times; it changes its thread only by the old one's hand.
- * G2  Whatever changes threads or lanes runs alone, one after another (`#alone`).
+ * G1  A lane changes its thread by the old one's hand, or, when that has ended, by this one's.
+ * G2  What an operator orders runs alone, one after another (`#alone`). A replacement waits for nothing: an order that is
+ *     in the middle of something sees its lanes go to another thread, and goes on from there.
  * G3  A thread is ended only when no lane is its own or wanted by it.
+ * G4  One thread more than there are shards is started and waits (the spare): a lane whose thread has ended needs only
+ *     to be attached. Its code is that of the others.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import { LaneBell, LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
 import { spreadLanes } from './lane-counts.js';
-import type {
-  LaneOptions,
-  ReplayOptions,
-  ServiceOptions,
-  ShardMessage,
-  ShardOptions,
-} from './lane-options.js';
+import type { LaneOptions, ReplayOptions, ServiceOptions } from './lane-options.js';
+import { Relapses } from './relapses.js';
 import { ShardFigures } from './shard-figures.js';
-import { createStats, LANE_STATS, THREAD_STATS } from './stats.js';
+import { ShardThread, type ThreadParts } from './shard-worker.js';
+import { LANE_STATS } from './stats.js';
 import { OperateError, type ShardView } from './workers.js';
 
-/** A shard with objects needs more than V8 grants a thread by default. */
-const HEAP_ENGINE_OLD_SPACE_MB = 16_384;
 const POLL_MS = 1;
 /** A lane leaves its thread at the end of a turn; a turn is never so long. */
-const HAND_OVER_TIMEOUT_MS = 10_000;
+const HAND_OVER_TIMEOUT_MS = 30_000;
+const BUILD_FILE = './shard-thread.js';
 
-export interface ShardGroupOptions {
+export interface ShardGroupOptions extends ThreadParts {
   readonly service: ServiceOptions;
   readonly lanes: readonly LaneOptions[];
   readonly control: LaneControlMemory;
   readonly shards: number;
-  /** Takes the front's end of a thread's port. */
-  readonly listen: (port: MessagePort) => void;
-  /** Takes the persister's end of a thread's port. */
-  readonly givePersister: (port: MessagePort) => void;
-  readonly warn: (message: string) => void;
-  /** A thread that ended by itself. */
+  /** A thread without a turn for so long is ended and replaced; 0: none is. */
+  readonly hangTimeoutMs: number;
+  /** A thread that ended by itself and cannot be replaced. */
   readonly fail: (error: unknown) => void;
 }
 
-/** Seats for as many threads as there are lanes, and for their successors. */
+/** Seats for as many threads as there are lanes, for their successors, and for two spares. */
 export function seatsFor(lanes: number): number {
-  return lanes * 2;
-}
-
-/** One thread that runs lanes. */
-class ShardThread {
-  readonly stats = new Float64Array(createStats(THREAD_STATS));
-  readonly ready: Promise<void>;
-  readonly done: Promise<void>;
-  readonly #pool: Piscina;
-  readonly #toFront: MessagePort;
-  #setReady: () => void = () => {};
-
-  constructor(
-    readonly seat: number,
-    { service, lanes, control, listen, givePersister, warn }: ShardGroupOptions,
-    replay: ReplayOptions | null,
-  ) {
-    const front = new MessageChannel();
-    const persister = new MessageChannel();
-    this.#toFront = front.port1;
-    this.ready = new Promise((resolve) => {
-      this.#setReady = resolve;
-    });
-    front.port1.on('message', (message: ShardMessage) => {
-      if (message === 'ready') this.#setReady();
-      else if (message !== null) warn(message.warning);
-    });
-    listen(front.port1);
-    givePersister(persister.port1);
-    this.#pool = new Piscina({
-      filename: new URL('./shard-thread.js', import.meta.url).href,
-      minThreads: 1,
-      maxThreads: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-      recordTiming: false,
-      ...(service.engine === 'heap'
-        ? { resourceLimits: { maxOldGenerationSizeMb: HEAP_ENGINE_OLD_SPACE_MB } }
-        : {}),
-    });
-    const task: ShardOptions = {
-      service,
-      lanes,
-      control,
-      seat,
-      stats: this.stats.buffer as SharedArrayBuffer,
-      replay,
-      frontPort: front.port2,
-      persisterPort: persister.port2,
-    };
-    this.done = this.#pool.run(task, { transferList: [front.port2, persister.port2] }) as Promise<void>;
-  }
-
-  async destroy(): Promise<void> {
-    this.#toFront.close();
-    await this.#pool.destroy();
-  }
+  return lanes * 2 + 2;
 }
 
 export class ShardGroup {
   #options: ShardGroupOptions;
   readonly #control: LaneControl;
   readonly #figures: ShardFigures;
+  readonly #relapses = new Relapses();
   /** By shard number. */
   #threads: ShardThread[] = [];
+  /** G4 */
+  #spare: Promise<ShardThread> | null = null;
+  /** All that have a seat. */
+  readonly #seated = new Set<ShardThread>();
+  #file = new URL(BUILD_FILE, import.meta.url).href;
+  #watch: NodeJS.Timeout | null = null;
+  /** Replacements that are not done. */
+  #replacing = 0;
+  replaced = 0;
   /** No threads are changed any more. */
   #stopping = false;
   /** The threads are being ended: that their tasks end is no failure. */
@@ -134,21 +81,63 @@ export class ShardGroup {
    */
   async start(lanes: readonly LaneOptions[], replay: ReplayOptions | null): Promise<void> {
     this.#options = { ...this.#options, lanes };
-    for (let seat = 0; seat < this.#options.shards; seat++)
-      this.#threads.push(this.#startThread(seat, replay));
+    const { shards, hangTimeoutMs } = this.#options;
+    for (let shard = 0; shard < shards; shard++) this.#threads.push(this.#startThread(replay));
     await Promise.race([
       Promise.all(this.#threads.map(({ ready }) => ready)),
       Promise.all(this.#threads.map(({ done }) => done)),
     ]);
+    if (!this.#isReplaceable) return;
+    this.#prepareSpare();
+    if (hangTimeoutMs > 0) this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
   }
 
-  #startThread(seat: number, replay: ReplayOptions | null): ShardThread {
+  /** Objects of a thread end with it. */
+  get #isReplaceable(): boolean {
+    return this.#options.service.engine === 'slab';
+  }
+
+  #startThread(replay: ReplayOptions | null, file = this.#file): ShardThread {
+    const seat = this.#freeSeat();
     this.#control.setEnds(seat, false);
-    const thread = new ShardThread(seat, this.#options, replay);
-    thread.done.catch((error: unknown) => {
-      if (this.#threads.includes(thread) && !this.#ending) this.#options.fail(error);
-    });
+    const thread = new ShardThread(file, seat, this.#options, replay);
+    this.#seated.add(thread);
+    thread.done.catch((error: unknown) => this.#ended(thread, error));
     return thread;
+  }
+
+  #freeSeat(): number {
+    const taken = new Set([...this.#seated].map(({ seat }) => seat));
+    let seat = 0;
+    while (taken.has(seat)) seat++;
+    return seat;
+  }
+
+  /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
+  async #newThread(file = this.#file): Promise<ShardThread> {
+    const thread = this.#startThread(null, file);
+    try {
+      await Promise.race([thread.ready, thread.done]);
+      return thread;
+    } catch (error) {
+      await this.#destroy(thread);
+      throw new OperateError(`a new thread did not start: ${(error as Error).message}`);
+    }
+  }
+
+  #prepareSpare(): void {
+    if (this.#spare !== null || this.#stopping) return;
+    const spare = this.#newThread();
+    this.#spare = spare;
+    spare.catch(() => {
+      if (this.#spare === spare) this.#spare = null; // whoever needs one starts one
+    });
+  }
+
+  #takeSpare(): Promise<ShardThread> {
+    const spare = this.#spare ?? this.#newThread();
+    this.#spare = null;
+    return spare;
   }
 
   views(): readonly ShardView[] {
@@ -160,10 +149,81 @@ export class ShardGroup {
     }));
   }
 
+  /** Every lane has a thread, as far as is known, and none ends again and again. */
+  get isWell(): boolean {
+    return this.#replacing === 0 || !this.#relapses.areMany;
+  }
+
+  /** Ends a shard's thread wherever it is, as a crash would. */
+  async kill(shard: number): Promise<void> {
+    await this.#threads[shard]?.destroy();
+  }
+
+  #ended(thread: ShardThread, error: unknown): void {
+    if (this.#ending || !this.#seated.has(thread)) return;
+    if (this.#threads.includes(thread)) {
+      if (this.#isReplaceable && !this.#stopping) void this.#replace(thread, error);
+      else this.#options.fail(error);
+    }
+  }
+
+  /** Gives the lanes of a thread that has ended to another. */
+  async #replace(dead: ShardThread, error: unknown): Promise<void> {
+    const { warn } = this.#options;
+    const endedMs = performance.now();
+    this.#replacing++;
+    try {
+      await dead.destroy(); // G1: it may still be on its way to its end
+      await delay(this.#relapses.note(endedMs));
+      const heir = await this.#takeSpare();
+      const shard = this.#threads.indexOf(dead);
+      if (shard === -1 || this.#ending) return;
+      this.#threads[shard] = heir;
+      const lanes = this.#options.lanes.filter(({ lane }) => this.#control.ownerOf(lane) === dead.seat);
+      const attached = lanes.map(({ stats }) => new Float64Array(stats)[LANE_STATS.ATTACHED]!);
+      for (const { lane } of lanes) {
+        this.#control.want(lane, heir.seat);
+        this.#control.hand(lane, heir.seat); // G1
+      }
+      seatDoorbell(this.#options.control, heir.seat).ring();
+      this.#seated.delete(dead);
+      this.replaced++;
+      this.#prepareSpare();
+      while (lanes.some(({ stats }, i) => new Float64Array(stats)[LANE_STATS.ATTACHED] === attached[i])) {
+        if (this.#threads[shard] !== heir || this.#ending) return; // it has ended, too
+        await delay(POLL_MS);
+      }
+      const ms = Math.round(performance.now() - endedMs);
+      warn(
+        `The thread of shard ${shard} has ended (${(error as Error).message}); another runs its ${lanes.length} lanes, after ${ms} ms.`,
+      );
+    } catch (failure) {
+      this.#options.fail(failure);
+    } finally {
+      this.#replacing--;
+    }
+  }
+
+  #lookForHangs(): void {
+    const nowMs = performance.now();
+    for (const thread of this.#threads) {
+      const turns = this.#control.turnsOf(thread.seat);
+      if (!thread.hangs(turns, nowMs, this.#options.hangTimeoutMs)) continue;
+      this.#options.warn(
+        `A shard's thread has done nothing for ${this.#options.hangTimeoutMs} ms: it is ended and replaced.`,
+      );
+      void thread.destroy();
+    }
+  }
+
   /** G2 */
   #alone<T>(run: () => Promise<T>): Promise<T> {
     const next = this.#last.then(() => {
       if (this.#stopping) throw new OperateError('the service is stopping.');
+      if (!this.#isReplaceable)
+        throw new OperateError(
+          '--engine heap keeps its entries as objects of one thread: they cannot go to another.',
+        );
       return run();
     });
     this.#last = next.then(
@@ -176,68 +236,67 @@ export class ShardGroup {
   /** See `Workers.resize`. */
   resize(shards: number): Promise<void> {
     return this.#alone(async () => {
-      const { service, lanes } = this.#options;
-      if (service.engine === 'heap')
-        throw new OperateError(
-          '--engine heap keeps its entries as objects of one thread: they cannot go to another.',
-        );
+      const { lanes } = this.#options;
       if (!(Number.isInteger(shards) && shards >= 1 && shards <= lanes.length))
         throw new OperateError(
           `${shards} shards for ${lanes.length} lanes: give 1 to ${lanes.length}, or start with more --lanes.`,
         );
-      await this.#resize(shards);
+      while (this.#threads.length < shards) this.#threads.push(await this.#newThread());
+      const owners = spreadLanes(this.#figures.shardOf, shards);
+      for (let lane = 0; lane < owners.length; lane++) await this.#move(lane, owners[lane]!);
+      for (const thread of this.#threads.splice(shards)) await this.#endThread(thread);
     });
   }
 
-  async #resize(shards: number): Promise<void> {
-    const before = this.#threads.length;
-    for (let shard = before; shard < shards; shard++) this.#threads.push(await this.#newThread());
-    const owners = spreadLanes(this.#figures.shardOf, shards);
-    for (let lane = 0; lane < owners.length; lane++) await this.#move(lane, owners[lane]!);
-    for (const thread of this.#threads.splice(shards)) await this.#endThread(thread);
+  /** See `Workers.reload`. @param file  of the threads, as a URL */
+  reload(file: string): Promise<void> {
+    return this.#alone(async () => {
+      const successors: ShardThread[] = [];
+      try {
+        for (const _ of this.#threads) successors.push(await this.#newThread(file));
+      } catch (error) {
+        for (const thread of successors) await this.#destroy(thread);
+        throw error;
+      }
+      this.#file = file;
+      const spare = this.#spare;
+      this.#spare = null;
+      for (let shard = 0; shard < successors.length; shard++) {
+        const old = this.#threads[shard]!;
+        this.#threads[shard] = successors[shard]!;
+        for (const lane of this.#figures.lanesOf(shard)) await this.#move(lane, shard);
+        await this.#endThread(old);
+      }
+      if (spare !== null) await spare.then((thread) => this.#endThread(thread)).catch(() => {});
+      this.#prepareSpare();
+    });
   }
 
-  /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
-  async #newThread(): Promise<ShardThread> {
-    const thread = this.#startThread(this.#freeSeat(), null);
-    try {
-      await Promise.race([thread.ready, thread.done]);
-      return thread;
-    } catch (error) {
-      await thread.destroy();
-      throw new OperateError(`a new thread did not start: ${(error as Error).message}`);
-    }
-  }
-
-  #freeSeat(): number {
-    const taken = new Set(this.#threads.map(({ seat }) => seat));
-    let seat = 0;
-    while (taken.has(seat)) seat++;
-    return seat;
-  }
-
-  /** Has a lane go over to a shard. */
+  /** Has a lane go over to a shard, whoever is its thread by then. */
   async #move(lane: number, shard: number): Promise<void> {
-    const { seat } = this.#threads[shard]!;
     const control = this.#control;
-    if (control.ownerOf(lane) === seat) return;
     const stats = new Float64Array(this.#options.lanes[lane]!.stats);
-    const attached = stats[LANE_STATS.ATTACHED]!;
-    control.want(lane, seat);
-    new LaneBell(this.#options.control, lane).ring();
+    const bell = new LaneBell(this.#options.control, lane);
     const deadlineMs = performance.now() + HAND_OVER_TIMEOUT_MS;
-    while (stats[LANE_STATS.ATTACHED] === attached) {
-      if (performance.now() > deadlineMs)
-        throw new Error(`lane ${lane} was not handed over within ${HAND_OVER_TIMEOUT_MS} ms`);
-      await delay(POLL_MS);
+    for (;;) {
+      const { seat } = this.#threads[shard]!;
+      if (control.ownerOf(lane) === seat) break;
+      const attached = stats[LANE_STATS.ATTACHED];
+      control.want(lane, seat);
+      bell.ring();
+      while (stats[LANE_STATS.ATTACHED] === attached) {
+        if (performance.now() > deadlineMs)
+          throw new Error(`lane ${lane} was not handed over within ${HAND_OVER_TIMEOUT_MS} ms`);
+        await delay(POLL_MS);
+      }
     }
     this.#figures.move(lane, shard);
   }
 
   async #endThread(thread: ShardThread): Promise<void> {
     this.#orderEnd(thread);
-    await thread.done;
-    await thread.destroy();
+    await thread.done.catch(() => {}); // it has nothing any more
+    await this.#destroy(thread);
   }
 
   #orderEnd({ seat }: ShardThread): void {
@@ -245,10 +304,16 @@ export class ShardGroup {
     seatDoorbell(this.#options.control, seat).ring();
   }
 
+  async #destroy(thread: ShardThread): Promise<void> {
+    await thread.destroy();
+    this.#seated.delete(thread);
+  }
+
   /** All lanes have been told to stop: resolves when they have, and the threads have ended. */
   async stop(): Promise<void> {
-    this.#stopping = true;
     await this.#last;
+    this.#stopping = true;
+    if (this.#watch !== null) clearInterval(this.#watch);
     for (const thread of this.#threads) this.#orderEnd(thread);
     await Promise.all(this.#threads.map(({ done }) => done));
   }
@@ -256,6 +321,9 @@ export class ShardGroup {
   /** Ends the threads, whatever they do. */
   async destroy(): Promise<void> {
     this.#ending = true;
-    await Promise.all(this.#threads.map((thread) => thread.destroy()));
+    this.#stopping = true;
+    if (this.#watch !== null) clearInterval(this.#watch);
+    await this.#spare?.catch(() => {});
+    await Promise.all([...this.#seated].map((thread) => thread.destroy()));
   }
 }

@@ -8,6 +8,7 @@ import type { Doorbell } from '../engine/doorbell.js';
 import { seatDoorbell } from '../engine/lane-control.js';
 import { observeGc } from './gc-observer.js';
 import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
+import { selfCheck } from './self-check.js';
 import { Shard } from './shard.js';
 import { THREAD_STATS } from './stats.js';
 
@@ -16,6 +17,7 @@ const YIELD_MS = 1000;
 const now = (): number => performance.now();
 
 export default async function shardTask(options: ShardOptions): Promise<void> {
+  selfCheck(options.versions);
   const stats = new Float64Array(options.stats);
   const endObservation = observeGc((pauseMs) => {
     stats[THREAD_STATS.GC_COUNT]! += 1;

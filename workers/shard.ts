@@ -35,7 +35,11 @@ export class Shard {
         this.#lanes.flatMap(({ state }) => state.owned.map((index) => [index, state.partition(index)])),
       );
       const mask = options.service.partitions - 1;
-      this.#replay = new Replay(options.replay.segments, (hash) => byPartition.get(hash & mask) ?? null);
+      const undos = this.#lanes.map(({ state }) => state.undo);
+      this.#replay = new Replay(options.replay.segments, (hash) => {
+        for (const undo of undos) undo.commit(); // the image before is back
+        return byPartition.get(hash & mask) ?? null;
+      });
     }
   }
 
@@ -64,6 +68,7 @@ export class Shard {
    * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
    */
   turn(now: () => number): boolean {
+    this.#control.beat(this.#options.seat);
     let busy = this.#heedCalls(now) || this.#goOnWithReplay();
     let startedMs = now();
     for (const lane of this.#lanes) {

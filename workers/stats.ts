@@ -42,6 +42,8 @@ export const LANE_STATS = layout({
   HOT_USERS_LOADED: 1,
   HOT_USERS_SKIPPED: 1, // were there already, found no room, or failed
   LIMITED: 1, // operations answered busy for a limit on their user or channel; counted in BUSY, too
+  REFUSED: 1, // operations answered internal: threads ended in them
+  TAKEN_BACK: 1, // units of work that a thread left half done
   ATTACHED: 1, // times that a thread has taken the lane up
 });
 

@@ -2,9 +2,10 @@
  * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: one pool of
  * shards, one task each that runs as long as the service does, and one pool for the persister.
  */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { createDoorbell } from '../engine/doorbell.js';
@@ -13,6 +14,7 @@ import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
 import { createRing, ringDepth } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
+import { UndoLog } from '../engine/undo-log.js';
 import { FrontRings } from './front-port.js';
 import { createIntrospection, type IntrospectionMemory } from './introspection/lane-introspection.js';
 import { ServiceJournal } from './journal/journal.js';
@@ -36,7 +38,14 @@ import { redactStore } from './stores/cassandra-url.js';
 import { lockDirectory } from './stores/directory-lock.js';
 import type { StoreMark } from './warm/store-generation.js';
 import { WarmRestart } from './warm/warm-restart.js';
-import type { RingDepths, ShardView, Workers, WorkersLog, WorkersOptions } from './workers.js';
+import {
+  OperateError,
+  type RingDepths,
+  type ShardView,
+  type Workers,
+  type WorkersLog,
+  type WorkersOptions,
+} from './workers.js';
 
 /**
  * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
@@ -44,6 +53,7 @@ import type { RingDepths, ShardView, Workers, WorkersLog, WorkersOptions } from 
  */
 const RECORDS_A_USER = 4;
 const SAVE_TIMEOUT_MS = 60_000;
+const HANG_TIMEOUT_MS = 5000;
 /** Within the data directory. */
 const JOURNAL_DIRECTORY = 'journal';
 
@@ -197,6 +207,7 @@ function laneOptions(
       storeAnswers: createRing(sizes.storeAnswers),
     },
     memory: createLaneMemory(laneSizes(service)),
+    undo: new SharedArrayBuffer(UndoLog.bytes()),
     stats: createStats(LANE_STATS),
     introspection: options.introspection === false ? null : createIntrospection(),
     owned,
@@ -255,6 +266,7 @@ class WorkerGroup implements Workers {
       lanes,
       control,
       shards: options.shards,
+      hangTimeoutMs: options.hangTimeoutMs ?? HANG_TIMEOUT_MS,
       listen: (port) => front.listen(port),
       givePersister: (port) =>
         this.#persisterPort!.postMessage({ listen: port } satisfies PersisterListens, [port]),
@@ -283,9 +295,9 @@ class WorkerGroup implements Workers {
   async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<StoreMark | null> {
     const { port1, port2 } = new MessageChannel();
     this.#persisterPort = port1;
-    const opened = new Promise<StoreMark | null>((resolve, reject) => {
+    const opened = new Promise<StoreMark | null>((opens, reject) => {
       port1.on('message', (report: PersisterReport) => {
-        if ('ready' in report) resolve(report.mark);
+        if ('ready' in report) opens(report.mark);
         else if ('error' in report) reject(new Error(report.error));
         else this.onWarning(report.warning);
       });
@@ -345,6 +357,27 @@ class WorkerGroup implements Workers {
 
   resize(shards: number): Promise<void> {
     return this.#shards.resize(shards);
+  }
+
+  async reload(directory?: string): Promise<void> {
+    const file =
+      directory === undefined
+        ? new URL('./shard-thread.js', import.meta.url)
+        : pathToFileURL(resolve(directory, 'workers/shard-thread.js'));
+    if (!existsSync(file)) throw new OperateError(`there is no ${fileURLToPath(file)}: build it first.`);
+    await this.#shards.reload(file.href);
+  }
+
+  killShard(shard: number): Promise<void> {
+    return this.#shards.kill(shard);
+  }
+
+  get replacedThreads(): number {
+    return this.#shards.replaced;
+  }
+
+  get isWell(): boolean {
+    return this.#shards.isWell;
   }
 
   get journalStats(): Float64Array | null {

@@ -47,6 +47,8 @@ export interface WorkersOptions {
   /** Operations a second of one user, and of one channel; more are answered busy. 0 or left out = no limit. */
   readonly limitUserPerS?: number;
   readonly limitChannelPerS?: number;
+  /** A shard's thread that does nothing for so long is replaced; 0: none is; 5,000 if left out. */
+  readonly hangTimeoutMs?: number;
   /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
   readonly saveTimeoutMs?: number;
   /**
@@ -124,6 +126,18 @@ export interface Workers {
    * @throws OperateError if it cannot be done
    */
   resize(shards: number): Promise<void>;
+  /**
+   * Has new threads go on with all lanes, with the code of another build or of the same again, while they serve.
+   * @param directory  of the build (its workers/shard-thread.js is what runs); left out: the one that runs
+   * @throws OperateError if the new threads do not start, or do not fit; nothing has changed then
+   */
+  reload(directory?: string): Promise<void>;
+  /** Ends a shard's thread as a crash would: for tests. */
+  killShard(shard: number): Promise<void>;
+  /** Threads that ended by themselves, or hung, and were replaced. */
+  readonly replacedThreads: number;
+  /** False while threads end again and again, and lanes wait for one. */
+  readonly isWell: boolean;
   /** JOURNAL_STATS; null without a journal. */
   readonly journalStats: Float64Array | null;
   /** PERSISTER_STATS. */

@@ -94,6 +94,15 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
       order(caller, workers.resize(automatic), () => ({ shards: workers.shards().length }));
     });
   });
+  call('post', '/admin/reload', (caller, request, response) => {
+    readJsonBody(response, request, ORDER_BYTES_MAX, caller, ({ dist }) => {
+      if (dist !== undefined && typeof dist !== 'string') {
+        caller.error(invalid([{ path: 'dist', message: 'must be a directory on the server' }]));
+        return;
+      }
+      order(caller, workers.reload(dist), () => ({ shards: workers.shards().length }));
+    });
+  });
 }
 
 /** Answers when an order is done, or with why it was not. */

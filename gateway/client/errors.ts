@@ -15,6 +15,7 @@ export type TidemarkErrorCode =
   | 'busy'
   | 'store_unavailable'
   | 'journal_unavailable'
+  | 'internal'
   | 'unauthorized'
   | 'timeout'
   | 'disconnected'

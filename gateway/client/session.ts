@@ -19,6 +19,7 @@ import {
   REPLY_PARTIAL,
   REQUEST,
   STATUS_BUSY,
+  STATUS_INTERNAL,
   STATUS_INVALID,
   STATUS_JOURNAL_UNAVAILABLE,
   STATUS_STORE_UNAVAILABLE,
@@ -307,6 +308,8 @@ export class Session {
     if (status === STATUS_INVALID) {
       const field = fieldName(words[at + REPLY.MENTION_COUNT]!);
       call.reject(new TidemarkError('invalid_request', `the service refused ${field}`, { field }));
+    } else if (status === STATUS_INTERNAL) {
+      call.reject(new TidemarkError('internal', 'the service failed in this call; nothing was done'));
     } else if (REFUSALS[status] !== undefined) this.#refused(call, REFUSALS[status]);
     else {
       call.resolve({

@@ -1,5 +1,5 @@
 /** A service in this process with the load and the checker of the torture on it, to be operated meanwhile. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from '../../gateway/config.js';
@@ -17,7 +17,7 @@ export interface StageOptions {
 }
 
 export class Stage {
-  readonly directory = mkdtempSync(join(tmpdir(), 'tidemark-supervision-'));
+  directory = mkdtempSync(join(tmpdir(), 'tidemark-supervision-'));
   readonly warnings: string[] = [];
   readonly failures: Error[] = [];
   readonly load: Load;
@@ -58,6 +58,7 @@ export class Stage {
       watchedUsersMax: config.maxWatched,
       data: config.data,
       durability: config.durability,
+      hangTimeoutMs: config.hangTimeout,
     });
     this.workers.onWarning = (message) => this.warnings.push(message);
     this.workers.onFailure = (error) => this.failures.push(error);
@@ -96,6 +97,22 @@ export class Stage {
     await this.load.drain();
     await this.#stop();
     await this.load.lose('stopped');
+    await this.#start();
+  }
+
+  /**
+   * A start from what a kill -9 would have left at this moment: a copy of the files while nothing is in work. Nothing may
+   * be on its way to the store, whose files could be copied in the middle of a write.
+   */
+  async crash(): Promise<void> {
+    await this.load.stop();
+    await this.load.drain();
+    const copy = mkdtempSync(join(tmpdir(), 'tidemark-supervision-'));
+    cpSync(this.directory, copy, { recursive: true, filter: (path) => !path.endsWith('.lock') });
+    await this.#stop();
+    await this.load.lose('killed');
+    rmSync(this.directory, { recursive: true });
+    this.directory = copy;
     await this.#start();
   }
 

@@ -3,6 +3,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { createDoorbell } from '../../engine/doorbell.js';
 import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
 import { slab } from '../../engine/slab.js';
+import { UndoLog } from '../../engine/undo-log.js';
 import { Lane } from '../../workers/lane.js';
 import { createLaneMemory } from '../../workers/lane-memory.js';
 import {
@@ -56,7 +57,7 @@ export function createLaneRig(
     partitionStats: createStats(PARTITION_STATS, service.partitions ?? 1),
     ...service,
   };
-  const sizes = ringSizes(1, 1);
+  const sizes = ringSizes(1, options.lanes);
   const rings = {
     requests: createRing(sizes.requests),
     replies: createRing(sizes.replies),
@@ -75,6 +76,7 @@ export function createLaneRig(
     lane: 0,
     rings,
     memory: createLaneMemory(laneSizes(options)),
+    undo: new SharedArrayBuffer(UndoLog.bytes()),
     stats,
     introspection: null,
     owned,

@@ -46,7 +46,9 @@ export const JOURNAL_SHARD = layout({
   PREVIOUS_END: 1,
   EPOCH: 1, // in which changes are noted; ADOPTED follows when counts have been shown
   IMAGES: 1, // in the frame that is not written yet
-  RESERVED: 11, // its own two cache lines
+  BEGUN: 1, // seq of a segment that a thread is about to begin; 0 = none
+  BEGUN_SLOT: 1, // of the spare that becomes it
+  RESERVED: 9, // its own two cache lines
 });
 
 export const REFUSE_NONE = 0;

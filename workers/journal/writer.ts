@@ -9,11 +9,13 @@
  * I3  A new epoch is adopted between turns, and images go only to segments of the adopted epoch or a later one.
  *     Where no other segment can be had, the rest of this one is given up for it, or a full journal could never shrink.
  * I4  The frame at hand and where it goes are in shared memory: another thread that attaches the shard goes on with both.
+ *     Of a segment that is about to be begun BEGUN tells, so that a thread's end in between leaves no file without an owner.
  */
 import { closeSync, fdatasyncSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { assert } from '../../engine/layout.js';
 import { BULK_ITEMS_MAX, IMAGE } from '../../engine/messages.js';
+import { OwnWords, type StoredWords, type UndoLog } from '../../engine/undo-log.js';
 import {
   END_WORDS,
   FRAME,
@@ -95,6 +97,14 @@ export const RETRY_MS = 1000;
 
 const NONE = -1;
 
+/** A segment as its successor names it: its seq, its epoch, the words of it that were written. */
+interface Segment {
+  readonly fd: number;
+  readonly seq: number;
+  readonly epoch: number;
+  readonly end: number;
+}
+
 export class JournalWriter {
   /** The frame at hand. */
   readonly words: Int32Array;
@@ -110,6 +120,8 @@ export class JournalWriter {
   readonly #options: JournalWriterOptions;
   readonly #files: WriterFiles;
   readonly #shared: Int32Array;
+  readonly #stored: StoredWords;
+  readonly #undo: UndoLog | undefined;
   readonly #at: number;
   readonly #segmentWords: number;
   readonly #bytes: Uint8Array;
@@ -122,10 +134,13 @@ export class JournalWriter {
   #directoryIsSynced = false;
   #retryAtMs = 0;
 
-  constructor(options: JournalWriterOptions, files: WriterFiles = NODE_FILES) {
+  /** @param undo  of the units of work that fill frames; left out, none is taken back */
+  constructor(options: JournalWriterOptions, files: WriterFiles = NODE_FILES, undo?: UndoLog) {
     this.#options = options;
     this.#files = files;
     this.#shared = new Int32Array(options.words);
+    this.#undo = undo;
+    this.#stored = undo?.of(options.words) ?? new OwnWords(this.#shared);
     this.#at = shardAt(options.shard);
     this.words = new Int32Array(options.frame);
     this.#bytes = new Uint8Array(options.frame);
@@ -136,6 +151,37 @@ export class JournalWriter {
     );
     // I4; a file is closed with the thread that opened it.
     if (this.#seq !== 0) this.#fd = files.open(join(options.directory, segmentName(this.#seq)));
+    this.#finishBegun();
+  }
+
+  /** A thread may have ended while it went on to another segment: with the file's name, or without. */
+  #finishBegun(): void {
+    const seq = this.#shared[this.#at + JOURNAL_SHARD.BEGUN]!;
+    if (seq === 0) return;
+    const slot = this.#shared[this.#at + JOURNAL_SHARD.BEGUN_SLOT]!;
+    if (seq === this.#seq) {
+      this.#giveAway(slot);
+      return;
+    }
+    const files = this.#files;
+    let fd: number;
+    try {
+      fd = files.open(join(this.#options.directory, segmentName(seq)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      this.#shared[this.#at + JOURNAL_SHARD.BEGUN] = 0; // it is a spare still
+      return;
+    }
+    const epoch = Atomics.load(this.#shared, JOURNAL.EPOCH);
+    const old = this.#segment;
+    this.#writeHeader(fd, seq, epoch, old);
+    if (this.#options.sync) files.sync(fd);
+    this.#goOver(fd, seq, epoch, slot, old);
+  }
+
+  /** The segment that is written. */
+  get #segment(): Segment {
+    return { fd: this.#fd, seq: this.#seq, epoch: this.#segmentEpoch, end: this.#end };
   }
 
   get #seq(): number {
@@ -151,7 +197,7 @@ export class JournalWriter {
     return this.#shared[this.#at + JOURNAL_SHARD.END]!;
   }
   set #end(words: number) {
-    this.#shared[this.#at + JOURNAL_SHARD.END] = words;
+    this.#stored.put(this.#at + JOURNAL_SHARD.END, words);
   }
 
   /** The last write failed: the segment is not written any more, unless nothing is in it. */
@@ -159,7 +205,7 @@ export class JournalWriter {
     return this.#shared[this.#at + JOURNAL_SHARD.FAILED] !== 0;
   }
   set #failed(failed: boolean) {
-    this.#shared[this.#at + JOURNAL_SHARD.FAILED] = failed ? 1 : 0;
+    this.#stored.put(this.#at + JOURNAL_SHARD.FAILED, failed ? 1 : 0);
   }
 
   /** Images in the frame at hand. */
@@ -167,7 +213,7 @@ export class JournalWriter {
     return this.#shared[this.#at + JOURNAL_SHARD.IMAGES]!;
   }
   set imageCount(images: number) {
-    this.#shared[this.#at + JOURNAL_SHARD.IMAGES] = images;
+    this.#stored.put(this.#at + JOURNAL_SHARD.IMAGES, images);
   }
 
   /** The adopted epoch. */
@@ -175,7 +221,7 @@ export class JournalWriter {
     return this.#shared[this.#at + JOURNAL_SHARD.EPOCH]!;
   }
   set epoch(epoch: number) {
-    this.#shared[this.#at + JOURNAL_SHARD.EPOCH] = epoch;
+    this.#stored.put(this.#at + JOURNAL_SHARD.EPOCH, epoch);
   }
 
   /** The largest operation's images fit into the frame at hand. */
@@ -266,30 +312,45 @@ export class JournalWriter {
     const seq = Atomics.add(this.#shared, JOURNAL.SEQ, 1) + 1;
     const path = join(directory, spareName(shard, slot));
     const fd = files.open(path);
-    const old = { fd: this.#fd, seq: this.#seq, epoch: this.#segmentEpoch, end: this.#end };
+    const old = this.#segment;
+    this.#shared[this.#at + JOURNAL_SHARD.BEGUN_SLOT] = slot;
+    this.#shared[this.#at + JOURNAL_SHARD.BEGUN] = seq; // I4
     try {
       this.#writeHeader(fd, seq, epoch, old);
       if (sync) files.sync(fd);
       files.rename(path, join(directory, segmentName(seq)));
     } catch (error) {
+      this.#shared[this.#at + JOURNAL_SHARD.BEGUN] = 0;
       files.close(fd);
       throw error;
     }
+    this.#goOver(fd, seq, epoch, slot, old);
+    return true;
+  }
+
+  /** The file has its name: from here on it is the segment. */
+  #goOver(fd: number, seq: number, epoch: number, slot: number, old: Segment): void {
     this.#fd = fd;
-    this.#shared[this.#at + JOURNAL_SHARD.SEQ] = seq;
-    this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS] = old.seq;
-    this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS_EPOCH] = old.epoch;
-    this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS_END] = old.end;
+    this.#stored.put(this.#at + JOURNAL_SHARD.SEQ, seq);
+    this.#stored.put(this.#at + JOURNAL_SHARD.PREVIOUS, old.seq);
+    this.#stored.put(this.#at + JOURNAL_SHARD.PREVIOUS_EPOCH, old.epoch);
+    this.#stored.put(this.#at + JOURNAL_SHARD.PREVIOUS_END, old.end);
     this.#enter(epoch);
+    this.#undo?.commit();
     this.#directoryIsSynced = false;
     if (old.fd !== NONE) this.#closeSegment(old.fd, old.seq, old.end, seq);
-    // Only now: the keeper may give the old file to another shard as soon as it knows of this one.
-    const at = spareAt(shard, slot);
-    this.#shared[at + SPARE.SEQ] = seq;
-    this.#shared[at + SPARE.EPOCH] = epoch;
-    this.#shared[at + SPARE.PREVIOUS_EPOCH] = old.epoch;
-    Atomics.store(this.#shared, at + SPARE.STATE, SPARE_TAKEN);
-    return true;
+    this.#giveAway(slot); // only now: the keeper may give the old file to another shard as soon as it knows of this one
+  }
+
+  /** Tells the keeper what became of a spare. */
+  #giveAway(slot: number): void {
+    const at = spareAt(this.#options.shard, slot);
+    this.#shared[at + SPARE.SEQ] = this.#seq;
+    this.#shared[at + SPARE.EPOCH] = this.#segmentEpoch;
+    this.#shared[at + SPARE.PREVIOUS_EPOCH] = this.#shared[this.#at + JOURNAL_SHARD.PREVIOUS_EPOCH]!;
+    if (Atomics.load(this.#shared, at + SPARE.STATE) === SPARE_READY)
+      Atomics.store(this.#shared, at + SPARE.STATE, SPARE_TAKEN);
+    this.#shared[this.#at + JOURNAL_SHARD.BEGUN] = 0;
   }
 
   #syncDirectory(): void {
@@ -297,13 +358,7 @@ export class JournalWriter {
     this.#directoryIsSynced = true;
   }
 
-  /** @param previous  the segment before: its seq, its epoch, the words of it that were written */
-  #writeHeader(
-    fd: number,
-    seq: number,
-    epoch: number,
-    previous: { readonly seq: number; readonly epoch: number; readonly end: number },
-  ): void {
+  #writeHeader(fd: number, seq: number, epoch: number, previous: Omit<Segment, 'fd'>): void {
     const { segmentBytes, run, shard } = this.#options;
     writeSegmentHeader(this.#header, {
       bytes: segmentBytes,
@@ -320,9 +375,9 @@ export class JournalWriter {
 
   /** The segment is empty, and of this epoch. */
   #enter(epoch: number): void {
-    this.#shared[this.#at + JOURNAL_SHARD.SEGMENT_EPOCH] = epoch;
+    this.#stored.put(this.#at + JOURNAL_SHARD.SEGMENT_EPOCH, epoch);
     this.#end = SEGMENT.WORDS;
-    this.#shared[this.#at + JOURNAL_SHARD.HAS_CONTENT] = 0;
+    this.#stored.put(this.#at + JOURNAL_SHARD.HAS_CONTENT, 0);
   }
 
   /**
@@ -378,9 +433,10 @@ export class JournalWriter {
       this.#files.sync(this.#fd);
       this.syncSeconds += (performance.now() - writtenMs) / 1000;
     }
-    if (this.#end === SEGMENT.WORDS) this.#shared[this.#at + JOURNAL_SHARD.HAS_CONTENT] = 1;
+    if (this.#end === SEGMENT.WORDS) this.#stored.put(this.#at + JOURNAL_SHARD.HAS_CONTENT, 1);
     this.#end += words;
     this.imageCount = 0;
+    this.#undo?.commit(); // ended before this, the thread leaves the same frame to be written to the same place
     this.commits++;
     this.images += count;
     this.bytes += words * 4;

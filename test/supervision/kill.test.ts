@@ -1,0 +1,54 @@
+/** Threads that end at any moment: what was answered stays, what was not is answered by another, and soon. */
+import { afterEach, expect, it } from 'vitest';
+import { sleep } from '../../bench/clock.js';
+import { Random } from '../../bench/random.js';
+import { SEED, Stage, violationsOf } from './stage.js';
+
+let stage: Stage | undefined;
+afterEach(async () => {
+  await stage?.end();
+  stage = undefined;
+});
+
+/** Kills of the full run: TIDEMARK_KILLS. */
+const KILLS = Number(process.env.TIDEMARK_KILLS ?? 8);
+
+it.each([
+  ['with all in memory', { capacity: '20k' }],
+  ['while users come and go', { capacity: '1500', partitions: '4' }],
+])('loses nothing when shards are killed, %s', { timeout: 600_000 }, async (_name, serve) => {
+  stage = await Stage.start({ serve: { shards: '2', lanes: '4', ...serve } });
+  const { load, workers } = stage;
+  const random = new Random(SEED);
+  load.start();
+  for (let kill = 1; kill <= KILLS && load.checker.violations.length === 0; kill++) {
+    await sleep(50 + random.below(400));
+    await workers.killShard(random.below(2));
+    await expect.poll(() => workers.replacedThreads, { timeout: 10_000 }).toBe(kill);
+  }
+  await sleep(200);
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+  expect(stage.failures).toEqual([]);
+  expect(load.checker.answeredCount).toBeGreaterThan(1000);
+  await stage.restart();
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+});
+
+it('leaves a journal from which everything comes back', { timeout: 300_000 }, async () => {
+  stage = await Stage.start({ serve: { shards: '2', lanes: '4', flushDelay: '1h', journalLimit: '32mib' } });
+  const { load, workers } = stage;
+  const random = new Random(SEED);
+  load.start();
+  for (let kill = 1; kill <= KILLS; kill++) {
+    await sleep(50 + random.below(300));
+    await workers.killShard(random.below(2));
+    await expect.poll(() => workers.replacedThreads, { timeout: 10_000 }).toBe(kill);
+    if (kill === KILLS / 2) await workers.resize(3);
+  }
+  await stage.crash();
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});

@@ -1,0 +1,67 @@
+/** New threads with new code go on with all lanes; a build that does not fit or does not start changes nothing. */
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { sleep } from '../../bench/clock.js';
+import { Builds } from './builds.js';
+import { Stage, violationsOf } from './stage.js';
+
+let builds: Builds;
+let same: string;
+let otherLayout: string;
+let throwing: string;
+beforeAll(() => {
+  builds = new Builds();
+  same = builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
+  const version = 'LANE_LAYOUT_VERSION = 1;';
+  otherLayout = builds.make('layout', 'workers/lane-memory.js', version, 'LANE_LAYOUT_VERSION = 1000;');
+  const check = 'selfCheck(options.versions);';
+  throwing = builds.make('throwing', 'workers/shard-thread.js', check, "throw new Error('not today');");
+});
+afterAll(() => builds.remove());
+
+let stage: Stage | undefined;
+afterEach(async () => {
+  await stage?.end();
+  stage = undefined;
+});
+
+it('keeps every answer over reloads under load, of the same build and of others', {
+  timeout: 300_000,
+}, async () => {
+  stage = await Stage.start({ serve: { shards: '2', lanes: '4' } });
+  const { load } = stage;
+  load.start();
+  for (const body of [{}, { dist: same }, {}, { dist: same }]) {
+    await sleep(100);
+    expect((await stage.post('/admin/reload', body)).status).toBe(200);
+  }
+  const lanes = (await stage.get('/admin/status')).lanes as { attached: number }[];
+  expect(lanes.map(({ attached }) => attached)).toEqual([5, 5, 5, 5]);
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+  expect([...load.checker.refusedCounts]).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});
+
+it('refuses a build that does not fit or does not start, and changes nothing', {
+  timeout: 300_000,
+}, async () => {
+  stage = await Stage.start({ serve: { shards: '2', lanes: '4' } });
+  const { load } = stage;
+  load.start();
+  const before = await stage.get('/admin/status');
+  for (const [dist, reason] of [
+    [otherLayout, 'this build has version 1000 of the layout of lanes'],
+    [throwing, 'not today'],
+    [join(builds.directory, 'nowhere'), 'there is no '],
+  ] as const) {
+    const { status, body } = await stage.post('/admin/reload', { dist });
+    expect([status, body.code]).toEqual([409, 'refused']);
+    expect(body.message).toContain(reason);
+  }
+  expect((await stage.get('/admin/status')).lanes).toEqual(before.lanes);
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+  expect([...load.checker.refusedCounts]).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});
