@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { createDoorbell, type Doorbell } from '../../engine/doorbell.js';
 import { assert } from '../../engine/layout.js';
-import { createRing, type RingReader, type RingWriter } from '../../engine/ring.js';
+import { createRing, RING, type RingReader, type RingWriter } from '../../engine/ring.js';
 import { explore, type Scenario, type Thread } from './interleavings.js';
 import { loadParked, type Mutation, type Parked, park } from './parked-code.js';
 
@@ -153,10 +153,10 @@ const RELEASED_EARLY: Mutation = [
     'Atomics.store(this.#positions, RING.HEAD, this.#tail);\n        return this.#tail !== this.#head;',
   ],
 ];
-/** The writer does not ask how far the reader is. */
+/** The writer does not ask how far the reader is. (The build has numbers in the places of the layout's names.) */
 const OVERWRITTEN: Mutation = [
   [
-    'this.#head = Atomics.load(this.#positions, RING.HEAD);\n            if (capacity - ((this.#tail - this.#head) | 0) < needed)\n                return -1;',
+    `this.#head = Atomics.load(this.#positions, ${RING.HEAD});\n            if (capacity - ((this.#tail - this.#head) | 0) < needed)\n                return -1;`,
     'this.#head = this.#tail;',
   ],
 ];
