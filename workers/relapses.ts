@@ -1,8 +1,8 @@
 /** How soon a thread that has ended is replaced: at once, and later and later when that happens again and again. */
 
-const WINDOW_MS = 30_000;
+const WINDOW_MS = 5000;
 /** So many in the window are replaced at once. */
-const AT_ONCE_MAX = 10;
+const AT_ONCE_MAX = 20;
 const WAIT_FIRST_MS = 200;
 const WAIT_MAX_MS = 10_000;
 
