@@ -11,7 +11,9 @@ const CLOSE_TOO_SLOW = 1013;
 
 let victim: Victim;
 beforeAll(async () => {
-  victim = await Victim.start({ maxBackpressure: '1mib', maxBackpressureTotal: '4mib', capacity: '500k' });
+  // All slow clients list the same user, whose lane must let all their lists wait.
+  const waiting = { maxParked: '64k', capacity: '500k' };
+  victim = await Victim.start({ maxBackpressure: '1mib', maxBackpressureTotal: '4mib', ...waiting });
   const stream = await Stream.open(victim.streamUrl, 'bin');
   const fill = async (user: number, entries: number): Promise<void> => {
     for (let from = 0; from < entries; from += 4000) {
