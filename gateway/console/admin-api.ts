@@ -52,3 +52,8 @@ export function flushNow(): Promise<{ unsaved_users: number }> {
 export function resize(shards: number): Promise<{ shards: number; took_ms: number }> {
   return call('POST', '/admin/shards', { shards });
 }
+
+/** Resolves when new threads, of the build that the server was started from, run all lanes. */
+export function reload(): Promise<{ shards: number; took_ms: number }> {
+  return call('POST', '/admin/reload', {});
+}

@@ -4,7 +4,16 @@
  */
 import { formatCount, formatMs } from '../admin/format.js';
 import type { AdminStatus } from '../admin/status-types.js';
-import { flushNow, hasToken, readHistory, readStatus, resize, setToken, TokenNeeded } from './admin-api.js';
+import {
+  flushNow,
+  hasToken,
+  readHistory,
+  readStatus,
+  reload,
+  resize,
+  setToken,
+  TokenNeeded,
+} from './admin-api.js';
 import { Charts } from './charts.js';
 import { byId } from './dom.js';
 import { showFigures } from './figures.js';
@@ -22,6 +31,9 @@ const flushDialog = byId<HTMLDialogElement>('flush-dialog');
 const resizeButton = byId<HTMLButtonElement>('resize');
 const resizeDialog = byId<HTMLDialogElement>('resize-dialog');
 const resizeInput = byId<HTMLInputElement>('resize-shards');
+const reloadButton = byId<HTMLButtonElement>('reload');
+const reloadDialog = byId<HTMLDialogElement>('reload-dialog');
+const orderButtons = [flushButton, resizeButton, reloadButton];
 const tokenDialog = byId<HTMLDialogElement>('token-dialog');
 const tokenInput = byId<HTMLInputElement>('token');
 let latest: AdminStatus | null = null;
@@ -50,13 +62,11 @@ async function look(): Promise<void> {
     charts.add(history);
     map.show(status);
     showFigures(status);
-    flushButton.disabled = status.state !== 'serving';
-    resizeButton.disabled = status.state !== 'serving';
+    for (const button of orderButtons) button.disabled = status.state !== 'serving';
     document.documentElement.dataset.time = status.time; // what is shown is of this moment
     showState(status.state, status.state === 'serving' ? 'good' : 'bad');
   } catch (error) {
-    flushButton.disabled = true;
-    resizeButton.disabled = true;
+    for (const button of orderButtons) button.disabled = true;
     if (error instanceof TokenNeeded) {
       showState('needs a token', 'bad');
       await askForToken();
@@ -117,6 +127,19 @@ resizeDialog.addEventListener('close', () => {
   if (resizeDialog.returnValue !== 'resize') return;
   resize(resizeInput.valueAsNumber).then(
     ({ shards, took_ms }) => say(`${shards} shards now, after ${formatMs(took_ms)}.`),
+    (error: Error) => say(`Nothing was changed: ${error.message}`),
+  );
+});
+
+reloadButton.addEventListener('click', () => {
+  reloadDialog.returnValue = '';
+  reloadDialog.showModal();
+});
+
+reloadDialog.addEventListener('close', () => {
+  if (reloadDialog.returnValue !== 'reload') return;
+  reload().then(
+    ({ shards, took_ms }) => say(`${shards} new threads run all lanes, after ${formatMs(took_ms)}.`),
     (error: Error) => say(`Nothing was changed: ${error.message}`),
   );
 });

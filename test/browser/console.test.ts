@@ -149,7 +149,7 @@ describe.skipIf(!HAS_CHROMIUM)('the console', () => {
       await page.keyboard.press('ArrowRight');
       const detail = await page.locator('#partition').textContent();
       expect(detail).toContain(
-        `Partition 2, shard ${partitions[2]!.shard}: ${formatCount(partitions[2]!.records)} of`,
+        `Partition 2, lane ${partitions[2]!.lane}, shard ${partitions[2]!.shard}: ${formatCount(partitions[2]!.records)} of`,
       );
       expect(await page.locator('.cell[aria-selected=true]').count()).toBe(1);
 
@@ -177,6 +177,32 @@ describe.skipIf(!HAS_CHROMIUM)('the console', () => {
       await page.locator('#notice', { hasText: 'Ordered' }).waitFor();
       await page.locator('[data-tile=unsaved] .value', { hasText: /^0$/ }).waitFor();
       expect((await statusOf(service.url)).totals.unsaved_users).toBe(0);
+    },
+    TEST_MS,
+  );
+
+  it(
+    'changes the number of shards and has new threads go on, each after its question',
+    async () => {
+      const marks = () => page.locator('.cell .mark').allTextContents();
+      expect(new Set(await marks()).size).toBe(2);
+      await page.locator('#resize').click();
+      await page.locator('#resize-dialog[open]').waitFor();
+      await page.locator('#resize-shards').fill('4');
+      await page.locator('#resize-dialog [value=resize]').click();
+      await page.locator('#notice', { hasText: '4 shards now' }).waitFor();
+      await expect.poll(async () => new Set(await marks()).size, { timeout: PATIENCE_MS }).toBe(4);
+      const { partitions, shards } = await statusOf(service.url);
+      expect(await marks()).toEqual(partitions.map(({ shard }) => `s${shard}`));
+      expect(await page.locator('#shards tbody tr').count()).toBe(shards.length);
+
+      await page.locator('#reload').click();
+      await page.locator('#reload-dialog[open]').waitFor();
+      await page.locator('#reload-dialog [value=reload]').click();
+      await page.locator('#notice', { hasText: '4 new threads run all lanes' }).waitFor();
+      const { time, totals } = await statusOf(service.url);
+      await shownAfter(page, time);
+      expect(await tile(page, 'records')).toBe(formatCount(totals.records));
     },
     TEST_MS,
   );
