@@ -206,5 +206,5 @@ describe('a user with 100,000 entries, on LMDB', () => {
 
 describeCassandra('a user with 100,000 entries, on Cassandra', () => {
   // One page of so many rows can take Cassandra longer than the default of 5 s when other tests want the cores.
-  playLargeUser(async () => `${await newStoreUrl()}&request-timeout-ms=${PATIENCE_MS}`);
+  playLargeUser(async () => `${await newStoreUrl()}&request-timeout-ms=60000`);
 });
