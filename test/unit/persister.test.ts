@@ -346,10 +346,12 @@ describe('persister', () => {
     shard.flush(7, [[1, 1, 1]]);
     await shard.until(({ flushed }) => flushed.length === 1);
     faults[FAULTS.LOAD_HANG] = 1;
+    const sinceMs = performance.now();
     for (let tag = 1; tag <= 3 * LOADS_MAX; tag++) shard.load(tag, 7);
     await shard.until(({ loaded }) => loaded.length === 3 * LOADS_MAX);
+    const probesMax = (performance.now() - sinceMs) / PROBE_MS + 1;
     expect(shard.loaded.every(({ status }) => status === STATUS_STORE_UNAVAILABLE)).toBe(true);
-    expect(faults[FAULTS.LOADS]).toBeLessThanOrEqual(LOADS_MAX + 1); // the first, and a probe
+    expect(faults[FAULTS.LOADS]).toBeLessThanOrEqual(LOADS_MAX + probesMax); // the first, and probes
     expect(stats[PERSISTER_STATS.LOAD_TIMEOUTS]).toBeGreaterThanOrEqual(LOADS_MAX);
     expect(stats[PERSISTER_STATS.LOAD_CIRCUIT_OPEN]).toBe(1);
     faults[FAULTS.LOAD_HANG] = 0; // those that hung go on now: nobody must hear of it
