@@ -16,7 +16,7 @@ export function tortureOptions(
     stopShare: 0.1,
     log: (line) => console.log(line),
     ...given,
-    serve: { capacity: ['1500', '500'], partitions: ['4'], 'log-level': ['info'], ...serve },
+    serve: { capacity: ['800', '500'], partitions: ['4'], 'log-level': ['info'], ...serve },
   };
 }
 
