@@ -146,7 +146,7 @@ describe('a full disk', () => {
   };
 
   // lmdb-js 3.5.6 now and then corrupts its native heap when many commits have failed, and the process ends in malloc
-  // (3 of 24 runs; docs/operations.md). That is not what is tested here, so an attempt that met it is repeated.
+  // (5 of 24 runs failed; docs/operations.md). That is not what is tested here, so an attempt that met it is repeated.
   it('stops no call, loses nothing, and is over when there is room again', {
     retry: 3,
     timeout: 60_000,
