@@ -45,7 +45,8 @@ describe.each(['slab', 'heap'])('order, --engine %s', (engine) => {
   );
 
   it.each(STREAM_PROTOCOLS)('7: in order also behind a mention of 10,000 users (%s)', async (protocol) => {
-    const roomy = await Service.start({ engine });
+    // Room for both mentions at once, however slowly they are loaded.
+    const roomy = await Service.start({ engine, maxParked: '64k', maxInFlight: '32k' });
     const driver = await openDriver(roomy, protocol);
     const channel = newId();
     const users = newIds(10_000);
