@@ -218,11 +218,6 @@ export class SlabMemory {
     this.#logged.put(index, value);
   }
 
-  /** Stores to a word of a slot that was free before the unit at hand; but not to the words that say so. */
-  putFree(index: number, value: number): void {
-    this.#logged.putFree(index, value);
-  }
-
   /** As `put`, for a word of the header. */
   putHeader(field: number, value: number): void {
     this.#logged.put(this.#headerBase + field, value);

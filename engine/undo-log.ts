@@ -49,8 +49,6 @@ export interface Words extends Iterable<number> {
 export interface StoredWords {
   readonly words: Words;
   put(index: number, value: number): void;
-  /** Stores to a word that had no meaning before the unit at hand: that of a slot that was free. */
-  putFree(index: number, value: number): void;
 }
 
 /** What ends with its owner: there is nothing to take back. */
@@ -58,10 +56,6 @@ export class OwnWords implements StoredWords {
   constructor(readonly words: Int32Array) {}
 
   put(index: number, value: number): void {
-    this.words[index] = value;
-  }
-
-  putFree(index: number, value: number): void {
     this.words[index] = value;
   }
 }
@@ -100,11 +94,6 @@ class LoggedWords implements StoredWords {
     log[count + UNDO.ENTRIES + UNDO_ENTRY.OLD_VALUE] = words[index]!;
     log[UNDO.COUNT] = count + UNDO_ENTRY.WORDS;
     words[index] = value; // I2
-  }
-
-  /** Logged as well: a unit that makes room may have freed the slot itself, and then the word had a meaning before it. */
-  putFree(index: number, value: number): void {
-    this.put(index, value);
   }
 }
 

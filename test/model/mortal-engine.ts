@@ -31,11 +31,6 @@ class MortalWords implements StoredWords {
     if (life.forgets(index)) (inner.words as Int32Array)[index] = value;
     else inner.put(index, value);
   }
-
-  putFree(index: number, value: number): void {
-    if (--this.life.stores <= 0) throw new Death(`at free word ${index}`);
-    this.inner.putFree(index, value);
-  }
 }
 
 interface Life {

@@ -204,9 +204,9 @@ describe.each([
     }
     // The run was about something: everything that can happen has happened, and most operations were answered.
     expect(totals.answered!).toBeGreaterThan(operationsMax * 0.25);
-    for (const count of Object.values(totals)) expect(count).toBeGreaterThan(operationsMax / 20_000);
-    if (engine !== mortal) return;
-    expect(mortal.counts.deaths).toBeGreaterThan(operationsMax * 5);
+    // The run of mortal owners is a tenth as long, so that what is rare need not come in it.
+    if (engine === mortal) expect(mortal.counts.deaths).toBeGreaterThan(operationsMax * 5);
+    else for (const count of Object.values(totals)) expect(count).toBeGreaterThan(operationsMax / 20_000);
   });
 });
 

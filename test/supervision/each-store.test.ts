@@ -38,14 +38,12 @@ let stores = 0;
 const memory = new SharedArrayBuffer(4);
 const words = new UndoLog(new SharedArrayBuffer(UndoLog.bytes(1)), [memory]).of(memory);
 const logged = Object.getPrototypeOf(words) as StoredWords;
-for (const name of ['put', 'putFree'] as const) {
-  const store = logged[name];
-  logged[name] = function (this: StoredWords, index: number, value: number): void {
-    stores++;
-    if (left-- === 0) throw new ThreadEnded();
-    store.call(this, index, value);
-  };
-}
+const { put } = logged;
+logged.put = function (this: StoredWords, index: number, value: number): void {
+  stores++;
+  if (left-- === 0) throw new ThreadEnded();
+  put.call(this, index, value);
+};
 afterEach(() => {
   left = Number.POSITIVE_INFINITY;
 });
