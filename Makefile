@@ -10,7 +10,7 @@ NODE24_TESTS := dist/test/unit dist/test/model dist/test/simulation
 # The order of prerequisites is the order of work, also with -j: the test run's summary comes last.
 .NOTPARALLEL:
 .PHONY: help install build run test test-only test-node24 has-chromium torture coverage lint format layout metrics
-.PHONY: cassandra cassandra-stop bench bench-engine bench-wire bench-store bench-restart bench-introspection bench-journal
+.PHONY: cassandra cassandra-stop bench bench-engine bench-wire bench-store bench-restart bench-introspection bench-journal bench-operate
 .PHONY: bench-large-user replay replay-cassandra clean
 
 help: ## list the targets
@@ -101,6 +101,9 @@ bench-introspection: build ## what always-on introspection costs: on and off, in
 
 bench-journal: build ## what the journal costs: --durability process and none, interleaved
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-journal.js $(ARGS)
+
+bench-operate: build ## kills, resizes and reloads under load: what is lost, and for how long nobody is served
+	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-operate.js $(ARGS)
 
 bench-restart: build ## restarts with 8 million entries in memory
 	GLIBC_TUNABLES=$(TUNABLES) node dist/bench/bench-restart.js $(ARGS)

@@ -7,15 +7,22 @@ export function startModule(file: string, args: string[], ready: RegExp): Return
   return startChild([process.execPath, file, ...args], ready);
 }
 
-/** Starts a command; resolves when a line of its output matches, with that line. */
+/**
+ * Starts a command; resolves when a line of its output matches, with that line.
+ * @param hasChannel  a node that takes messages
+ */
 export function startChild(
   command: string[],
   ready: RegExp,
   env: NodeJS.ProcessEnv = process.env,
   timeoutMs = 60_000,
+  hasChannel = false,
 ): Promise<{ child: ChildProcess; line: string }> {
   const [file, ...args] = command as [string, ...string[]];
-  const child = spawn(file, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(file, args, {
+    env,
+    stdio: hasChannel ? ['pipe', 'pipe', 'pipe', 'ipc'] : ['pipe', 'pipe', 'pipe'],
+  });
   return new Promise((resolve, reject) => {
     let seen = '';
     const timer = setTimeout(() => {
@@ -28,12 +35,12 @@ export function startChild(
       const line = seen.split('\n').find((text) => ready.test(text));
       if (line === undefined) return;
       clearTimeout(timer);
-      child.stdout.off('data', onData).resume();
-      child.stderr.off('data', onData).resume();
+      child.stdout!.off('data', onData).resume();
+      child.stderr!.off('data', onData).resume();
       resolve({ child, line });
     };
-    child.stdout.on('data', onData);
-    child.stderr.on('data', onData);
+    child.stdout!.on('data', onData);
+    child.stderr!.on('data', onData);
     child.once('error', reject);
     child.once('exit', (code, signal) => {
       clearTimeout(timer);

@@ -26,12 +26,14 @@ const NAP_MS_MIN = 0.005;
 export interface BlasterOptions {
   sockets: RawSocket[];
   opsPerFrame: number;
-  /** Writes operation number `requestId` at `words[at]`; where the next one begins. */
-  fill: (words: Int32Array, at: number, requestId: number) => number;
+  /** Writes operation number `requestId`, to go over socket number `socket`, at `words[at]`; where the next one begins. */
+  fill: (words: Int32Array, at: number, requestId: number, socket: number) => number;
   /** `echo`: what comes back is the operations themselves. */
   answers: 'service' | 'echo';
   /** Told of each frame that was answered, for figures over time. */
   onLatency?: ((latencyUs: number) => void) | undefined;
+  /** Told of each answer of a service, at `words[at]`; `sentUs`: when its frame went out, or was due. */
+  onAnswer?: ((words: Int32Array, at: number, sentUs: number) => void) | undefined;
 }
 
 export interface BlastResult {
@@ -59,6 +61,7 @@ export class FrameBlaster {
   /** That a closed loop is still to send. */
   #framesLeft = 0;
   #failed: Error | undefined;
+  #stopped = false;
 
   constructor(options: BlasterOptions) {
     this.#options = options;
@@ -116,7 +119,7 @@ export class FrameBlaster {
     const intervalUs = 1e6 / framesPerSecond;
     const frames = Math.floor((durationMs / 1000) * framesPerSecond);
     const startUs = nowUs();
-    for (let sent = 0; sent < frames; ) {
+    for (let sent = 0; sent < frames && !this.#stopped; ) {
       const dueCount = Math.min(frames, Math.floor((nowUs() - startUs) / intervalUs) + 1);
       for (const socket of sockets) socket.cork();
       for (; sent < dueCount; sent++) {
@@ -134,8 +137,14 @@ export class FrameBlaster {
     return this.#result(this.#answered, (nowUs() - startUs) / 1e6);
   }
 
+  /** Ends an open loop before its time. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   #begin(): void {
     this.#answered = 0;
+    this.#stopped = false;
     this.#framesLeft = 0;
     this.#statuses = new Array<number>(STATUSES).fill(0);
     this.#histogram = createHistogram();
@@ -169,7 +178,7 @@ export class FrameBlaster {
     const slot = this.#nextFrame & (RING - 1);
     let at = 0;
     let requestId = Math.imul(this.#nextFrame, opsPerFrame);
-    for (let i = 0; i < opsPerFrame; i++) at = fill(frame.words, at, requestId++ | 0);
+    for (let i = 0; i < opsPerFrame; i++) at = fill(frame.words, at, requestId++ | 0, socketIndex);
     this.#sentUs[slot] = sentUs;
     this.#unanswered[slot] = opsPerFrame;
     this.#socketOf[slot] = socketIndex;
@@ -207,7 +216,7 @@ export class FrameBlaster {
   };
 
   readonly #onAnswers = (words: Int32Array, length: number): void => {
-    const { opsPerFrame } = this.#options;
+    const { opsPerFrame, onAnswer } = this.#options;
     const unanswered = this.#unanswered;
     for (let at = 0; at < length; ) {
       const head = words[at]!;
@@ -220,6 +229,7 @@ export class FrameBlaster {
         this.#answered++;
         this.#statuses[(head >>> 8) & (STATUSES - 1)]!++;
         const slot = Math.floor((words[at + REPLY.REQUEST_ID]! >>> 0) / opsPerFrame) & (RING - 1);
+        onAnswer?.(words, at, this.#sentUs[slot]!);
         if (--unanswered[slot]! === 0) this.#frameDone(slot);
       }
       at = next;

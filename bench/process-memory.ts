@@ -10,6 +10,11 @@ export function residentBytes(pid: number): number {
   return kilobytes(`/proc/${pid}/status`, 'VmRSS') * 1024;
 }
 
+/** The most that was resident since the start of the process, or since somebody wrote 5 to its `clear_refs`. */
+export function peakResidentBytes(pid: number): number {
+  return kilobytes(`/proc/${pid}/status`, 'VmHWM') * 1024;
+}
+
 function kilobytes(file: string, name: string): number {
   try {
     return Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(file, 'utf8'))?.[1] ?? 0);

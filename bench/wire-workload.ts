@@ -10,7 +10,7 @@ import type { HttpRequestText } from './http-blaster.js';
 const USER_HI = 0x10000000;
 const BIG_USER_HI = 0x20000000;
 const CHANNEL_HI = 0x11000000;
-const MESSAGE_HI = 0x12000000;
+export const MESSAGE_HI = 0x12000000;
 
 export class WireWorkload {
   readonly users: number;
@@ -40,13 +40,13 @@ export class WireWorkload {
 
   /** A list of each user in turn: they are then known to have no rows in the store, and acks need not look. */
   readonly listNext = (words: Int32Array, at: number, requestId: number): number =>
-    this.#write(words, at, requestId, OP_LIST, this.#next++ % this.users, -1, 0);
+    this.write(words, at, requestId, OP_LIST, this.#next++ % this.users, -1, 0);
 
   /** The first ack of each record in turn. */
   readonly ackNext = (words: Int32Array, at: number, requestId: number): number => {
     const record = this.#next++ % this.records;
     const user = Math.floor(record / this.channelsPerUser);
-    return this.#write(words, at, requestId, OP_ACK, user, record % this.channelsPerUser, ++this.#message);
+    return this.write(words, at, requestId, OP_ACK, user, record % this.channelsPerUser, ++this.#message);
   };
 
   /** Acks, mentions and gets (70, 20, 10 in a hundred) of records at random, all equally likely. */
@@ -55,27 +55,27 @@ export class WireWorkload {
     const user = Math.floor((this.#random() / 4294967296) * this.users);
     const channel = (random >>> 16) % this.channelsPerUser;
     const kind = (random & 0xffff) % 10;
-    if (kind === 0) return this.#write(words, at, requestId, OP_GET | REQUEST_WITH_ENTRY, user, channel, 0);
-    return this.#write(words, at, requestId, kind < 3 ? OP_MENTION : OP_ACK, user, channel, ++this.#message);
+    if (kind === 0) return this.write(words, at, requestId, OP_GET | REQUEST_WITH_ENTRY, user, channel, 0);
+    return this.write(words, at, requestId, kind < 3 ? OP_MENTION : OP_ACK, user, channel, ++this.#message);
   };
 
   /** As `mixed`, and one in five is a list of a user at random: clients that connect. */
   readonly mixedWithLists = (words: Int32Array, at: number, requestId: number): number => {
     if (this.#random() % 5 !== 0) return this.mixed(words, at, requestId);
     const user = Math.floor((this.#random() / 4294967296) * this.users);
-    return this.#write(words, at, requestId, OP_LIST, user, -1, 0);
+    return this.write(words, at, requestId, OP_LIST, user, -1, 0);
   };
 
   /** An ack of a record at random: what `httpAck` is, in words. */
   readonly ackRandom = (words: Int32Array, at: number, requestId: number): number => {
     const user = Math.floor((this.#random() / 4294967296) * this.users);
     const channel = this.#random() % this.channelsPerUser;
-    return this.#write(words, at, requestId, OP_ACK, user, channel, ++this.#message);
+    return this.write(words, at, requestId, OP_ACK, user, channel, ++this.#message);
   };
 
   /** Acks of the user with very many channels, one channel after another. */
   readonly ackBigUser = (words: Int32Array, at: number, requestId: number): number => {
-    const next = this.#write(words, at, requestId, OP_ACK, 0, 0, ++this.#message);
+    const next = this.write(words, at, requestId, OP_ACK, 0, 0, ++this.#message);
     words[at + REQUEST.USER_LO] = 1;
     words[at + REQUEST.USER_HI] = BIG_USER_HI;
     words[at + REQUEST.CHANNEL_LO] = mix(++this.#next);
@@ -87,17 +87,19 @@ export class WireWorkload {
   /** An ack of a record at random, over HTTP. */
   readonly httpAck = (): HttpRequestText => {
     const user = Math.floor((this.#random() / 4294967296) * this.users);
-    const channel = formatId(this.#channelLow(user, this.#random() % this.channelsPerUser), CHANNEL_HI);
+    const channel = formatId(this.channelLow(user, this.#random() % this.channelsPerUser), CHANNEL_HI);
     const message = formatId(++this.#message, MESSAGE_HI);
     const path = `/v1/users/${this.userId(user)}/read-states/${channel}/ack`;
     return { method: 'POST', path, body: `{"message_id":"${message}"}` };
   };
 
-  #channelLow(user: number, channel: number): number {
+  /** The lower word of its id. */
+  channelLow(user: number, channel: number): number {
     return mix(Math.imul(user, this.channelsPerUser) + channel);
   }
 
-  #write(
+  /** One operation; where the next one begins. @param channel  of the user, by number; -1: none */
+  write(
     words: Int32Array,
     at: number,
     requestId: number,
@@ -110,7 +112,7 @@ export class WireWorkload {
     words[at + REQUEST.REQUEST_ID] = requestId;
     words[at + REQUEST.USER_LO] = mix(user + 1);
     words[at + REQUEST.USER_HI] = USER_HI;
-    words[at + REQUEST.CHANNEL_LO] = channel < 0 ? 0 : this.#channelLow(user, channel);
+    words[at + REQUEST.CHANNEL_LO] = channel < 0 ? 0 : this.channelLow(user, channel);
     words[at + REQUEST.CHANNEL_HI] = channel < 0 ? 0 : CHANNEL_HI;
     words[at + REQUEST.ARGUMENT_LO] = message | 0;
     words[at + REQUEST.ARGUMENT_HI] = message === 0 ? 0 : MESSAGE_HI;

@@ -36,6 +36,7 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
     while (!shard.finished) {
       runFor(shard, doorbell, YIELD_MS, stats, false);
       shard.showTurns();
+      shard.showBuffers();
       stats[THREAD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
       await setImmediate();
     }

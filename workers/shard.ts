@@ -125,6 +125,14 @@ export class Shard {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
       this.#lanes.push(new Lane(service, options, this.#options, nowMs));
     }
+    this.showBuffers();
+  }
+
+  /** The memory of lanes is only ever shared: bytes of it in here would have been copied. To be called now and then. */
+  showBuffers(): void {
+    const { arrayBuffers } = process.memoryUsage();
+    if (arrayBuffers > this.#stats[THREAD_STATS.BUFFER_BYTES_MAX]!)
+      this.#stats[THREAD_STATS.BUFFER_BYTES_MAX] = arrayBuffers;
   }
 
   /** Goes on with the journal that was found at the start. @returns whether it got on */

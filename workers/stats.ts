@@ -66,6 +66,7 @@ export const THREAD_STATS = layout({
   HEAP_USED_BYTES: 1, // gauge
   SLEPT_MS: 1, // time in which there was nothing to do
   TURN_MAX_MS: 1, // gauge: the longest turn of a lane in the last second
+  BUFFER_BYTES_MAX: 1, // gauge: the most that it had in buffers which it made itself, those it was given not among them
 });
 
 /** Of one partition, written by its lane each tick. */

@@ -130,6 +130,8 @@ export interface ThreadStatus {
   /** The longest since the start. */
   readonly gc_pause_max_ms: number;
   readonly heap_used_bytes: number;
+  /** The most it had in buffers that it made itself, so also copies of those it was given; null: not measured. */
+  readonly buffer_bytes_max: number | null;
   /** How late the event loop was in the last second; null in a thread without one. */
   readonly loop_delay_p99_ms: number | null;
   readonly loop_delay_max_ms: number | null;
