@@ -206,6 +206,10 @@ class HeapPartition extends HeapJournal implements Partition {
     }
   }
 
+  failFlights(): UserSlot {
+    return broken('the persister of a service with heap partitions is not replaced');
+  }
+
   #rowFlushed(user: HeapUser, slot: number, ok: boolean): void {
     const record = this.records[slot] ?? null;
     if (record?.user !== user || !record.inFlight) {

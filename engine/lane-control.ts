@@ -1,5 +1,5 @@
 /**
- * Which thread runs which lane, and how a lane changes its thread while operations come in.
+ * Which thread runs which lane, and how a lane changes its thread while operations come in; and which persister serves it.
  *
  *     | SEAT of each thread | LANE_SEAT of each lane |
  *
@@ -14,6 +14,9 @@
  *     new owner's first look sees the message. One that loads the new owner rings it, and doorbell.ts holds. What
  *     `hand` and `want` change is seen like a message: CALLS grows after the change, then the seat is rung, and a seat
  *     looks at CALLS once more after it has said that it sleeps.
+ * I4  Persisters are numbered. One touches a lane's rings only while PERSISTER is its number, which the lane's owner stores.
+ *     When a persister has ended, the supervisor stores the number of the next in PERSISTER_WANTED: from there to the
+ *     owner's store of it in PERSISTER both ends of the rings to the store are the owner's.
  */
 import { DOORBELL, Doorbell } from './doorbell.js';
 import { layout } from './layout.js';
@@ -29,7 +32,9 @@ export const SEAT = layout({
 const LANE_SEAT = layout({
   OWNER: 1, // seat that runs the lane
   WANTED: 1, // seat that it is to have; the owner's own = it stays
-  RESERVED: 30,
+  PERSISTER: 1, // number of the persister that serves the lane
+  PERSISTER_WANTED: 1, // number of the one that is to
+  RESERVED: 28,
 });
 
 export interface LaneControlMemory {
@@ -70,6 +75,24 @@ export class LaneControl {
   hand(lane: number, seat: number): void {
     Atomics.store(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.OWNER, seat);
     this.call(seat);
+  }
+
+  persisterOf(lane: number): number {
+    return Atomics.load(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.PERSISTER);
+  }
+
+  persisterWantedOf(lane: number): number {
+    return Atomics.load(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.PERSISTER_WANTED);
+  }
+
+  /** I4: the one before has ended. The caller then calls and rings all seats. */
+  wantPersister(lane: number, persister: number): void {
+    Atomics.store(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.PERSISTER_WANTED, persister);
+  }
+
+  /** I4: by the lane's owner. The caller then rings the persister. */
+  handToPersister(lane: number, persister: number): void {
+    Atomics.store(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.PERSISTER, persister);
   }
 
   /** How often a seat was called. */

@@ -182,6 +182,13 @@ export interface Partition {
    */
   flushed(words: Int32Array, at: number, ok: boolean): void;
 
+  /**
+   * Nobody will answer what is on its way to the store: as if each group had come back with a failure. Looks at about `steps`
+   * users, from the slot `from` on (1 at first).
+   * @returns the slot to go on from, or 0: nothing is on its way any more
+   */
+  failFlights(from: UserSlot, steps: number): UserSlot;
+
   /** Ids (low word, high word) of the active users who did something last, newest first, to `out[at]`; how many. O(max). */
   hottestUsers(out: Int32Array, at: number, max: number): number;
   /**

@@ -138,6 +138,14 @@ export class RingWriter {
     this.#tail = position;
   }
 
+  /** The consumer has ended, and none has taken its place yet: what it has not taken is dropped. */
+  drop(): void {
+    this.#head = this.#tail;
+    this.#published = this.#tail;
+    Atomics.store(this.#positions, RING.TAIL, this.#tail);
+    Atomics.store(this.#positions, RING.HEAD, this.#tail); // I2: nobody else stores it now
+  }
+
   /** Committed words that the consumer has not released, pads included. */
   get filledWords(): number {
     this.#head = Atomics.load(this.#positions, RING.HEAD);

@@ -7,6 +7,7 @@
  */
 import { joinWords, splitHigh, splitLow } from './ids.js';
 import {
+  assert,
   META_DELETED,
   META_DIRTY,
   META_FLUSHING,
@@ -308,4 +309,56 @@ export function flushed(
   if (!ok) failFlight(memory, user, tick);
   else if (inFlight === 0) endFlight(memory, user);
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) queueAgain(memory, user, tick);
+}
+
+/** Rows that are failed together: a unit of work of theirs fits into the undo log. */
+const LOST_ROWS = FLUSH_ROWS_MAX;
+/** What looking at one record of a user costs, in users. */
+const LOST_STEPS = 8;
+const lost = new Int32Array(FLUSHED.WORDS + LOST_ROWS);
+
+/** See `Partition.failFlights`. */
+export function failFlights(
+  memory: SlabMemory,
+  walk: FlushWalk,
+  journal: JournalState,
+  tick: number,
+  from: UserSlot,
+  steps: number,
+): UserSlot {
+  const { header, users } = memory;
+  let user = from;
+  for (let left = steps; user < header[HEADER.USER_FRESH]!; left--) {
+    if (left <= 0) return user;
+    const at = memory.userAt(user);
+    if (users[at + USER.IN_FLIGHT] === 0) {
+      user++;
+      continue;
+    }
+    gatherLost(memory, user);
+    flushed(memory, walk, journal, tick, lost, 0, false);
+    left -= LOST_ROWS / LOST_STEPS;
+  }
+  return 0;
+}
+
+/** Up to LOST_ROWS records of a user that are on their way, as a FLUSHED message; with the last of them a wipe. */
+function gatherLost(memory: SlabMemory, user: UserSlot): void {
+  const { records, users } = memory;
+  const at = memory.userAt(user);
+  let count = 0;
+  // Of a detached user, those that `sweep` had to leave are a chain of their own.
+  const isDetached = (users[at + USER.STATE]! & USER_DETACHED) !== 0;
+  for (const first of [users[at + USER.FIRST_RECORD]!, isDetached ? users[at + USER.LRU_OLDER]! : 0]) {
+    for (let record = first; record !== 0 && count < LOST_ROWS; ) {
+      const recordAt = memory.recordAt(record);
+      if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) lost[FLUSHED.WORDS + count++] = record;
+      record = records[recordAt + RECORD.NEXT_OF_USER]!;
+    }
+  }
+  const isWiping = (users[at + USER.STATE]! & USER_WIPING) !== 0 && count < LOST_ROWS;
+  assert(count + (isWiping ? 1 : 0) > 0, `user ${user} has writes on their way, and no record has`);
+  lost[FLUSHED.KIND] = isWiping ? FLUSH_WIPE : 0;
+  lost[FLUSHED.USER_SLOT] = user;
+  lost[FLUSHED.COUNT] = count;
 }

@@ -47,7 +47,7 @@ import {
 } from './partition.js';
 import { checkHead, checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
-import { boundClock, FlushWalk, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
+import { boundClock, FlushWalk, failFlights, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
 import { afterRestart, hottestUsers } from './slab-image.js';
 import { findRecord, findUser } from './slab-index.js';
 import { carryUnsaved, JournalState, restoreImage, writeImage, writeWipeImage } from './slab-journal.js';
@@ -448,6 +448,9 @@ class SlabPartition implements Partition {
   }
   flushed(words: Int32Array, at: number, ok: boolean): void {
     flushed(this.memory, this.#walk, this.#journal, this.tick, words, at, ok);
+  }
+  failFlights(from: UserSlot, steps: number): UserSlot {
+    return failFlights(this.memory, this.#walk, this.#journal, this.tick, from, steps);
   }
   hottestUsers(out: Int32Array, at: number, max: number): number {
     return hottestUsers(this.memory, out, at, max);

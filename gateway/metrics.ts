@@ -280,6 +280,12 @@ export class Metrics {
       [],
       (set) => set({}, workers.replacedThreads),
     );
+    this.#counter(
+      'tidemark_persister_threads_replaced_total',
+      'Threads of the persister that ended by themselves, or hung, and were replaced.',
+      [],
+      (set) => set({}, workers.replacedPersisters),
+    );
     counter('taken_back_total', 'Units of work that a thread left half done.', S.TAKEN_BACK);
     counter('refused_total', 'Operations refused as threads had ended in them.', S.REFUSED);
     this.#counter('tidemark_lane_attached_total', 'Threads that have run the lane.', ['lane'], (set) =>

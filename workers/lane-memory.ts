@@ -17,7 +17,7 @@ import { OwnWords, type StoredWords, type UndoLog, type Words } from '../engine/
 import { WAIT } from './introspection/slow-log.js';
 
 /** Grows when a thread of an older build could no longer go on with a lane. */
-export const LANE_LAYOUT_VERSION = 1;
+export const LANE_LAYOUT_VERSION = 2;
 
 /** The head of a lane's memory. */
 export const LANE = layout({
@@ -54,7 +54,9 @@ export const LANE = layout({
   READY_COUNT: 1,
   WAITING_HEAD: 1,
   WAITING_COUNT: 1,
-  RESERVED: 15, // to a whole number of cache lines
+  RECALLED: 1, // partitions whose flights have been failed after the end of a persister; see lane-recall.ts
+  RECALL_FROM: 1, // the next one's user slot to go on from
+  RESERVED: 13, // to a whole number of cache lines
 });
 assert(LANE.WORDS === 48, `the head of a lane has ${LANE.WORDS} words, not 48`);
 
@@ -82,10 +84,12 @@ export const HOLD = layout({
   MENTIONS: 1, // sums of a badge that is read from the store
   MENTIONED: 1,
   WRITTEN: 1, // entries of the list at hand that are on their way to the front
+  STREAMED: 1, // rows of a streamed load that have been taken
+  SKIPS: 1, // of its rows, so many come again
   WARMING: 1, // 1: the load was asked for by nobody, see warm/hot-loader.ts
   GENERATION: 1, // part of the tag of its loads
   NEXT: 1, // in a free hold: the next free one
-  RESERVED: 3, // a hold is a cache line
+  RESERVED: 1, // a hold is a cache line
 });
 assert(HOLD.WORDS === 16, `a hold has ${HOLD.WORDS} words, not 16`);
 

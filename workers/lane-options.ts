@@ -73,6 +73,11 @@ export interface LaneRings {
 /** From a shard on its port to the front: it can take lanes, something for the log, or (null) a wake-up. */
 export type ShardMessage = 'ready' | { readonly warning: string } | null;
 
+/** To a shard on its port to the front, to be looked at after a call: the persister is another one. */
+export interface ShardOrder {
+  readonly persisterPort: MessagePort;
+}
+
 /** A journal that was found at the start. */
 export interface ReplayOptions {
   readonly segments: readonly ReplaySegment[];
@@ -161,13 +166,14 @@ export interface LaneOptions {
 /** Of the thread that runs a lane. */
 export interface LanePorts {
   readonly frontPort: MessagePort;
-  readonly persisterPort: MessagePort;
+  /** Another after each replacement of the persister. */
+  persisterPort: MessagePort;
 }
 
 /** What threads that hand lanes over to each other must agree about. */
 export const VERSIONS = { partitions: LAYOUT_VERSION, lanes: LANE_LAYOUT_VERSION };
 
-export interface ShardOptions extends LanePorts {
+export interface ShardOptions extends Readonly<LanePorts> {
   /** Of the build that started the service. */
   readonly versions: typeof VERSIONS;
   readonly service: ServiceOptions;

@@ -142,6 +142,8 @@ export class LaneState {
   readonly partitionStats: Float64Array;
   /** All that is unsaved is written at once, due or not. */
   flushAll = false;
+  /** The persister has ended, and what was on its way to it is taken back; see lane-recall.ts. */
+  recalls = false;
   /** Null: nothing is journaled, or not yet. */
   journal: LaneJournal | null = null;
   /** Loads of warm/hot-loader.ts that failed; and whether none has succeeded since. */
@@ -170,6 +172,7 @@ export class LaneState {
     this.flushes = new RingWriter(own.rings.flushes);
     this.storeAnswers = new RingReader(own.rings.storeAnswers);
     this.front = new Doorbell(options.frontDoorbell, () => ports.frontPort.postMessage(null));
+    // The port changes with the persister.
     this.persister = new Doorbell(options.persisterDoorbell, () => ports.persisterPort.postMessage(null));
     this.stats = new Float64Array(own.stats);
     const { limits, lanes } = options;

@@ -115,7 +115,12 @@ function takeLoaded(lane: LaneState, words: Int32Array, at: number): void {
     return;
   }
   if (holds.get(hold, HOLD.KIND) === HOLD_STREAMING) {
-    takeStreamed(lane, partition, hold, words, at + LOADED.WORDS, count, last);
+    const skipped = Math.min(count, holds.get(hold, HOLD.SKIPS));
+    holds.set(hold, HOLD.SKIPS, holds.get(hold, HOLD.SKIPS) - skipped);
+    holds.set(hold, HOLD.STREAMED, holds.get(hold, HOLD.STREAMED) + count - skipped);
+    if (skipped > 0 && skipped === count && !last) return;
+    const rowsAt = at + LOADED.WORDS + skipped * ROW.WORDS;
+    takeStreamed(lane, partition, hold, words, rowsAt, count - skipped, last);
     return;
   }
   const user = holds.get(hold, HOLD.USER);
@@ -139,6 +144,7 @@ function takeLoaded(lane: LaneState, words: Int32Array, at: number): void {
     holds.set(hold, HOLD.KIND, HOLD_CLEANING);
     holds.set(hold, HOLD.MENTIONS, 0);
     holds.set(hold, HOLD.MENTIONED, 0);
+    holds.set(hold, HOLD.STREAMED, 0);
     lane.waiting.push(hold);
     lane.roomMayBe = true;
   } else {
@@ -194,6 +200,7 @@ function takeStreamed(
 
 /** Sends what is due to the persister. @returns whether more could be sent at once */
 export function flushDue(lane: LaneState): boolean {
+  if (lane.recalls) return false; // nothing may join what is failed
   const { flushes } = lane;
   lane.flushSoon = false;
   const force =

@@ -15,7 +15,9 @@ import {
   LOAD,
   LOAD_KEY,
   OP_ACK_BULK,
+  OP_BADGE,
   OP_DELETE_USER,
+  OP_LIST,
   OP_MENTION,
   REQUEST,
   ROUTED,
@@ -196,6 +198,16 @@ export function waitForRoom(lane: LaneState, hold: number): void {
   partition.setHold(holds.get(hold, HOLD.USER), 0);
   partition.dropIfEmpty(holds.get(hold, HOLD.USER));
   release(lane, hold);
+}
+
+/** Asks once more for what the first operation of a hold lacks. @returns false if the ring to the persister is full */
+export function loadAgain(lane: LaneState, hold: number): boolean {
+  const { holds, parking, scratch } = lane;
+  parking.peek(hold, scratch);
+  holds.set(hold, HOLD.OVERFLOWED, 0);
+  const op = opOf(scratch, 0);
+  const wholeUser = op === OP_LIST || op === OP_BADGE || holds.get(hold, HOLD.WARMING) !== 0;
+  return wholeUser ? loadUser(lane, hold, scratch, 0) : loadRows(lane, hold, scratch, 0);
 }
 
 /** @returns false if the ring to the persister is full */
@@ -428,6 +440,7 @@ export function serveWaiting(lane: LaneState): void {
       lane.parking.peek(hold, lane.scratch);
       if (loadUser(lane, hold, lane.scratch, 0)) {
         holds.set(hold, HOLD.KIND, HOLD_STREAMING);
+        holds.set(hold, HOLD.SKIPS, holds.get(hold, HOLD.STREAMED)); // of a load that nobody answers any more
         lane.done();
         continue;
       }

@@ -20,6 +20,7 @@ import {
   type ShardMessage,
   TICK_MS,
 } from './lane-options.js';
+import { beginRecall, stepRecall } from './lane-recall.js';
 import { LaneState } from './lane-state.js';
 import { flushDue, takeStoreAnswers } from './lane-store.js';
 import { expireLoads, serveLobby, serveWaiting, submit } from './lane-waiting.js';
@@ -66,6 +67,8 @@ export class Lane {
   #batchDone = 0;
   /** The first operation that is taken is refused. */
   #refusesNext = false;
+  /** The rings to the store are ready for another persister. */
+  hasRecalled = false;
   /** Answers were published since the front was last rung; and in how many batches, or turns without one. */
   #owesRing = false;
   #quietBatches = 0;
@@ -160,6 +163,7 @@ export class Lane {
     state.journal?.begin(nowMs);
     state.done();
     const answered = takeStoreAnswers(state);
+    if (state.recalls) this.hasRecalled = stepRecall(state);
     const ran = this.#runBatch();
     if (ran && state.journal !== null) this.#runMoreBatches();
     const went = serveReady(state);
@@ -193,7 +197,7 @@ export class Lane {
       this.#showGauges();
       state.done();
     }
-    return answered || ran || went || flushed || carries || state.roomMayBe;
+    return answered || ran || went || flushed || carries || state.roomMayBe || state.recalls;
   }
 
   /**
@@ -223,6 +227,12 @@ export class Lane {
     if (state.memory.get(LANE.READY) !== 0) return;
     assert(!state.journal.refuses && !state.journal.isWaiting, 'the journal has no segment to begin with');
     state.journal.commit(nowMs, true);
+  }
+
+  /** What was on its way to a persister that has ended is taken back: `hasRecalled` says when. */
+  recall(): void {
+    this.hasRecalled = false;
+    beginRecall(this.state);
   }
 
   /** Between two turns: whoever attaches the lane goes on. */
@@ -394,6 +404,7 @@ export class Lane {
     const { state } = this;
     if (state.journal?.isWaiting === true) return state.storeAnswers.refresh();
     return (
+      state.recalls ||
       state.ready.count > 0 ||
       this.#batchCount > 0 ||
       state.roomMayBe ||

@@ -55,6 +55,7 @@ export class PersisterLoads {
     this.#timeoutMs = timeoutMs;
     this.#probeMs = probeMs;
     this.#circuit = new Circuit(probeMs);
+    core.stats[PERSISTER_STATS.LOAD_CIRCUIT_OPEN] = 0; // whatever the persister before has left
   }
 
   /** Whether one more may be started now. */

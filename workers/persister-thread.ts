@@ -16,6 +16,7 @@ import type { Store } from './stores/store.js';
 import { StoreGeneration } from './warm/store-generation.js';
 
 const SHOW_INTERVAL_MS = 1000;
+const BEAT_INTERVAL_MS = 50;
 
 export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
@@ -24,7 +25,7 @@ export default async function persisterTask(options: PersisterOptions): Promise<
   try {
     let store: Store;
     try {
-      store = createStore(options.store, options.faults);
+      store = createStore(options.store, options.faults, options.number > 0);
       await store.open();
     } catch (error) {
       report({ error: error instanceof Error ? error.message : String(error) });
@@ -68,14 +69,19 @@ function observe(stats: Float64Array): () => void {
     stats[PERSISTER_STATS.LOOP_DELAY_MAX_MS] = maxMs;
   };
   show();
-  const timer = setInterval(show, SHOW_INTERVAL_MS);
+  const timers = [
+    setInterval(show, SHOW_INTERVAL_MS),
+    setInterval(() => {
+      stats[PERSISTER_STATS.BEATS]! += 1;
+    }, BEAT_INTERVAL_MS),
+  ];
   const endGc = observeGc((pauseMs) => {
     stats[PERSISTER_STATS.GC_COUNT]!++;
     stats[PERSISTER_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
     stats[PERSISTER_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[PERSISTER_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
   return () => {
-    clearInterval(timer);
+    for (const timer of timers) clearInterval(timer);
     delays.end();
     endGc();
   };

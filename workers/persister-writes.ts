@@ -35,6 +35,7 @@ export class PersisterWrites {
     this.#core = core;
     this.#probeMs = probeMs;
     this.#circuit = new Circuit(probeMs);
+    core.stats[PERSISTER_STATS.WRITE_CIRCUIT_OPEN] = 0; // whatever the persister before has left
   }
 
   add(group: Group): void {

@@ -10,9 +10,12 @@
  * I3  Every message is answered once: when the answers ring is full, the answer waits for room. The place that
  *     `reserve` gives is filled before anything else runs.
  * I4  Asleep (doorbell) means: no ring has anything that could be taken. What is in work wakes the persister itself.
+ * I5  A lane's rings are touched only while the lane is this persister's (engine/lane-control.ts, I4): one that takes the
+ *     place of another gets them when the lanes have taken back what the other had.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { Doorbell } from '../engine/doorbell.js';
+import { LaneControl } from '../engine/lane-control.js';
 import { PROBE_MS } from './circuit.js';
 import { copyGroup, type PersisterShard, ShardEnd } from './persister-ends.js';
 import { PersisterLoads } from './persister-loads.js';
@@ -26,6 +29,8 @@ export interface PersisterOptions {
   /** As in `--store`; see stores/open.ts. */
   readonly store: string;
   readonly shards: readonly PersisterShard[];
+  /** Its number: 0, or how many came before it, which have ended. */
+  readonly number: number;
   /** The persister's own; shards ring it after publishing, with a post to one of `ports` as the wake-up. */
   readonly doorbell: SharedArrayBuffer;
   /** One block of PERSISTER_STATS. */
@@ -100,7 +105,10 @@ const LOAD_TIMEOUT_MS = 2000;
 const WARNING_INTERVAL_MS = 1000;
 
 export class Persister {
-  readonly #shards: readonly ShardEnd[];
+  readonly #shards: ShardEnd[] = [];
+  /** I5: those that are not this persister's yet. */
+  #others: readonly PersisterShard[];
+  readonly #number: number;
   readonly #doorbell: Doorbell;
   readonly #stats: Float64Array;
   readonly #loads: PersisterLoads;
@@ -122,11 +130,12 @@ export class Persister {
    */
   constructor(
     store: Store,
-    options: Pick<PersisterOptions, 'shards' | 'doorbell' | 'stats' | 'loadTimeoutMs'>,
+    options: Pick<PersisterOptions, 'shards' | 'number' | 'doorbell' | 'stats' | 'loadTimeoutMs'>,
     warn: (text: string) => void = () => {},
     probeMs: number = PROBE_MS,
   ) {
-    this.#shards = options.shards.map((shard) => new ShardEnd(shard));
+    this.#others = options.shards;
+    this.#number = options.number;
     this.#doorbell = new Doorbell(options.doorbell);
     this.#stats = new Float64Array(options.stats);
     this.ended = new Promise((resolve, reject) => {
@@ -175,11 +184,12 @@ export class Persister {
   #pump(): void {
     this.#doorbell.rise();
     do {
+      this.#takeShards();
       this.#takeInTurn((shard) => this.#takeLoad(shard));
       this.#takeInTurn((shard) => this.#takeFlush(shard));
       this.#writes.start();
       this.#doorbell.sleep();
-    } while (this.#shards.some((shard) => this.#hasWork(shard))); // I4; ends, for the bounds do
+    } while (this.#shards.some((shard) => this.#hasWork(shard)) || this.#others.some(this.#isOwn)); // I4; ends, for the bounds do
     let loads = 0;
     for (const shard of this.#shards) loads += shard.loadsInWork;
     this.#stats[PERSISTER_STATS.LOADS_IN_FLIGHT] = loads;
@@ -188,6 +198,17 @@ export class Persister {
       this.#loads.end();
       this.#end();
     }
+  }
+
+  readonly #isOwn = ({ control, lane }: PersisterShard): boolean =>
+    new LaneControl(control).persisterOf(lane) === this.#number;
+
+  /** I5 */
+  #takeShards(): void {
+    if (this.#others.length === 0) return;
+    const own = this.#others.filter(this.#isOwn);
+    this.#others = this.#others.filter((shard) => !own.includes(shard));
+    for (const shard of own) this.#shards.push(new ShardEnd(shard));
   }
 
   #mayLoad(shard: ShardEnd): boolean {

@@ -149,6 +149,25 @@ export class ShardGroup {
     }));
   }
 
+  /** A persister has ended: lanes take back what they have on their way to it, and go to the one of this number. */
+  recall(persister: number): void {
+    for (const { lane } of this.#options.lanes) this.#control.wantPersister(lane, persister);
+    this.#callAll();
+  }
+
+  /** Has each thread know the persister. */
+  connectPersister(): void {
+    for (const thread of this.#seated) thread.connectPersister();
+    this.#callAll();
+  }
+
+  #callAll(): void {
+    for (const { seat } of this.#seated) {
+      this.#control.call(seat);
+      seatDoorbell(this.#options.control, seat).ring();
+    }
+  }
+
   /** Every lane has a thread, as far as is known, and none ends again and again. */
   get isWell(): boolean {
     return this.#replacing === 0 || !this.#relapses.areMany;

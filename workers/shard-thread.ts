@@ -44,7 +44,6 @@ export default async function shardTask(options: ShardOptions): Promise<void> {
     endObservation();
     shard.close();
     options.frontPort.close();
-    options.persisterPort.close();
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type ServiceOptions,
   type ShardMessage,
   type ShardOptions,
+  type ShardOrder,
   VERSIONS,
 } from './lane-options.js';
 import { createStats, THREAD_STATS } from './stats.js';
@@ -34,6 +35,7 @@ export class ShardThread {
   readonly #pool: Piscina;
   readonly #exited: Promise<unknown>;
   readonly #toFront: MessagePort;
+  readonly #givePersister: (port: MessagePort) => void;
   #turns = -1;
   #turnsSinceMs = 0;
 
@@ -47,6 +49,7 @@ export class ShardThread {
     const front = new MessageChannel();
     const persister = new MessageChannel();
     this.#toFront = front.port1;
+    this.#givePersister = givePersister;
     this.ready = new Promise((resolve) => {
       front.port1.on('message', (message: ShardMessage) => {
         if (message === 'ready') resolve();
@@ -78,6 +81,13 @@ export class ShardThread {
     const [worker] = this.#pool.threads;
     this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
     this.done = this.#pool.run(task, { transferList: [front.port2, persister.port2] }) as Promise<void>;
+  }
+
+  /** The persister is another one. The caller then calls the seat. */
+  connectPersister(): void {
+    const { port1, port2 } = new MessageChannel();
+    this.#givePersister(port1);
+    this.#toFront.postMessage({ persisterPort: port2 } satisfies ShardOrder, [port2]);
   }
 
   /** Whether it has had no turn for so long. To be asked again and again. */

@@ -5,17 +5,21 @@
  * S1  A lane is attached only after its OWNER names this seat, and left alone from the moment in which OWNER names
  *     another; see engine/lane-control.ts.
  */
+import { receiveMessageOnPort } from 'node:worker_threads';
 import { LaneBell, LaneControl } from '../engine/lane-control.js';
 import { touchPages } from '../engine/slab-memory.js';
 import { Replay } from './journal/replay.js';
 import { Lane } from './lane.js';
-import type { ShardOptions } from './lane-options.js';
+import type { LanePorts, ShardOptions, ShardOrder } from './lane-options.js';
 import { LANE_STATS, THREAD_STATS } from './stats.js';
 
 export class Shard {
   readonly #options: ShardOptions;
   readonly #control: LaneControl;
   readonly #stats: Float64Array;
+  readonly #ports: LanePorts;
+  /** Of lanes that recall, the persister for which they do; see lane-recall.ts. */
+  readonly #recalling = new Map<Lane, number>();
   #lanes: Lane[] = [];
   /** Calls that were looked at. */
   #calls: number;
@@ -28,8 +32,10 @@ export class Shard {
     this.#options = options;
     this.#control = new LaneControl(options.control);
     this.#stats = new Float64Array(options.stats);
+    this.#ports = { frontPort: options.frontPort, persisterPort: options.persisterPort };
     this.#calls = this.#control.callsOf(options.seat);
     this.#takeUp(nowMs);
+    this.#recall();
     if (options.replay !== null) {
       const byPartition = new Map(
         this.#lanes.flatMap(({ state }) => state.owned.map((index) => [index, state.partition(index)])),
@@ -73,6 +79,7 @@ export class Shard {
     let startedMs = now();
     for (const lane of this.#lanes) {
       if (lane.turn(startedMs)) busy = true;
+      if (lane.hasRecalled) this.#handToPersister(lane);
       const endedMs = now();
       if (endedMs - startedMs > this.#longestTurnMs) this.#longestTurnMs = endedMs - startedMs;
       startedMs = endedMs;
@@ -98,8 +105,10 @@ export class Shard {
     const calls = this.#control.callsOf(seat);
     if (calls === this.#calls) return false;
     this.#calls = calls;
+    this.#takePort();
     this.#handOver();
     this.#takeUp(now());
+    this.#recall();
     return true;
   }
 
@@ -111,6 +120,7 @@ export class Shard {
     this.#lanes = this.#lanes.filter((lane) => !leaving.includes(lane));
     for (const lane of leaving) {
       lane.detach();
+      this.#recalling.delete(lane); // whoever has it begins anew
       const { lane: number } = lane.state.own;
       this.#control.hand(number, this.#control.wantedOf(number));
       new LaneBell(control, number).ring();
@@ -123,7 +133,7 @@ export class Shard {
     const own = new Set(this.#lanes.map(({ state }) => state.own.lane));
     for (const options of lanes) {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
-      this.#lanes.push(new Lane(service, options, this.#options, nowMs));
+      this.#lanes.push(new Lane(service, options, this.#ports, nowMs));
     }
     this.showBuffers();
   }
@@ -133,6 +143,35 @@ export class Shard {
     const { arrayBuffers } = process.memoryUsage();
     if (arrayBuffers > this.#stats[THREAD_STATS.BUFFER_BYTES_MAX]!)
       this.#stats[THREAD_STATS.BUFFER_BYTES_MAX] = arrayBuffers;
+  }
+
+  /** The persister may be another one. */
+  #takePort(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#ports.frontPort);
+      if (received === undefined) return;
+      this.#ports.persisterPort.close();
+      this.#ports.persisterPort = (received.message as ShardOrder).persisterPort;
+      this.#ports.persisterPort.postMessage(null); // whoever has rung before rang at a closed door
+    }
+  }
+
+  /** Has lanes take back what a persister that has ended had of them. */
+  #recall(): void {
+    for (const lane of this.#lanes) {
+      const { lane: number } = lane.state.own;
+      const wanted = this.#control.persisterWantedOf(number);
+      if (this.#control.persisterOf(number) === wanted || this.#recalling.get(lane) === wanted) continue;
+      this.#recalling.set(lane, wanted);
+      lane.recall();
+    }
+  }
+
+  #handToPersister(lane: Lane): void {
+    lane.hasRecalled = false;
+    this.#control.handToPersister(lane.state.own.lane, this.#recalling.get(lane)!);
+    this.#recalling.delete(lane);
+    lane.state.persister.ring();
   }
 
   /** Goes on with the journal that was found at the start. @returns whether it got on */
@@ -153,5 +192,6 @@ export class Shard {
   /** The thread ends. */
   close(): void {
     for (const lane of this.#lanes) lane.detach();
+    this.#ports.persisterPort.close();
   }
 }

@@ -1,13 +1,11 @@
 /**
- * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: one pool of
- * shards, one task each that runs as long as the service does, and one pool for the persister.
+ * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: a pool for each,
+ * with one task that runs as long as the thread does.
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import { createDoorbell } from '../engine/doorbell.js';
 import { createLaneControl, LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { assert } from '../engine/layout.js';
@@ -31,7 +29,7 @@ import {
   type ServiceOptions,
 } from './lane-options.js';
 import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
-import type { PersisterListens, PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
+import { PersisterGroup, type PersisterGroupOptions } from './persister-group.js';
 import { ShardGroup, seatsFor } from './shard-group.js';
 import { createStats, LANE_STATS, PARTITION_STATS, PERSISTER_STATS } from './stats.js';
 import { redactStore } from './stores/cassandra-url.js';
@@ -120,9 +118,7 @@ async function startLocked(options: StartOptions, unlock: () => void): Promise<W
   );
   const persisterStats = createStats(PERSISTER_STATS);
   const warm = openWarm(options, service, places, log, (journal?.replay ?? null) !== null);
-  const parts = { options, service, control, lanes, front, warm, journal, unlock };
-  const group = new WorkerGroup(parts, new Float64Array(persisterStats));
-  const mark = await group.startPersister({
+  const persister = {
     store: options.store,
     shards: lanes.map(({ rings, lane }) => ({
       loads: rings.loads,
@@ -136,7 +132,10 @@ async function startLocked(options: StartOptions, unlock: () => void): Promise<W
     loadTimeoutMs: options.loadTimeoutMs,
     marksStore: warm !== null,
     ...(options.storeFaults === undefined ? {} : { faults: options.storeFaults }),
-  });
+  };
+  const parts = { options, service, control, lanes, front, persister, warm, journal, unlock };
+  const group = new WorkerGroup(parts, new Float64Array(persisterStats));
+  const mark = await group.openStore();
   if (warm !== null) await group.checkJournal(mark);
   await group.startShards((await warm?.finish(mark?.generation ?? null)) ?? []);
   return group;
@@ -222,6 +221,7 @@ interface GroupParts {
   readonly control: LaneControlMemory;
   readonly lanes: readonly LaneOptions[];
   readonly front: FrontRings;
+  readonly persister: PersisterGroupOptions['thread'];
   readonly warm: WarmRestart | null;
   readonly journal: ServiceJournal | null;
   readonly unlock: () => void;
@@ -236,10 +236,7 @@ class WorkerGroup implements Workers {
   onWarning: (message: string) => void = () => {};
   readonly #lanes: readonly LaneOptions[];
   readonly #shards: ShardGroup;
-  readonly #persisterPool: Piscina;
-  /** The generation of the store at the end; see warm/store-generation.ts. */
-  #persisterTask: Promise<number | null> = Promise.resolve(null);
-  #persisterPort: MessagePort | null = null;
+  readonly #persister: PersisterGroup;
   readonly #saveTimeoutMs: number;
   readonly #warm: WarmRestart | null;
   readonly #journal: ServiceJournal | null;
@@ -248,7 +245,7 @@ class WorkerGroup implements Workers {
   #ending = false;
 
   constructor(
-    { options, service, control, lanes, front, warm, journal, unlock }: GroupParts,
+    { options, service, control, lanes, front, persister, warm, journal, unlock }: GroupParts,
     readonly persisterStats: Float64Array,
   ) {
     this.#warm = warm;
@@ -261,25 +258,26 @@ class WorkerGroup implements Workers {
     this.laneStats = lanes.map(({ stats }) => new Float64Array(stats));
     this.partitionStats = new Float64Array(service.partitionStats);
     this.introspection = lanes.flatMap(({ introspection }) => introspection ?? []);
+    const hangTimeoutMs = options.hangTimeoutMs ?? HANG_TIMEOUT_MS;
     this.#shards = new ShardGroup({
       service,
       lanes,
       control,
       shards: options.shards,
-      hangTimeoutMs: options.hangTimeoutMs ?? HANG_TIMEOUT_MS,
+      hangTimeoutMs,
       listen: (port) => front.listen(port),
-      givePersister: (port) =>
-        this.#persisterPort!.postMessage({ listen: port } satisfies PersisterListens, [port]),
+      givePersister: (port) => this.#persister.listen(port),
       warn: (message) => this.onWarning(message),
       fail: (error) => this.#fail(error),
     });
-    this.#persisterPool = new Piscina({
-      filename: new URL('./persister-thread.js', import.meta.url).href,
-      minThreads: 1,
-      maxThreads: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-      recordTiming: false,
+    this.#persister = new PersisterGroup({
+      thread: persister,
+      isReplaceable: options.engine === 'slab' && outlivesThread(options),
+      hangTimeoutMs,
+      recall: (number) => this.#shards.recall(number),
+      connect: () => this.#shards.connectPersister(),
+      warn: (message) => this.onWarning(message),
+      fail: (error) => this.#fail(error),
     });
   }
 
@@ -292,21 +290,9 @@ class WorkerGroup implements Workers {
   }
 
   /** Resolves with its mark when the store is open; rejects with what the store said. */
-  async startPersister(options: Omit<PersisterOptions, 'port' | 'ports'>): Promise<StoreMark | null> {
-    const { port1, port2 } = new MessageChannel();
-    this.#persisterPort = port1;
-    const opened = new Promise<StoreMark | null>((opens, reject) => {
-      port1.on('message', (report: PersisterReport) => {
-        if ('ready' in report) opens(report.mark);
-        else if ('error' in report) reject(new Error(report.error));
-        else this.onWarning(report.warning);
-      });
-    });
-    const task = { ...options, port: port2, ports: [] };
-    this.#persisterTask = this.#persisterPool.run(task, { transferList: [port2] }) as Promise<number | null>;
-    this.#persisterTask.catch((error: unknown) => this.#fail(error));
+  async openStore(): Promise<StoreMark | null> {
     try {
-      return await opened;
+      return await this.#persister.open();
     } catch (error) {
       await this.#abandon();
       throw error;
@@ -315,9 +301,8 @@ class WorkerGroup implements Workers {
 
   async #abandon(): Promise<void> {
     this.#ending = true;
-    this.#persisterPort?.close();
     await this.#warm?.stop();
-    await Promise.all([this.#shards.destroy(), this.#persisterPool.destroy()]);
+    await Promise.all([this.#shards.destroy(), this.#persister.destroy()]);
     await this.#journal?.end(false);
   }
 
@@ -326,8 +311,7 @@ class WorkerGroup implements Workers {
     try {
       this.#journal?.checkStore(mark?.identity ?? null);
     } catch (error) {
-      this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
-      await this.#persisterTask;
+      await this.#persister.stop();
       await this.#abandon();
       throw error;
     }
@@ -372,12 +356,20 @@ class WorkerGroup implements Workers {
     return this.#shards.kill(shard);
   }
 
+  killPersister(): Promise<void> {
+    return this.#persister.kill();
+  }
+
+  get replacedPersisters(): number {
+    return this.#persister.replaced;
+  }
+
   get replacedThreads(): number {
     return this.#shards.replaced;
   }
 
   get isWell(): boolean {
-    return this.#shards.isWell;
+    return this.#shards.isWell && this.#persister.isWell;
   }
 
   get journalStats(): Float64Array | null {
@@ -407,11 +399,11 @@ class WorkerGroup implements Workers {
     const timeout = delay(this.#saveTimeoutMs, 'late', { ref: false });
     const outcome = await Promise.race([this.#shards.stop(), timeout]);
     const unsaved = this.laneStats.reduce((sum, stats) => sum + stats[LANE_STATS.DIRTY_USERS]!, 0);
-    this.#persisterPort!.postMessage({ stop: true } satisfies PersisterOrder);
-    const generation = outcome === 'late' ? null : await Promise.race([this.#persisterTask, timeout]);
+    const stopped = this.#persister.stop();
+    stopped.catch(() => {}); // late, it is ended
+    const generation = outcome === 'late' ? null : await Promise.race([stopped, timeout]);
     this.#ending = true;
-    this.#persisterPort!.close();
-    await Promise.all([this.#shards.destroy(), this.#persisterPool.destroy()]);
+    await Promise.all([this.#shards.destroy(), this.#persister.destroy()]);
     await this.#warm?.stop();
     await this.#journal?.end(outcome !== 'late');
     if (outcome === 'late') {
@@ -424,6 +416,11 @@ class WorkerGroup implements Workers {
     await this.#warm?.save(this.laneStats, typeof generation === 'number' ? generation : null);
     this.#unlock(); // not before: a start beside it would take the files away that are being written
   }
+}
+
+/** What the store has is there when the thread that wrote it has ended. */
+function outlivesThread({ store, storeFaults }: StartOptions): boolean {
+  return !store.startsWith('memory:') || storeFaults !== undefined;
 }
 
 /** A message to a lane that is no client's operation. */

@@ -134,9 +134,13 @@ export interface Workers {
   reload(directory?: string): Promise<void>;
   /** Ends a shard's thread as a crash would: for tests. */
   killShard(shard: number): Promise<void>;
-  /** Threads that ended by themselves, or hung, and were replaced. */
+  /** Ends the persister's thread as a crash would: for tests. */
+  killPersister(): Promise<void>;
+  /** Shards' threads that ended by themselves, or hung, and were replaced. */
   readonly replacedThreads: number;
-  /** False while threads end again and again, and lanes wait for one. */
+  /** The same of the persister's. */
+  readonly replacedPersisters: number;
+  /** False while threads end again and again, or the persister's does not start, and there is none in its place. */
   readonly isWell: boolean;
   /** JOURNAL_STATS; null without a journal. */
   readonly journalStats: Float64Array | null;

@@ -88,6 +88,7 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
       store.load_failures + store.write_failures > 0
         ? warn(`failures ${store.load_failures} loads, ${store.write_failures} writes`)
         : item('failures', '0'),
+      store.persisters_replaced > 0 ? warn(`persister replaced ${store.persisters_replaced} times`) : '',
     ]
       .filter((text) => text !== '')
       .join('   '),

@@ -189,6 +189,8 @@ export interface StoreStatus {
   readonly write_failures: number;
   /** Of these, groups with a row that the store refuses. */
   readonly groups_refused: number;
+  /** Persisters that ended by themselves, or hung. */
+  readonly persisters_replaced: number;
   /** Mean time of one batch in the window. */
   readonly write_ms: number | null;
 }

@@ -89,7 +89,7 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
     threads: threadsOf(before, now, windowS, sampler),
     latencies: latenciesOf(before, now, windowS),
     journal: journalOf(before, now, windowS, workers),
-    store: storeOf(before, now, windowS),
+    store: storeOf(before, now, windowS, workers),
     front: {
       requests_waiting: front.waitingCount,
       http_connections: front.openConnections.connections,
@@ -298,7 +298,7 @@ function journalOf(
   };
 }
 
-function storeOf(before: Snapshot, now: Snapshot, windowS: number): StoreStatus {
+function storeOf(before: Snapshot, now: Snapshot, windowS: number, workers: Workers): StoreStatus {
   const P = PERSISTER_STATS;
   const grown = (offset: number): number => now.persister[offset]! - before.persister[offset]!;
   const mean = (seconds: number, count: number): number | null =>
@@ -318,6 +318,7 @@ function storeOf(before: Snapshot, now: Snapshot, windowS: number): StoreStatus 
     writes_in_flight: now.persister[P.WRITES_IN_FLIGHT]!,
     write_failures: now.persister[P.WRITE_FAILURES]!,
     groups_refused: now.persister[P.GROUPS_REFUSED]!,
+    persisters_replaced: workers.replacedPersisters,
     write_ms: mean(grown(P.WRITE_SECONDS_SUM), grown(P.WRITE_BATCHES)),
   };
 }

@@ -62,6 +62,7 @@ async function start(store: string, shardCount = 1): Promise<Running> {
   const options: PersisterOptions = {
     store,
     shards: shards.map(({ memory }) => memory),
+    number: 0,
     doorbell,
     stats,
     port: control.port2,

@@ -12,7 +12,7 @@ let throwing: string;
 beforeAll(() => {
   builds = new Builds();
   same = builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
-  const version = 'LANE_LAYOUT_VERSION = 1;';
+  const version = 'LANE_LAYOUT_VERSION = 2;';
   otherLayout = builds.make('layout', 'workers/lane-memory.js', version, 'LANE_LAYOUT_VERSION = 1000;');
   const check = 'selfCheck(options.versions);';
   throwing = builds.make('throwing', 'workers/shard-thread.js', check, "throw new Error('not today');");

@@ -14,6 +14,8 @@ export interface StageOptions {
   /** Options of `serve`. */
   readonly serve?: Readonly<Record<string, string>>;
   readonly load?: Partial<LoadOptions>;
+  /** With a `memory:` store: its switches. */
+  readonly storeFaults?: SharedArrayBuffer;
 }
 
 export class Stage {
@@ -24,8 +26,10 @@ export class Stage {
   workers!: Workers;
   #server!: Server;
   readonly #serve: Readonly<Record<string, string>>;
+  readonly #storeFaults: Pick<StageOptions, 'storeFaults'>;
 
-  private constructor({ serve = {}, load = {} }: StageOptions) {
+  private constructor({ serve = {}, load = {}, storeFaults }: StageOptions) {
+    this.#storeFaults = storeFaults === undefined ? {} : { storeFaults };
     this.#serve = { port: '0', capacity: '20k', partitions: '8', flushDelay: '200ms', ...serve };
     this.load = new Load({ ...LOAD_DEFAULTS, seed: SEED, ...load });
   }
@@ -59,6 +63,7 @@ export class Stage {
       data: config.data,
       durability: config.durability,
       hangTimeoutMs: config.hangTimeout,
+      ...this.#storeFaults,
     });
     this.workers.onWarning = (message) => this.warnings.push(message);
     this.workers.onFailure = (error) => this.failures.push(error);

@@ -62,6 +62,7 @@ function start(count: number): void {
   warnings = [];
   const options = {
     shards: shards.map((shard) => shard.memory),
+    number: 0,
     doorbell: createDoorbell(),
     stats: block,
     loadTimeoutMs: LOAD_TIMEOUT_MS,

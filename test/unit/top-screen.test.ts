@@ -93,6 +93,7 @@ const STATUS: AdminStatus = {
     writes_in_flight: 0,
     write_failures: 0,
     groups_refused: 0,
+    persisters_replaced: 0,
     write_ms: null,
   },
   front: {

@@ -64,6 +64,16 @@ export class UnsavedAges {
     memory.put(at + LANE_PARTITION.FAILED_SINCE, since);
   }
 
+  /** Nothing that is on its way will come back. */
+  lost(index: number, tick: number): void {
+    const memory = this.#memory;
+    const at = memory.partitionAt(index);
+    if (memory.get(at + LANE_PARTITION.OLDER_COUNT) === 0) return;
+    memory.put(at + LANE_PARTITION.YOUNGER_COUNT, 0);
+    memory.put(at + LANE_PARTITION.OLDER_COUNT, 1);
+    this.answered(index, false, tick);
+  }
+
   /** Ticks since the oldest unsaved change; 0 = there is none. An upper bound while writes fail. */
   age(index: number, partition: Pick<Partition, 'dirtyUserCount' | 'nextDue'>, tick: number): number {
     const memory = this.#memory;

@@ -18,8 +18,11 @@ const PREFIXES: Record<LockKind, string> = { store: 'tidemark', data: 'tidemark-
 const LOCK_NAME = /^(tidemark|tidemark-data)-(\d+)-(\w+)-(\w+)-\w+\.lock$/;
 const DEAD_STATES = 'ZX';
 
-/** @throws Error if a living process holds the directory. @returns a function that gives it back */
-export function lockDirectory(directory: string, kind: LockKind): () => void {
+/**
+ * @param replaces  this process holds the directory, for a thread that has ended
+ * @throws Error if a living process holds the directory. @returns a function that gives it back
+ */
+export function lockDirectory(directory: string, kind: LockKind, replaces = false): () => void {
   const boot = bootId();
   const started = startOf(process.pid) ?? '0';
   const own = `${PREFIXES[kind]}-${process.pid}-${started}-${boot}-${randomBytes(4).toString('hex')}.lock`;
@@ -30,7 +33,8 @@ export function lockDirectory(directory: string, kind: LockKind): () => void {
       const match = LOCK_NAME.exec(name);
       if (match === null || match[1] !== PREFIXES[kind] || name === own) continue;
       const pid = Number(match[2]);
-      if (match[4] === boot && isAlive(pid, match[3]!)) {
+      const isOwn = replaces && pid === process.pid;
+      if (!isOwn && match[4] === boot && isAlive(pid, match[3]!)) {
         throw new Error(
           `${directory} is in use by the process ${pid} (${name}). Stop it first, or give each server a directory of its own.`,
         );

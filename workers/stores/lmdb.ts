@@ -67,6 +67,13 @@ const MAP_BYTES = 2 ** 34;
  */
 const FREE_PAGES = { maxFreeSpaceToLoad: 20_000, maxFreeSpaceToRetain: 10_000 };
 
+/**
+ * A transaction begins when all of it is noted. lmdb-js would begin after 1,000 instructions, beside the thread that notes
+ * the others: if that thread ended there, its writer would wait for the rest for ever, with the store's lock. Begun whole, it
+ * commits, and the thread's end waits for that.
+ */
+const BEGINS_WHOLE = { batchStartThreshold: Number.POSITIVE_INFINITY };
+
 /** The files of lmdb-js begin with a page header of 24 bytes and this. */
 const MAGIC = 0xbeefc0de;
 const MAGIC_AT = 24;
@@ -103,7 +110,11 @@ export class LmdbStore implements Store {
   /** Values of the transaction in work; grows to the largest. */
   #values = new Int32Array(0);
 
-  constructor(directory: string) {
+  /** @param replaces  another thread of this process has had the store, and has ended without closing it */
+  constructor(
+    directory: string,
+    readonly replaces = false,
+  ) {
     this.#directory = directory;
   }
 
@@ -111,7 +122,7 @@ export class LmdbStore implements Store {
     try {
       mkdirSync(this.#directory, { recursive: true });
       checkMagic(join(this.#directory, 'data.mdb'));
-      this.#unlock = lockDirectory(this.#directory, 'store');
+      this.#unlock = lockDirectory(this.#directory, 'store', this.replaces);
     } catch (error) {
       throw new Error(`cannot open the store lmdb:${this.#directory}: ${messageOf(error)}`);
     }
@@ -124,6 +135,7 @@ export class LmdbStore implements Store {
         encoding: 'binary',
         overlappingSync: false,
         ...FREE_PAGES,
+        ...BEGINS_WHOLE,
         // Otherwise a commit that fails leaves a rejected promise that nobody can catch.
         eventTurnBatching: false,
       });

@@ -1,7 +1,8 @@
 /**
  * A store in memory, for tests and demonstrations, with faults that a test switches while the persister runs on
  * its own thread: words of shared memory (FAULTS), which the text after `memory:?` sets at first. Nothing outlives
- * the process; what was written outlives `close`, so that a test can open the same object again.
+ * the process; what was written outlives `close`, so that a test can open the same object again. With faults of the
+ * caller's it is kept in their memory, too: a thread that opens the store after the end of another finds it.
  */
 import { setTimeout } from 'node:timers/promises';
 import { mix } from '../../engine/hash.js';
@@ -18,13 +19,27 @@ export const FAULTS = layout({
   WRITE_DELAY_MS: 1,
   WRITE_ERROR_PERMILLE: 1, // of the groups fail
   WRITE_HANG: 1,
+  BUG: 1, // BUG_*: the next write does that, once
   LOADS: 1, // counter: loads begun
   WRITES: 1, // counter: groups stored
+  KEPT: 1, // words of the groups that follow, one after the other: KEPT_GROUP, its rows
 });
+const KEPT_GROUP = layout({
+  USER_LO: 1,
+  USER_HI: 1,
+  VERSION: 1,
+  DELETED_VERSION: 1,
+  WIPE: 1,
+  COUNT: 1,
+});
+const KEPT_BYTES_MAX = 2 ** 29;
 const SWITCHES = FAULTS.LOADS;
+export const BUG_THROWS = 1;
+export const BUG_HANGS = 2;
+export const BUG_FILLS_HEAP = 3;
 
 export function createFaults(): SharedArrayBuffer {
-  return new SharedArrayBuffer(FAULTS.WORDS * 4);
+  return new SharedArrayBuffer(FAULTS.WORDS * 4, { maxByteLength: KEPT_BYTES_MAX });
 }
 
 const HANG_POLL_MS = 2;
@@ -36,6 +51,8 @@ interface StoredUser {
   readonly rows: Map<string, Int32Array>;
 }
 
+type StoredGroup = Omit<WriteGroup, 'clockLo' | 'clockHi'>;
+
 export class MemoryStore implements Store {
   readonly loadsAtOnce: number = Number.POSITIVE_INFINITY;
   readonly writesAtOnce: number = 1;
@@ -45,9 +62,13 @@ export class MemoryStore implements Store {
   /** Chances taken so far: faults are the same in every run. */
   #draws = 0;
 
-  /** @param faults  made by `createFaults`, or by this store if none is given */
-  constructor(faults: SharedArrayBuffer = createFaults()) {
-    this.#faults = new Int32Array(faults);
+  /** Null: nothing is kept beyond the thread. */
+  readonly #kept: SharedArrayBuffer | null;
+
+  /** @param faults  made by `createFaults`; left out, there are none but those of `setFaults` */
+  constructor(faults?: SharedArrayBuffer) {
+    this.#kept = faults ?? null;
+    this.#faults = new Int32Array(faults ?? createFaults());
   }
 
   /** Sets switches from the query of a `memory:` text. @throws Error that names what is wrong with it */
@@ -66,7 +87,42 @@ export class MemoryStore implements Store {
     }
   }
 
-  async open(): Promise<void> {}
+  async open(): Promise<void> {
+    if (this.#kept === null) return;
+    const words = new Int32Array(this.#kept);
+    const end = FAULTS.WORDS + words[FAULTS.KEPT]!;
+    this.#users.clear();
+    for (let at: number = FAULTS.WORDS; at < end; ) {
+      const count = words[at + KEPT_GROUP.COUNT]!;
+      const rowsAt = at + KEPT_GROUP.WORDS;
+      this.#store({
+        userLo: words[at + KEPT_GROUP.USER_LO]!,
+        userHi: words[at + KEPT_GROUP.USER_HI]!,
+        version: words[at + KEPT_GROUP.VERSION]!,
+        deletedVersion: words[at + KEPT_GROUP.DELETED_VERSION]!,
+        wipe: words[at + KEPT_GROUP.WIPE] !== 0,
+        rows: words.slice(rowsAt, rowsAt + count * ROW.WORDS),
+        count,
+      });
+      at = rowsAt + count * ROW.WORDS;
+    }
+  }
+
+  /** It counts when KEPT does: a thread that ends in between has not written it. */
+  #keep(kept: SharedArrayBuffer, group: StoredGroup): void {
+    const at = FAULTS.WORDS + Atomics.load(this.#faults, FAULTS.KEPT);
+    const end = at + KEPT_GROUP.WORDS + group.count * ROW.WORDS;
+    if (kept.byteLength < end * 4) kept.grow(Math.min(end * 8, KEPT_BYTES_MAX));
+    const words = new Int32Array(kept);
+    words[at + KEPT_GROUP.USER_LO] = group.userLo;
+    words[at + KEPT_GROUP.USER_HI] = group.userHi;
+    words[at + KEPT_GROUP.VERSION] = group.version;
+    words[at + KEPT_GROUP.DELETED_VERSION] = group.deletedVersion;
+    words[at + KEPT_GROUP.WIPE] = group.wipe ? 1 : 0;
+    words[at + KEPT_GROUP.COUNT] = group.count;
+    words.set(group.rows.subarray(0, group.count * ROW.WORDS), at + KEPT_GROUP.WORDS);
+    Atomics.store(this.#faults, FAULTS.KEPT, end - FAULTS.WORDS);
+  }
 
   async close(): Promise<void> {}
 
@@ -129,17 +185,27 @@ export class MemoryStore implements Store {
     }
   }
 
+  #runIntoBug(): void {
+    const bug = Atomics.exchange(this.#faults, FAULTS.BUG, 0);
+    if (bug === BUG_THROWS) throw new Error('memory: a write was told to throw');
+    while (bug === BUG_HANGS);
+    for (const hoard: number[][] = []; bug === BUG_FILLS_HEAP; )
+      hoard.push(new Array(1e5).fill(hoard.length + 0.5));
+  }
+
   async write(groups: readonly WriteGroup[]): Promise<readonly (Error | null)[]> {
+    this.#runIntoBug();
     await this.#pause(FAULTS.WRITE_DELAY_MS, FAULTS.WRITE_HANG);
     return groups.map((group) => {
       if (this.#fails(FAULTS.WRITE_ERROR_PERMILLE)) return new Error('memory: a write was told to fail');
+      if (this.#kept !== null) this.#keep(this.#kept, group);
       this.#store(group);
       Atomics.add(this.#faults, FAULTS.WRITES, 1);
       return null;
     });
   }
 
-  #store({ userLo, userHi, version, deletedVersion, wipe, rows, count }: WriteGroup): void {
+  #store({ userLo, userHi, version, deletedVersion, wipe, rows, count }: StoredGroup): void {
     const id = idKey(userLo, userHi);
     const user = this.#users.get(id) ?? {
       version: 0,

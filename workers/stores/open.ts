@@ -10,12 +10,13 @@ const ALLOWED =
 
 /**
  * The store that `text` names, not yet open.
- * @param faults  the fault switches of a `memory:` store (memory.ts), for tests
+ * @param faults    the fault switches of a `memory:` store (memory.ts), for tests
+ * @param replaces  another thread of this process has had the store, and has ended without closing it
  * @throws Error that names the value, without a password, and what is allowed
  */
-export function createStore(text: string, faults?: SharedArrayBuffer): Store {
+export function createStore(text: string, faults?: SharedArrayBuffer, replaces = false): Store {
   if (text.startsWith('lmdb:') && text.length > 'lmdb:'.length)
-    return new LmdbStore(text.slice('lmdb:'.length));
+    return new LmdbStore(text.slice('lmdb:'.length), replaces);
   if (text.startsWith(CASSANDRA_PREFIX)) {
     const { settings, problems } = readCassandraUrl(text);
     if (problems.length > 0) throw new Error(`--store=${redactStore(text)} ${problems.join(', and ')}.`);
