@@ -89,6 +89,7 @@ export class PartitionsSide implements Side {
   readonly #batchPartitions: Partition[];
   readonly #batchHashes = new Int32Array(TOUCH_MAX);
   readonly #batchAts = new Int32Array(TOUCH_MAX);
+  readonly #batchLikely = new Int32Array(TOUCH_MAX);
   readonly #flush = new Int32Array(STORE_WORDS_MAX);
   readonly #flushed = new Int32Array(STORE_WORDS_MAX);
   readonly #row = new Int32Array(ROW.WORDS);
@@ -182,14 +183,23 @@ export class PartitionsSide implements Side {
         this.#batchAts[i] = (from + i) * REQUEST.WORDS;
       }
       if (batched) {
-        this.#engine.touch(this.#batchPartitions, this.#batchHashes, words, this.#batchAts, count);
+        this.#engine.touch(
+          this.#batchPartitions,
+          this.#batchHashes,
+          words,
+          this.#batchAts,
+          count,
+          this.#batchLikely,
+        );
       }
       for (let i = 0; i < count; i++) {
         const partition = this.#batchPartitions[i]!;
         const hash = this.#batchHashes[i]!;
         const at = this.#batchAts[i]!;
         const replyAt = (from + i) * REPLY_STRIDE;
-        if (partition.execute(hash, words, at, replies, replyAt, false) === OUTCOME_DONE) this.counts.hits++;
+        const likely = batched ? this.#batchLikely[i]! : 0;
+        const outcome = partition.execute(hash, words, at, replies, replyAt, false, likely);
+        if (outcome === OUTCOME_DONE) this.counts.hits++;
         else this.#runMiss(partition, hash, words, at, replies, replyAt);
         this.#undo?.commit();
       }

@@ -40,6 +40,22 @@ export function layout<const T extends Record<string, number>>(widths: T): Layou
   return Object.freeze(offsets) as Layout<T>;
 }
 
+/** Of a cache line. */
+export const LINE_WORDS = 16;
+/**
+ * Words of a cache line that lie before a large shared buffer: glibc's header of a block that it maps for itself. Were
+ * it otherwise, what is laid out by lines would straddle them: slower, and no less right.
+ */
+const BUFFER_LEAD_WORDS = 4;
+
+/** The cache line of a buffer's word. */
+export function lineOf(word: number): number {
+  return (word + BUFFER_LEAD_WORDS) >>> 4;
+}
+
+/** First word of a buffer at which a cache line begins. */
+export const FIRST_LINE_WORD = LINE_WORDS - BUFFER_LEAD_WORDS;
+
 /** Grows when a saved partition of an older build could no longer be read. */
 export const LAYOUT_VERSION = 4;
 

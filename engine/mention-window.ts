@@ -81,15 +81,15 @@ export function setMentionKey(
   mentionKey.hi = mix(highRound(high, type));
 }
 
-/** The bucket of the mention that is forgotten next: loaded, so that the next `add` need not wait for it. */
-const loadedAhead = new Int32Array(1);
-
 export class MentionWindow {
   /** Words that a window needs. */
   static readonly WORDS = WINDOW.WORDS;
   readonly #words: Words;
   readonly #store: StoredWords;
   readonly #base: number;
+  /** The batch that has looked for what it will have forgotten, and how often. */
+  #batch = 0;
+  #batchLooks = 0;
 
   /** @param store  `MentionWindow.WORDS` from `base` on are the window's: zeroed, or what an earlier owner left */
   constructor(store: StoredWords, base = 0) {
@@ -134,9 +134,21 @@ export class MentionWindow {
     this.#store.put(base + WINDOW.KEYS + place * 2, keyLo);
     this.#store.put(base + WINDOW.KEYS + place * 2 + 1, keyHi);
     this.#link(place);
-    const next = (place + 1) % MENTION_WINDOW;
-    this.#store.put(base + WINDOW.NEXT, next);
-    loadedAhead[0] = words[this.bucketAt(this.#keyLo(next))]!;
+    this.#store.put(base + WINDOW.NEXT, (place + 1) % MENTION_WINDOW);
+  }
+
+  /**
+   * Where in the words the key (low word first) lies that one of the next mentions will have forgotten: the first when a
+   * batch asks for the first time, then one after the other. What `add` looks for is the bucket of that key.
+   * @param batch  its number, to know the first time
+   */
+  forgottenLater(batch: number): number {
+    if (batch !== this.#batch) {
+      this.#batch = batch;
+      this.#batchLooks = 0;
+    }
+    const place = (this.#words[this.#base + WINDOW.NEXT]! + this.#batchLooks++) % MENTION_WINDOW;
+    return this.#base + WINDOW.KEYS + place * 2;
   }
 
   #keyLo(place: number): number {

@@ -93,6 +93,7 @@ export interface Partition {
    * After DONE with REPLY_CHANGED, `changed[0..changedCount)` are the records that changed, of `changedUser`.
    * @param hash       `hashUser` of the user
    * @param rowsKnown  the rows that the operation names were just loaded: what is not resident does not exist
+   * @param likely     the record that `touch` has found; any other slot is looked at, and passed over
    * O(1), but for `ack_bulk`, which is O(items). `delete_user` detaches the records, which `sweep` frees.
    */
   execute(
@@ -102,6 +103,7 @@ export interface Partition {
     out: Int32Array,
     outAt: number,
     rowsKnown: boolean,
+    likely?: RecordSlot,
   ): Outcome;
   readonly changed: Int32Array;
   changedCount: number;
@@ -229,6 +231,7 @@ export interface Engine {
    * @param partitions  of each operation
    * @param hashes      `hashUser` of each operation's user
    * @param ats         where each operation's REQUEST words begin in `words`
+   * @param likely      gets what is likely to be each operation's record, for `execute`
    */
   touch(
     partitions: readonly Partition[],
@@ -236,5 +239,6 @@ export interface Engine {
     words: Int32Array,
     ats: Int32Array,
     count: number,
+    likely: Int32Array,
   ): void;
 }

@@ -64,19 +64,33 @@ export function findRecord(
   hi: number,
   type: number,
 ): RecordSlot {
-  const { recordBuckets: buckets, records, users, recordSlotMask: slotMask } = memory;
+  const { recordBuckets: buckets, recordSlotMask: slotMask } = memory;
   const { recordBucketsBase: base, recordBucketCount: size, recordTagMask: tagMask } = memory;
   const tag = recordTag(hash, tagMask);
   for (let bucket = homeBucket(hash, size); ; bucket = bucket + 1 === size ? 0 : bucket + 1) {
     const word = buckets[base + bucket]!;
     if (word === 0) return 0;
     if (((word ^ tag) & tagMask) !== 0) continue;
-    const at = memory.recordAt(word & slotMask);
-    if (records[at + RECORD.CHANNEL_LO] !== lo || records[at + RECORD.CHANNEL_HI] !== hi) continue;
-    if ((records[at + RECORD.META]! & META_TYPE_MASK) !== type) continue;
-    const user = memory.userAt(records[at + RECORD.USER_SLOT]!);
-    if (users[user + USER.ID_LO] === userLo && users[user + USER.ID_HI] === userHi) return word & slotMask;
+    if (isRecordOf(memory, word & slotMask, userLo, userHi, lo, hi, type)) return word & slotMask;
   }
+}
+
+/** Whether a slot, free or in use, holds the record of the key. A free one does not: its user is 0, whose id reads 0. */
+export function isRecordOf(
+  memory: SlabMemory,
+  slot: RecordSlot,
+  userLo: number,
+  userHi: number,
+  lo: number,
+  hi: number,
+  type: number,
+): boolean {
+  const { records, users } = memory;
+  const at = memory.recordAt(slot);
+  if (records[at + RECORD.CHANNEL_LO] !== lo || records[at + RECORD.CHANNEL_HI] !== hi) return false;
+  if ((records[at + RECORD.META]! & META_TYPE_MASK) !== type) return false;
+  const user = memory.userAt(records[at + RECORD.USER_SLOT]!);
+  return users[user + USER.ID_LO] === userLo && users[user + USER.ID_HI] === userHi;
 }
 
 /** Whether what is at `bucket` with this home may not move back to `hole`: its probe begins behind the hole. */

@@ -10,7 +10,7 @@
  *     nothing: they are stored to without a log while it is made, and are not as before when that is taken back.
  * I3  RECORD_COUNT and USER_COUNT count the live slots, detached users and their records included.
  */
-import { assert, LAYOUT_VERSION, layout, RECORD, USER } from './layout.js';
+import { assert, LAYOUT_VERSION, LINE_WORDS, layout, RECORD, USER } from './layout.js';
 import { MentionWindow } from './mention-window.js';
 import type { PartitionOptions, RecordSlot, UserSlot } from './partition.js';
 import { RETRY_QUEUES } from './retry.js';
@@ -84,8 +84,7 @@ function slotMaskFor(slots: number): number {
   return mask;
 }
 
-/** Regions start at whole cache lines. */
-const LINE_WORDS = 16;
+/** Regions start at whole cache lines of their partition. */
 function aligned(words: number): number {
   return Math.ceil(words / LINE_WORDS) * LINE_WORDS;
 }

@@ -76,7 +76,10 @@ export function replyWithRecord(
   out[outAt + REPLY.VERSION] = memory.records[at + RECORD.VERSION]!;
 }
 
-/** The record of the key, made alive: found, a tombstone revived, or created (the caller has seen to the room). */
+/**
+ * The record of the key, made alive: found, a tombstone revived, or created (the caller has seen to the room).
+ * @param hash  `hashUser` of the user
+ */
 export function reviveRecord(
   memory: SlabMemory,
   record: RecordSlot,
@@ -86,7 +89,10 @@ export function reviveRecord(
   channelHi: number,
   type: number,
 ): RecordSlot {
-  if (record === 0) return createRecord(memory, hash, user, channelLo, channelHi, type);
+  if (record === 0) {
+    const recordHash = hashRecord(hash, channelLo, channelHi, type);
+    return createRecord(memory, recordHash, user, channelLo, channelHi, type);
+  }
   const meta = memory.recordAt(record) + RECORD.META;
   memory.put(meta, memory.records[meta]! & ~META_DELETED);
   return record;

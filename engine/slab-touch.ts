@@ -1,8 +1,8 @@
 /** The batched touch of slab partitions: what a batch will need is loaded before the first of it runs. */
 import { hashRecord } from './hash.js';
-import { broken, META_TYPE_MASK, RECORD, USER, USER_ACTIVE } from './layout.js';
+import { broken, lineOf, META_TYPE_MASK, RECORD, USER, USER_ACTIVE } from './layout.js';
 import { mentionKey } from './mention-window.js';
-import { OP_MENTION, REQUEST } from './messages.js';
+import { OP_ACK, OP_MENTION, REQUEST, REQUEST_WITH_ENTRY } from './messages.js';
 import { TOUCH_MAX } from './partition.js';
 import { homeBucket, recordTag, userIndexHash } from './slab-index.js';
 import { loadedAhead, type SlabMemory } from './slab-memory.js';
@@ -15,11 +15,23 @@ export interface TouchedPartition {
 }
 
 const batchHashes = new Int32Array(TOUCH_MAX);
-/** Words to load next; a round may want two of an operation. */
-const wanted = new Int32Array(2 * TOUCH_MAX);
 /** Where each operation's record begins, 0 when none was found. */
 const batchRecords = new Int32Array(TOUCH_MAX);
 const batchUsers = new Int32Array(TOUCH_MAX);
+/** Where the key lies that a mention will have its window forget. */
+const batchForgotten = new Int32Array(TOUCH_MAX);
+let batches = 0;
+
+/** Words to load next, and whose they are; a round wants up to two of an operation. */
+const wanted = new Int32Array(2 * TOUCH_MAX);
+const wantedBy = new Int32Array(2 * TOUCH_MAX);
+let wantedCount = 0;
+
+function want(word: number, operation: number): void {
+  wanted[wantedCount] = word;
+  wantedBy[wantedCount] = operation;
+  wantedCount++;
+}
 
 /**
  * Loads what a batch will need in four rounds: buckets, records, users, neighbours in the LRU. Within a round the loads
@@ -27,6 +39,7 @@ const batchUsers = new Int32Array(TOUCH_MAX);
  *
  * Each round first works out where to look and only then loads, in a loop of its own: the processor looks some hundred
  * instructions ahead, and with the working out in between these were three loads, not ten (45 ns a load against 14).
+ * For the same reason a line is wanted once, and the loop takes eight words a step.
  */
 export function touch(
   partitions: readonly TouchedPartition[],
@@ -34,17 +47,19 @@ export function touch(
   words: Int32Array,
   ats: Int32Array,
   count: number,
+  likely: Int32Array,
 ): void {
   if (count > TOUCH_MAX) broken('a touch of too many operations');
+  batches = (batches + 1) | 0;
   const isOneBuffer = areInOneBuffer(partitions, count);
   findBuckets(partitions, hashes, words, ats, count);
-  load(partitions, isOneBuffer, count, 1);
-  findRecords(partitions, hashes, count);
-  load(partitions, isOneBuffer, count, 2);
+  load(partitions, isOneBuffer);
+  findRecords(partitions, hashes, words, ats, count, likely);
+  load(partitions, isOneBuffer);
   findUsers(partitions, hashes, words, ats, count);
-  load(partitions, isOneBuffer, count, 2);
-  findNeighbours(partitions, count);
-  load(partitions, isOneBuffer, count, 2);
+  load(partitions, isOneBuffer);
+  findNeighbours(partitions, words, ats, count);
+  load(partitions, isOneBuffer);
 }
 
 function areInOneBuffer(partitions: readonly TouchedPartition[], count: number): boolean {
@@ -53,24 +68,38 @@ function areInOneBuffer(partitions: readonly TouchedPartition[], count: number):
   return true;
 }
 
-/** Loads the first `count * perOperation` words that are wanted. */
-function load(
-  partitions: readonly TouchedPartition[],
-  isOneBuffer: boolean,
-  count: number,
-  perOperation: 1 | 2,
-): void {
-  const first = partitions[0]!.memory.records;
-  const shift = perOperation - 1;
+/** Loads the words that are wanted. */
+function load(partitions: readonly TouchedPartition[], isOneBuffer: boolean): void {
+  const count = wantedCount;
+  wantedCount = 0;
   let mixed = 0;
-  if (isOneBuffer) {
-    for (let i = 0; i < count << shift; i++) mixed ^= first[wanted[i]!]!;
-  } else {
-    for (let i = 0; i < count << shift; i++) mixed ^= partitions[i >> shift]!.memory.records[wanted[i]!]!;
+  if (!isOneBuffer) {
+    for (let i = 0; i < count; i++) mixed ^= partitions[wantedBy[i]!]!.memory.records[wanted[i]!]!;
+    loadedAhead[0] = mixed;
+    return;
   }
+  const first = partitions[0]!.memory.records;
+  let i = 0;
+  for (; i + 8 <= count; i += 8) {
+    mixed ^=
+      first[wanted[i]!]! ^
+      first[wanted[i + 1]!]! ^
+      first[wanted[i + 2]!]! ^
+      first[wanted[i + 3]!]! ^
+      first[wanted[i + 4]!]! ^
+      first[wanted[i + 5]!]! ^
+      first[wanted[i + 6]!]! ^
+      first[wanted[i + 7]!]!;
+  }
+  for (; i < count; i++) mixed ^= first[wanted[i]!]!;
   loadedAhead[0] = mixed;
 }
 
+function isMention(words: Int32Array, at: number): boolean {
+  return (words[at + REQUEST.HEAD]! & 0xff) === OP_MENTION;
+}
+
+/** The buckets, and the key that a mention will have its window forget. */
 function findBuckets(
   partitions: readonly TouchedPartition[],
   hashes: Int32Array,
@@ -80,17 +109,29 @@ function findBuckets(
 ): void {
   for (let i = 0; i < count; i++) {
     const at = ats[i]!;
-    const { recordBucketsBase, recordBucketCount } = partitions[i]!.memory;
+    const { recordBucketsBase, recordBucketCount, mentions } = partitions[i]!.memory;
     const type = (words[at + REQUEST.HEAD]! >>> 8) & META_TYPE_MASK;
     const lo = words[at + REQUEST.CHANNEL_LO]!;
     const hash = hashRecord(hashes[i]!, lo, words[at + REQUEST.CHANNEL_HI]!, type);
     batchHashes[i] = hash;
-    wanted[i] = recordBucketsBase + homeBucket(hash, recordBucketCount);
+    want(recordBucketsBase + homeBucket(hash, recordBucketCount), i);
+    if (isMention(words, at)) {
+      const forgotten = mentions.forgottenLater(batches);
+      batchForgotten[i] = forgotten;
+      want(forgotten, i);
+    }
   }
 }
 
-/** Both ends of the records' keys and counts, which may lie in two lines; of an absent record the user's bucket. */
-function findRecords(partitions: readonly TouchedPartition[], hashes: Int32Array, count: number): void {
+/** What the operation will look at of a record, which may lie in two lines; of an absent record the user's bucket. */
+function findRecords(
+  partitions: readonly TouchedPartition[],
+  hashes: Int32Array,
+  words: Int32Array,
+  ats: Int32Array,
+  count: number,
+  likely: Int32Array,
+): void {
   for (let i = 0; i < count; i++) {
     const { memory } = partitions[i]!;
     const { recordBuckets, recordBucketsBase: base, recordBucketCount: size, recordTagMask } = memory;
@@ -102,11 +143,18 @@ function findRecords(partitions: readonly TouchedPartition[], hashes: Int32Array
       bucket = bucket + 1 === size ? 0 : bucket + 1;
       word = recordBuckets[base + bucket]!;
     }
-    const recordAt = word === 0 ? 0 : memory.recordAt(word & memory.recordSlotMask);
-    const at = recordAt === 0 ? userBucketOf(memory, hashes[i]!) : recordAt;
+    const record = word & memory.recordSlotMask;
+    const recordAt = record === 0 ? 0 : memory.recordAt(record);
+    likely[i] = record;
     batchRecords[i] = recordAt;
-    wanted[2 * i] = at;
-    wanted[2 * i + 1] = at + RECORD.VERSION;
+    if (recordAt === 0) {
+      want(userBucketOf(memory, hashes[i]!), i);
+      continue;
+    }
+    want(recordAt, i);
+    const isAck = (words[ats[i]! + REQUEST.HEAD]! & (0xff | REQUEST_WITH_ENTRY)) === OP_ACK;
+    const last = recordAt + (isAck ? RECORD.VERSION : RECORD.PIN_HI);
+    if (lineOf(recordAt) !== lineOf(last)) want(last, i);
   }
 }
 
@@ -130,14 +178,11 @@ function findUsers(
       recordAt === 0 ? likelyUser(memory, hashes[i]!) : memory.records[recordAt + RECORD.USER_SLOT]!;
     const userAt = memory.userAt(user);
     batchUsers[i] = userAt;
-    wanted[2 * i] = userAt;
+    want(userAt, i);
     const at = ats[i]!;
-    let mentionAt = userAt;
-    if ((words[at + REQUEST.HEAD]! & 0xff) === OP_MENTION) {
-      setKeyOfMention(words, at);
-      mentionAt = memory.mentions.bucketAt(mentionKey.lo);
-    }
-    wanted[2 * i + 1] = mentionAt;
+    if (!isMention(words, at)) continue;
+    setKeyOfMention(words, at);
+    want(memory.mentions.bucketAt(mentionKey.lo), i);
   }
 }
 
@@ -154,16 +199,26 @@ function likelyUser(memory: SlabMemory, hash: number): number {
   }
 }
 
-/** The neighbours of the users that may move in the LRU. */
-function findNeighbours(partitions: readonly TouchedPartition[], count: number): void {
+/** The neighbours of the users that will move in the LRU; mentions move none, but have their window forget. */
+function findNeighbours(
+  partitions: readonly TouchedPartition[],
+  words: Int32Array,
+  ats: Int32Array,
+  count: number,
+): void {
   for (let i = 0; i < count; i++) {
     const { memory, tick } = partitions[i]!;
     const { users } = memory;
+    if (isMention(words, ats[i]!)) {
+      want(memory.mentions.bucketAt(memory.records[batchForgotten[i]!]!), i);
+      continue;
+    }
     const userAt = batchUsers[i]!;
     const stays =
       (users[userAt + USER.STATE]! & USER_ACTIVE) !== 0 &&
       ((tick - users[userAt + USER.TOUCHED]!) | 0) < memory.options.touchTicks;
-    wanted[2 * i] = stays ? userAt : memory.userAt(users[userAt + USER.LRU_NEWER]!);
-    wanted[2 * i + 1] = stays ? userAt : memory.userAt(users[userAt + USER.LRU_OLDER]!);
+    if (stays) continue;
+    want(memory.userAt(users[userAt + USER.LRU_NEWER]!), i);
+    want(memory.userAt(users[userAt + USER.LRU_OLDER]!), i);
   }
 }

@@ -49,7 +49,7 @@ import { checkHead, checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { boundClock, FlushWalk, failFlights, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
 import { afterRestart, hottestUsers } from './slab-image.js';
-import { findRecord, findUser } from './slab-index.js';
+import { findRecord, findUser, isRecordOf } from './slab-index.js';
 import { carryUnsaved, JournalState, restoreImage, writeImage, writeWipeImage } from './slab-journal.js';
 import { lruTouch } from './slab-lists.js';
 import { HEADER, SlabMemory, slabBytes } from './slab-memory.js';
@@ -138,6 +138,7 @@ class SlabPartition implements Partition {
     out: Int32Array,
     outAt: number,
     rowsKnown: boolean,
+    likely: RecordSlot = 0,
   ): Outcome {
     const head = words[at + REQUEST.HEAD]!;
     switch (head & 0xff) {
@@ -146,7 +147,7 @@ class SlabPartition implements Partition {
       case OP_GET:
       case OP_PIN_ACK:
       case OP_DELETE:
-        return this.#executeOnRecord(hash, head, words, at, out, outAt, rowsKnown);
+        return this.#executeOnRecord(hash, head, words, at, out, outAt, rowsKnown, likely);
       case OP_ACK_BULK:
         return this.#ackBulk(hash, words, at, out, outAt, rowsKnown);
       case OP_SUBSCRIBE:
@@ -166,6 +167,7 @@ class SlabPartition implements Partition {
     out: Int32Array,
     outAt: number,
     rowsKnown: boolean,
+    likely: RecordSlot,
   ): Outcome {
     const memory = this.memory;
     const { records, users } = memory;
@@ -175,8 +177,17 @@ class SlabPartition implements Partition {
     const channelHi = words[at + REQUEST.CHANNEL_HI]!;
     const type = (head >>> 8) & META_TYPE_MASK;
     const requestId = words[at + REQUEST.REQUEST_ID]!;
-    const recordHash = hashRecord(hash, channelLo, channelHi, type);
-    const record = findRecord(memory, recordHash, userLo, userHi, channelLo, channelHi, type);
+    const record = isRecordOf(memory, likely, userLo, userHi, channelLo, channelHi, type)
+      ? likely
+      : findRecord(
+          memory,
+          hashRecord(hash, channelLo, channelHi, type),
+          userLo,
+          userHi,
+          channelLo,
+          channelHi,
+          type,
+        );
     const user =
       record !== 0
         ? records[this.memory.recordAt(record) + RECORD.USER_SLOT]!
@@ -199,9 +210,7 @@ class SlabPartition implements Partition {
         return OUTCOME_DONE;
       }
       if (record === 0 && memory.freeRecords === 0) return OUTCOME_NEEDS_SPACE;
-      const target = absent
-        ? reviveRecord(memory, record, recordHash, user, channelLo, channelHi, type)
-        : record;
+      const target = absent ? reviveRecord(memory, record, hash, user, channelLo, channelHi, type) : record;
       mentionRecord(memory, target, words, at, this.tick);
       this.#noteChange(user, target);
       replyWithRecord(memory, target, head, requestId, STATUS_OK, REPLY_CHANGED, out, outAt);
@@ -211,9 +220,7 @@ class SlabPartition implements Partition {
     if (op === OP_ACK || op === OP_PIN_ACK) {
       if (record === 0 && memory.freeRecords === 0) return OUTCOME_NEEDS_SPACE;
       lruTouch(memory, user, this.tick);
-      const target = absent
-        ? reviveRecord(memory, record, recordHash, user, channelLo, channelHi, type)
-        : record;
+      const target = absent ? reviveRecord(memory, record, hash, user, channelLo, channelHi, type) : record;
       const lo = words[at + REQUEST.ARGUMENT_LO]!;
       const hi = words[at + REQUEST.ARGUMENT_HI]!;
       const changed =
@@ -339,10 +346,9 @@ class SlabPartition implements Partition {
       const lo = words[item + BULK_ITEM.CHANNEL_LO]!;
       const hi = words[item + BULK_ITEM.CHANNEL_HI]!;
       const type = words[item + BULK_ITEM.TYPE]!;
-      const recordHash = hashRecord(hash, lo, hi, type);
-      const found = findRecord(memory, recordHash, userLo, userHi, lo, hi, type);
+      const found = findRecord(memory, hashRecord(hash, lo, hi, type), userLo, userHi, lo, hi, type);
       const absent = found === 0 || isDeleted(memory, found);
-      const record = absent ? reviveRecord(memory, found, recordHash, user, lo, hi, type) : found;
+      const record = absent ? reviveRecord(memory, found, hash, user, lo, hi, type) : found;
       const messageLo = words[item + BULK_ITEM.MESSAGE_LO]!;
       const messageHi = words[item + BULK_ITEM.MESSAGE_HI]!;
       if (ackRecord(memory, record, absent, messageLo, messageHi, head & 0xff, words, 0, this.tick)) {
@@ -473,7 +479,7 @@ export const slab: Engine = {
     assert(memory !== null, 'a slab partition needs memory');
     return new SlabPartition(options, memory, byteOffset, undo ?? noUndo);
   },
-  touch(partitions, hashes, words, ats, count) {
-    touch(partitions as readonly SlabPartition[], hashes, words, ats, count);
+  touch(partitions, hashes, words, ats, count, likely) {
+    touch(partitions as readonly SlabPartition[], hashes, words, ats, count, likely);
   },
 };

@@ -12,8 +12,9 @@ import { isMain, ROOT } from './repository.js';
 import { readSource } from './source-text.js';
 
 const FOLDERS = ['engine', 'workers', 'gateway', 'bench'];
-/** Only this is imported to learn its values: it is pure. */
+/** Imported to learn their values: this folder, and modules anywhere that export a layout table. All are pure. */
 const CONSTANTS = 'engine';
+const TABLE = /^export const [A-Z_]+ = layout\(/m;
 
 const IMPORT = /^import \{([^}]*)\} from '(\.[^']*)';$/gm;
 const NAME = /(?<![\w$.#])([A-Z][A-Z0-9_]*)(?:\.([A-Z][A-Z0-9_]*))?(?![\w$])/g;
@@ -59,19 +60,22 @@ export function inlineConstants(text: string, values: Values): string {
 
 async function valuesOf(file: string, text: string, constants: string): Promise<Values> {
   const values = new Map<string, unknown>();
+  const isConstants = (module: string): boolean => {
+    return module.startsWith(constants) || TABLE.test(readFileSync(module, 'utf8'));
+  };
   const load = async (module: string): Promise<Record<string, unknown>> => {
     return (await import(pathToFileURL(module).href)) as Record<string, unknown>;
   };
   for (const [, names, specifier] of text.matchAll(IMPORT)) {
     const module = resolve(dirname(file), specifier!);
-    if (!module.startsWith(constants)) continue;
+    if (!isConstants(module)) continue;
     const exported = await load(module);
     for (const name of names!.split(',')) {
       const [from, to = from] = name.trim().split(' as ');
       values.set(to!, exported[from!]);
     }
   }
-  if (!file.startsWith(constants)) return values;
+  if (!isConstants(file)) return values;
   for (const [name, value] of Object.entries(await load(file))) values.set(name, value);
   return values;
 }

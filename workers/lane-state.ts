@@ -46,6 +46,7 @@ import {
   type Outcome,
   type Partition,
   type PartitionOptions,
+  type RecordSlot,
 } from '../engine/partition.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
@@ -113,7 +114,6 @@ export class LaneState {
   readonly loads: RingWriter;
   readonly flushes: RingWriter;
   readonly storeAnswers: RingReader;
-  readonly front: Doorbell;
   readonly persister: Doorbell;
   readonly stats: Float64Array;
   readonly introspection: LaneIntrospection | null;
@@ -171,7 +171,6 @@ export class LaneState {
     this.loads = new RingWriter(own.rings.loads);
     this.flushes = new RingWriter(own.rings.flushes);
     this.storeAnswers = new RingReader(own.rings.storeAnswers);
-    this.front = new Doorbell(options.frontDoorbell, () => ports.frontPort.postMessage(null));
     // The port changes with the persister.
     this.persister = new Doorbell(options.persisterDoorbell, () => ports.persisterPort.postMessage(null));
     this.stats = new Float64Array(own.stats);
@@ -318,7 +317,14 @@ export class LaneState {
   }
 
   /** Runs an operation (from ROUTED on at `words[at]`); answers and announces it if it is done. */
-  execute(partition: Partition, words: Int32Array, at: number, length: number, rowsKnown: boolean): Outcome {
+  execute(
+    partition: Partition,
+    words: Int32Array,
+    at: number,
+    length: number,
+    rowsKnown: boolean,
+    likely: RecordSlot = 0,
+  ): Outcome {
     const opAt = at + ROUTED.WORDS;
     if (this.journal?.refuses === true && isWrite(words[opAt + REQUEST.HEAD]! & 0xff)) {
       this.refuse(words, at, STATUS_JOURNAL_UNAVAILABLE, LANE_STATS.JOURNAL_UNAVAILABLE);
@@ -328,7 +334,8 @@ export class LaneState {
     const replyMax = REPLY.WORDS + ENTRY.WORDS + (length - ROUTED.WORDS - REQUEST.WORDS) * 2;
     const out = this.replies.words;
     const outAt = this.beginReply(words[at + ROUTED.ROUTE]!, replyMax);
-    const outcome = partition.execute(words[at + ROUTED.USER_HASH]!, words, opAt, out, outAt, rowsKnown);
+    const hash = words[at + ROUTED.USER_HASH]!;
+    const outcome = partition.execute(hash, words, opAt, out, outAt, rowsKnown, likely);
     if (outcome !== OUTCOME_DONE) return outcome;
     const head = out[outAt + REPLY.HEAD]!;
     const op = words[opAt + REQUEST.HEAD]! & 0xff;

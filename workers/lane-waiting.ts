@@ -33,6 +33,7 @@ import {
   OUTCOME_NEEDS_USER,
   type Outcome,
   type Partition,
+  type RecordSlot,
   type UserSlot,
 } from '../engine/partition.js';
 import { HOLD_CURSOR_WAIT, HOLD_LOADING, HOLD_READY, HOLD_STREAMING } from './holds.js';
@@ -68,8 +69,17 @@ function recordsWanted(words: Int32Array, at: number): number {
   return opOf(words, at) === OP_ACK_BULK ? words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO]! : 1;
 }
 
-/** Runs an operation that has just come from the front; one that cannot run now waits, or is refused. */
-export function submit(lane: LaneState, words: Int32Array, at: number, length: number): void {
+/**
+ * Runs an operation that has just come from the front; one that cannot run now waits, or is refused.
+ * @param likely  its record, as `touch` has found it
+ */
+export function submit(
+  lane: LaneState,
+  words: Int32Array,
+  at: number,
+  length: number,
+  likely: RecordSlot,
+): void {
   const hash = words[at + ROUTED.USER_HASH]!;
   const index = lane.partitionOf(hash);
   const partition = lane.partition(index);
@@ -78,7 +88,7 @@ export function submit(lane: LaneState, words: Int32Array, at: number, length: n
     enterLobby(lane, index, words, at, length);
     return;
   }
-  const outcome = lane.execute(partition, words, at, length, false);
+  const outcome = lane.execute(partition, words, at, length, false, likely);
   if (outcome === OUTCOME_DONE) {
     lane.count(LANE_STATS.HITS);
     return;

@@ -8,6 +8,7 @@
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED, STATUS_BUSY, STATUS_INTERNAL } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
+import type { FrontBell } from './front-bell.js';
 import { showPartition } from './introspection/partition-gauges.js';
 import type { JournalWriterOptions } from './journal/writer.js';
 import { LaneJournal } from './lane-journal.js';
@@ -40,12 +41,6 @@ const DEATHS_MAX = 2;
 const SWEEP_RECORDS = 256;
 
 /**
- * Batches, or turns without one, with more requests waiting after which the front is woken all the same: some 0.5 ms.
- * Turns alone would be twice as long with a journal, and with few requests in flight front and shard work in turn then.
- */
-const QUIET_BATCHES_MAX = 8;
-
-/**
  * Batches in one turn with a journal, whose write costs 5 us before the first byte. With 2 the processor time of an
  * operation was 1.08 to 1.24 times that without a journal, with 1 it was 1.33 to 1.43 times; 4 gave no more, and
  * answers wait longer (make bench-journal, 2-core AMD EPYC, Node 20).
@@ -56,12 +51,14 @@ export class Lane {
   readonly state: LaneState;
   readonly #journal: JournalWriterOptions | null;
   readonly #warn: (warning: string) => void;
+  readonly #bell: FrontBell;
   /** Batch at hand: taken from the request ring and not all run, for want of room for the answers. */
   readonly #ats = new Int32Array(TOUCH_MAX);
   readonly #opAts = new Int32Array(TOUCH_MAX);
   readonly #ends = new Int32Array(TOUCH_MAX);
   readonly #lengths = new Int32Array(TOUCH_MAX);
   readonly #hashes = new Int32Array(TOUCH_MAX);
+  readonly #likely = new Int32Array(TOUCH_MAX);
   readonly #partitions: Partition[] = [];
   #batchCount = 0;
   #batchDone = 0;
@@ -69,9 +66,6 @@ export class Lane {
   #refusesNext = false;
   /** The rings to the store are ready for another persister. */
   hasRecalled = false;
-  /** Answers were published since the front was last rung; and in how many batches, or turns without one. */
-  #owesRing = false;
-  #quietBatches = 0;
   #lastTickMs: number;
   readonly #clockFloorUs: number;
   readonly #clockLimit: Float64Array;
@@ -83,8 +77,9 @@ export class Lane {
    * Attaches the lane: a new one, or one that goes on where its last thread stopped.
    * @throws Error if it goes on, and its journal cannot be opened
    */
-  constructor(service: ServiceOptions, own: LaneOptions, ports: LanePorts, nowMs: number) {
+  constructor(service: ServiceOptions, own: LaneOptions, ports: LanePorts, bell: FrontBell, nowMs: number) {
     this.state = new LaneState(service, own, ports);
+    this.#bell = bell;
     this.#journal = own.journal;
     this.#warn = (warning) => ports.frontPort.postMessage({ warning } satisfies ShardMessage);
     this.#lastTickMs = nowMs;
@@ -98,7 +93,7 @@ export class Lane {
     this.#setTick(goesOn ? state.tick : start.tick);
     if (goesOn) {
       // Whoever ran the lane before may have published, and not rung.
-      this.#owesRing = true;
+      bell.owe();
       state.persister.ring();
       state.seekRings();
       this.#refusesNext = this.#diedAgain();
@@ -255,22 +250,15 @@ export class Lane {
     }
   }
 
-  /**
-   * The answers are visible at once, but a sleeping front is woken only when the requests have run out or many
-   * answers wait: a wake-up costs more than a batch, and a front that finds one batch sleeps again before the next.
-   */
   #publish(): void {
     const { state } = this;
-    if (state.replies.publish()) this.#owesRing = true;
-    if (
-      this.#owesRing &&
-      (this.#batchCount > 0 || ++this.#quietBatches >= QUIET_BATCHES_MAX || !state.requests.refresh())
-    ) {
-      this.#quietBatches = 0;
-      this.#owesRing = false;
-      state.front.ring();
-    }
+    if (state.replies.publish()) this.#bell.owe();
     if (state.loads.publish()) state.persister.ring();
+  }
+
+  /** Requests wait, and not for the front to take answers. */
+  get goesOn(): boolean {
+    return this.#batchCount === 0 && this.state.requests.refresh();
   }
 
   /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
@@ -279,8 +267,10 @@ export class Lane {
     const { memory, requests, limiter } = state;
     if (this.#batchCount === 0) {
       if (!requests.refresh() || !this.#takeBatch()) return false;
-      state.engine.touch(this.#partitions, this.#hashes, requests.words, this.#opAts, this.#batchCount);
+      const { words } = requests;
+      state.engine.touch(this.#partitions, this.#hashes, words, this.#opAts, this.#batchCount, this.#likely);
       state.count(LANE_STATS.BATCHES);
+      this.#bell.countBatch();
     }
     while (this.#batchDone < this.#batchCount) {
       if (!state.hasReplyRoom()) return true; // the rest when the front has taken some answers
@@ -292,7 +282,7 @@ export class Lane {
         state.refuse(requests.words, this.#ats[i]!, STATUS_BUSY, LANE_STATS.BUSY);
         state.count(LANE_STATS.LIMITED);
       } else {
-        submit(state, requests.words, this.#ats[i]!, this.#lengths[i]!);
+        submit(state, requests.words, this.#ats[i]!, this.#lengths[i]!, this.#likely[i]!);
       }
       memory.put(LANE.REQUESTS_DONE, this.#ends[i]!);
       state.done();
@@ -324,7 +314,6 @@ export class Lane {
   #runMoreBatches(): void {
     for (let count = 1; count < COMMIT_BATCHES && this.#batchCount === 0; count++) {
       if (!this.#runBatch()) return;
-      this.#quietBatches++;
     }
   }
 

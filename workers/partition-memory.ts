@@ -2,6 +2,7 @@
  * Shared memory for partitions, many in one buffer: a huge page backs a buffer only from its first 2 MB boundary to
  * its last, and with a buffer for each of 32 partitions a fifth of the memory was left with small pages.
  */
+import { FIRST_LINE_WORD } from '../engine/layout.js';
 
 export interface PartitionPlace {
   readonly memory: SharedArrayBuffer;
@@ -26,14 +27,16 @@ export function capacityFor(records: number, partitions: number): number {
 /** A buffer holds as many partitions as fit into this, at least one. */
 const BUFFER_BYTES_MAX = 1 << 30;
 
-/** Places for `count` partitions of `bytes` each, zeroed. */
+const FIRST_LINE_BYTE = FIRST_LINE_WORD * Int32Array.BYTES_PER_ELEMENT;
+
+/** Places for `count` partitions of `bytes` each, zeroed; each begins at a cache line. */
 export function allocatePartitions(count: number, bytes: number): PartitionPlace[] {
   const places: PartitionPlace[] = [];
   const perBuffer = Math.max(1, Math.floor(BUFFER_BYTES_MAX / bytes));
   while (places.length < count) {
     const here = Math.min(perBuffer, count - places.length);
-    const memory = new SharedArrayBuffer(here * bytes);
-    for (let i = 0; i < here; i++) places.push({ memory, byteOffset: i * bytes });
+    const memory = new SharedArrayBuffer(FIRST_LINE_BYTE + here * bytes);
+    for (let i = 0; i < here; i++) places.push({ memory, byteOffset: FIRST_LINE_BYTE + i * bytes });
   }
   return places;
 }

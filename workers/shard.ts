@@ -6,8 +6,10 @@
  *     another; see engine/lane-control.ts.
  */
 import { receiveMessageOnPort } from 'node:worker_threads';
+import { Doorbell } from '../engine/doorbell.js';
 import { LaneBell, LaneControl } from '../engine/lane-control.js';
 import { touchPages } from '../engine/slab-memory.js';
+import { FrontBell } from './front-bell.js';
 import { Replay } from './journal/replay.js';
 import { Lane } from './lane.js';
 import type { LanePorts, ShardOptions, ShardOrder } from './lane-options.js';
@@ -20,6 +22,7 @@ export class Shard {
   readonly #ports: LanePorts;
   /** Of lanes that recall, the persister for which they do; see lane-recall.ts. */
   readonly #recalling = new Map<Lane, number>();
+  readonly #bell: FrontBell;
   #lanes: Lane[] = [];
   /** Calls that were looked at. */
   #calls: number;
@@ -33,6 +36,8 @@ export class Shard {
     this.#control = new LaneControl(options.control);
     this.#stats = new Float64Array(options.stats);
     this.#ports = { frontPort: options.frontPort, persisterPort: options.persisterPort };
+    const { frontDoorbell } = options.service;
+    this.#bell = new FrontBell(new Doorbell(frontDoorbell, () => options.frontPort.postMessage(null)));
     this.#calls = this.#control.callsOf(options.seat);
     this.#takeUp(nowMs);
     this.#recall();
@@ -84,6 +89,7 @@ export class Shard {
       if (endedMs - startedMs > this.#longestTurnMs) this.#longestTurnMs = endedMs - startedMs;
       startedMs = endedMs;
     }
+    this.#bell.ringIfDue(busy && this.#lanes.some((lane) => lane.goesOn));
     return busy;
   }
 
@@ -133,7 +139,7 @@ export class Shard {
     const own = new Set(this.#lanes.map(({ state }) => state.own.lane));
     for (const options of lanes) {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
-      this.#lanes.push(new Lane(service, options, this.#ports, nowMs));
+      this.#lanes.push(new Lane(service, options, this.#ports, this.#bell, nowMs));
     }
     this.showBuffers();
   }

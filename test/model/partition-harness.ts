@@ -102,7 +102,8 @@ export class PartitionHarness {
       const outAt = this.random.next(8);
       const before = partition.findUser(hash, lo, hi);
       const wasComplete = before !== 0 && partition.isComplete(before);
-      const outcome = partition.execute(hash, words, 0, this.#out, outAt, rowsKnown);
+      const likely = this.random.next(partition.options.recordsMax + 1);
+      const outcome = partition.execute(hash, words, 0, this.#out, outAt, rowsKnown, likely);
       if (outcome === OUTCOME_DONE) {
         this.#compare(operation, outAt, wasComplete);
       } else if (outcome === OUTCOME_NEEDS_SPACE) {

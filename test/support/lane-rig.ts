@@ -1,9 +1,10 @@
 /** A lane without a thread, stepped by the test, which plays the front, the store and the clock. */
 import { MessageChannel } from 'node:worker_threads';
-import { createDoorbell } from '../../engine/doorbell.js';
+import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
 import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
 import { slab } from '../../engine/slab.js';
 import { UndoLog } from '../../engine/undo-log.js';
+import { FrontBell } from '../../workers/front-bell.js';
 import { Lane } from '../../workers/lane.js';
 import { createLaneMemory } from '../../workers/lane-memory.js';
 import {
@@ -30,6 +31,8 @@ export interface LaneRig {
   readonly storeAnswers: RingWriter;
   /** Attaches the lane, as a thread that takes it up. */
   attach(nowMs: number): Lane;
+  /** A turn of the lane, and of the bell of its thread. */
+  turn(lane: Lane, nowMs: number): boolean;
   close(): void;
 }
 
@@ -86,6 +89,7 @@ export function createLaneRig(
   };
   const channels = [new MessageChannel(), new MessageChannel()] as const;
   const ports = ownPorts ?? { frontPort: channels[0].port1, persisterPort: channels[1].port1 };
+  const bell = new FrontBell(new Doorbell(options.frontDoorbell, () => ports.frontPort.postMessage(null)));
   return {
     service: options,
     own: lane,
@@ -95,7 +99,12 @@ export function createLaneRig(
     loads: new RingReader(rings.loads),
     flushes: new RingReader(rings.flushes),
     storeAnswers: new RingWriter(rings.storeAnswers),
-    attach: (nowMs) => new Lane(options, lane, ports, nowMs),
+    attach: (nowMs) => new Lane(options, lane, ports, bell, nowMs),
+    turn(attached, nowMs) {
+      const busy = attached.turn(nowMs);
+      bell.ringIfDue(busy && attached.goesOn);
+      return busy;
+    },
     close() {
       for (const { port1, port2 } of channels) {
         port1.close();

@@ -99,24 +99,24 @@ function answerLoad(): void {
 describe('a turn of a lane', () => {
   it('wakes the persister for a load, and the front for an answer', async () => {
     sendAcks(5);
-    lane.turn(1);
+    rig.turn(lane, 1);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([0, 1]);
     answerLoad();
-    lane.turn(2);
+    rig.turn(lane, 2);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 0]);
     sendAcks(5);
-    lane.turn(3);
+    rig.turn(lane, 3);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 0]);
   });
 
   it('wakes nobody when it has nothing for them', async () => {
-    for (let tick = 1; tick <= 20; tick++) lane.turn(tick * TICK_MS);
+    for (let tick = 1; tick <= 20; tick++) rig.turn(lane, tick * TICK_MS);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([0, 0]);
   });
 
   it('wakes both when another thread goes on with the lane: the last may have published, and not rung', async () => {
     lane.detach();
-    rig.attach(1).turn(2);
+    rig.turn(rig.attach(1), 2);
     expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 1]);
   });
 });
