@@ -34,7 +34,8 @@ const LANE_SEAT = layout({
   WANTED: 1, // seat that it is to have; the owner's own = it stays
   PERSISTER: 1, // number of the persister that serves the lane
   PERSISTER_WANTED: 1, // number of the one that is to
-  RESERVED: 28,
+  SUSPECT: 1, // 1: the thread that ran the lane has thrown, so that something may be broken
+  RESERVED: 27,
 });
 
 export interface LaneControlMemory {
@@ -75,6 +76,16 @@ export class LaneControl {
   hand(lane: number, seat: number): void {
     Atomics.store(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.OWNER, seat);
     this.call(seat);
+  }
+
+  /** By whoever owns the lane, or hands it on for a thread that has ended. */
+  setSuspect(lane: number, isSuspect: boolean): void {
+    const at = this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.SUSPECT;
+    Atomics.store(this.#words, at, isSuspect ? 1 : 0);
+  }
+
+  isSuspect(lane: number): boolean {
+    return Atomics.load(this.#words, this.#lanes + lane * LANE_SEAT.WORDS + LANE_SEAT.SUSPECT) !== 0;
   }
 
   persisterOf(lane: number): number {

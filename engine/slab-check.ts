@@ -229,6 +229,12 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
   const { header, records, users } = memory;
   const recordCount = field(header, 0, HEADER.RECORD_COUNT);
   assert(chained.size === recordCount, `${chained.size} records are in chains, ${recordCount} are counted`);
+  for (let word = 0; word < RECORD.WORDS; word++)
+    assert(field(records, memory.recordAt(0), word) === 0, `word ${word} of record 0, who is none, is not 0`);
+  for (let word = 0; word < USER.WORDS; word++)
+    assert(field(users, memory.userAt(0), word) === 0, `word ${word} of user 0, who is none, is not 0`);
+  const used = field(header, 0, HEADER.RECORD_FRESH) - 1;
+  const usedSlots = field(header, 0, HEADER.USER_FRESH) - 1;
   let free = 0;
   for (
     let slot = field(header, 0, HEADER.RECORD_FREE);
@@ -239,9 +245,8 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
       field(records, memory.recordAt(slot), RECORD.USER_SLOT) === 0,
       `record ${slot} is free and in use`,
     );
-    free++;
+    assert(++free <= used, `the list of free records is longer than ${used}, or a circle`);
   }
-  const used = field(header, 0, HEADER.RECORD_FRESH) - 1;
   assert(
     free + recordCount === used,
     `${free} free and ${recordCount} live records, but ${used} slots were used`,
@@ -253,10 +258,9 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
     slot = field(users, memory.userAt(slot), USER.FIRST_RECORD)
   ) {
     assert(field(users, memory.userAt(slot), USER.STATE) === 0, `user ${slot} is free and in use`);
-    freeUsers++;
+    assert(++freeUsers <= usedSlots, `the list of free users is longer than ${usedSlots}, or a circle`);
   }
   const userCount = field(header, 0, HEADER.USER_COUNT);
-  const usedSlots = field(header, 0, HEADER.USER_FRESH) - 1;
   assert(
     freeUsers + userCount === usedSlots,
     `${freeUsers} free and ${userCount} live users, but ${usedSlots} slots were used`,

@@ -8,6 +8,8 @@
 import { assert, LAYOUT_VERSION, RECORD, USER, USER_LIVE, USER_WATCHED } from './layout.js';
 import type { PartitionOptions } from './partition.js';
 import { HEADER, regionsOf, type SlabMemory } from './slab-memory.js';
+import { OwnWords } from './undo-log.js';
+import { WatchSet } from './watch-set.js';
 
 /** Bytes of a partition, from its start: `from` is in it, `to` is not. */
 export interface ByteRange {
@@ -84,4 +86,24 @@ export function hottestUsers(memory: SlabMemory, out: Int32Array, at: number, ma
     user = users[userAt + USER.LRU_OLDER]!;
   }
   return count;
+}
+
+/**
+ * Makes a partition that is broken an empty one; nobody has it attached. Who is watched stays, if that part is whole.
+ * @returns users that were unsaved, as far as its header says; and whether it is known still who is watched
+ */
+export function emptyPartition(
+  options: PartitionOptions,
+  memory: SharedArrayBuffer,
+  byteOffset: number,
+): { unsaved: number; knowsWatched: boolean } {
+  const regions = regionsOf(options);
+  const words = new Int32Array(memory, byteOffset, regions.end);
+  const unsaved = words[HEADER.UNSAVED_0]! + words[HEADER.UNSAVED_1]!;
+  words.fill(0, 0, regions.watched);
+  words.fill(0, regions.mentions);
+  const watched = new WatchSet(new OwnWords(words), regions.watched, options.watchedMax);
+  const knowsWatched = watched.isWhole;
+  if (!knowsWatched) words.fill(0, regions.watched, regions.mentions);
+  return { unsaved: Math.min(Math.max(unsaved, 0), options.usersMax), knowsWatched };
 }

@@ -185,6 +185,11 @@ export class UndoLog {
     return pending;
   }
 
+  /** The log is broken: what the unit at hand has stored stays, and cannot be relied on. */
+  giveUp(): void {
+    this.#log[UNDO.COUNT] = 0;
+  }
+
   #store(place: number, value: number): void {
     const array = this.#places.findLastIndex((first) => first <= place);
     const { words } = this.#logged[array]!;

@@ -43,6 +43,24 @@ export class WatchSet {
     this.#mask = WatchSet.#buckets(max) - 1;
   }
 
+  /** Whether I1 and I2 hold: of a set whose partition is broken. */
+  get isWhole(): boolean {
+    let count = 0;
+    for (let bucket = 0; bucket <= this.#mask; bucket++) {
+      const at = this.#bucketAt(bucket);
+      const [lo, hi] = [this.#words[at]!, this.#words[at + 1]!];
+      if ((lo | hi) === 0) continue;
+      if (++count > this.#max) return false;
+    }
+    if (count !== this.size) return false;
+    for (let bucket = 0; bucket <= this.#mask; bucket++) {
+      const at = this.#bucketAt(bucket);
+      const [lo, hi] = [this.#words[at]!, this.#words[at + 1]!];
+      if ((lo | hi) !== 0 && this.#probe(lo, hi) !== at) return false;
+    }
+    return true;
+  }
+
   get size(): number {
     return this.#words[this.#base + COUNT]!;
   }

@@ -287,6 +287,11 @@ export class Metrics {
       (set) => set({}, workers.replacedPersisters),
     );
     counter('taken_back_total', 'Units of work that a thread left half done.', S.TAKEN_BACK);
+    counter(
+      'partitions_reloaded_total',
+      'Partitions that were broken, and came back from journal and store.',
+      S.RELOADED,
+    );
     counter('refused_total', 'Operations refused as threads had ended in them.', S.REFUSED);
     this.#counter('tidemark_lane_attached_total', 'Threads that have run the lane.', ['lane'], (set) =>
       workers.laneStats.forEach((stats, lane) => {
@@ -419,6 +424,7 @@ export class Metrics {
     gauge('records_max', 'Read states that fit.', P.RECORDS_MAX);
     gauge('dirty_users', 'Users with changes that the store does not have.', P.DIRTY_USERS);
     gauge('oldest_dirty_seconds', 'Age of the oldest such change, 0 = none.', P.OLDEST_DIRTY_MS, 1e-3);
+    gauge('reloading', '1 while it was broken and comes back from journal and store.', P.RELOADS);
     this.#gauge(
       'tidemark_partition_shard',
       'Number of the shard that runs its lane.',

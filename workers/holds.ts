@@ -9,7 +9,7 @@ import type { UserSlot } from '../engine/partition.js';
 import { HOLD, LANE, type LaneMemory } from './lane-memory.js';
 
 /** What the first operation of the queue waits for: HOLD.KIND. */
-const HOLD_FREE = 0;
+export const HOLD_FREE = 0;
 /** An answer of the store. */
 export const HOLD_LOADING = 1;
 /** Its turn. */

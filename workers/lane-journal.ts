@@ -66,6 +66,8 @@ export class LaneJournal {
   readonly #stats: Float64Array;
   /** What threads that ran the lane before have counted. */
   readonly #statsBefore: Float64Array;
+  /** A partition comes back from the journal: what the current epoch and the one before have must stay. */
+  holdsEpochs = false;
   /** Partition that is carried first. */
   #turn = 0;
   /** Users of the epoch before are being carried over. */
@@ -85,6 +87,16 @@ export class LaneJournal {
       for (const partition of this.#partitions) partition.setEpoch(this.#writer.epoch & 1);
     this.#writer.onFailure = ({ message }) =>
       warn(`The journal could not be written: ${message}. Changes are refused until it can.`);
+  }
+
+  /** The adopted epoch. */
+  get epoch(): number {
+    return this.#writer.epoch;
+  }
+
+  /** No image waits to be written. */
+  get isWritten(): boolean {
+    return this.#writer.imageCount === 0;
   }
 
   /** Nothing may be executed: there is no room for what it may change. */
@@ -180,8 +192,9 @@ export class LaneJournal {
     show(LANE_STATS.JOURNAL_WRITE_SECONDS, writer.writeSeconds);
     show(LANE_STATS.JOURNAL_SYNC_SECONDS, writer.syncSeconds);
     show(LANE_STATS.JOURNAL_FAILURES, writer.failures);
-    let even = 0;
-    let odd = 0;
+    const held = this.holdsEpochs ? 1 : 0;
+    let even = held;
+    let odd = held;
     for (const partition of this.#partitions) {
       even += partition.unsavedUsers(0);
       odd += partition.unsavedUsers(1);

@@ -8,7 +8,7 @@
  * words here, too, and never use them.
  *
  * I1  All stores into these words go through `put`, so that a unit of work that a thread left half done can be taken
- *     back (engine/undo-log.ts); but for those of a new lane, and AT_WORK.
+ *     back (engine/undo-log.ts); but for those of a new lane, AT_WORK and IN_TURN.
  * I2  Slots (holds, blocks) from FRESH on were never used; a used one is in use or in its free list, never both.
  */
 import { assert, layout } from '../engine/layout.js';
@@ -56,7 +56,8 @@ export const LANE = layout({
   WAITING_COUNT: 1,
   RECALLED: 1, // partitions whose flights have been failed after the end of a persister; see lane-recall.ts
   RECALL_FROM: 1, // the next one's user slot to go on from
-  RESERVED: 13, // to a whole number of cache lines
+  IN_TURN: 1, // 1 while the lane has its turn; outside of the undo log
+  RESERVED: 12, // to a whole number of cache lines
 });
 assert(LANE.WORDS === 48, `the head of a lane has ${LANE.WORDS} words, not 48`);
 
@@ -70,6 +71,7 @@ export const LANE_PARTITION = layout({
   FAILED: 1, // 1: FAILED_SINCE and FAILED_TICK are set
   FAILED_SINCE: 1, // tick of the oldest change among those whose writes failed
   FAILED_TICK: 1, // tick of the latest failure
+  RELOADS: 1, // 1: it was broken, was emptied or is to be, and does not serve yet; see lane-reload.ts
 });
 
 /** What the requests of one user wait for; see holds.ts. */
@@ -197,6 +199,11 @@ export class LaneMemory {
   /** The operation at REQUESTS_DONE is being run, or (0) is done: a thread that ends in it leaves this behind. */
   setAtWork(isAtWork: 0 | 1): void {
     this.#plain[LANE.AT_WORK] = isAtWork;
+  }
+
+  /** The lane has its turn, or (0) it has not: as `setAtWork`. */
+  setInTurn(isInTurn: 0 | 1): void {
+    this.#plain[LANE.IN_TURN] = isInTurn;
   }
 
   add(at: number, change: number): void {

@@ -70,13 +70,23 @@ export interface LaneRings {
   readonly storeAnswers: SharedArrayBuffer;
 }
 
-/** From a shard on its port to the front: it can take lanes, something for the log, or (null) a wake-up. */
-export type ShardMessage = 'ready' | { readonly warning: string } | null;
+/**
+ * From a shard on its port to the front: it can take lanes, something for the log, a lane that needs the journal's segments
+ * (ShardOrder), or (null) a wake-up.
+ */
+export type ShardMessage = 'ready' | { readonly warning: string } | { readonly journalFor: number } | null;
 
-/** To a shard on its port to the front, to be looked at after a call: the persister is another one. */
-export interface ShardOrder {
-  readonly persisterPort: MessagePort;
+/** What the journal has. */
+export interface JournalSegments {
+  readonly segments: readonly ReplaySegment[];
+  /** Sentences about what of it is damaged. */
+  readonly damages: readonly string[];
 }
+
+/** To a shard on its port to the front, to be looked at after a call: the persister is another one; what a lane has asked for. */
+export type ShardOrder =
+  | { readonly persisterPort: MessagePort }
+  | { readonly journalFor: number; readonly journal: JournalSegments };
 
 /** A journal that was found at the start. */
 export interface ReplayOptions {

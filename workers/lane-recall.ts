@@ -34,7 +34,10 @@ export function stepRecall(lane: LaneState): boolean {
   const recalled = memory.get(LANE.RECALLED);
   if (recalled < owned.length) {
     const index = owned[recalled]!;
-    const from = lane.partition(index).failFlights(memory.get(LANE.RECALL_FROM), RECALL_STEPS);
+    const isForgotten = lane.forgetsFlights(index);
+    const from = isForgotten
+      ? 0
+      : lane.partition(index).failFlights(memory.get(LANE.RECALL_FROM), RECALL_STEPS);
     memory.put(LANE.RECALL_FROM, from === 0 ? 1 : from);
     if (from === 0) {
       lane.unsavedAges.lost(index, lane.tick);

@@ -50,6 +50,7 @@ import {
 } from '../engine/partition.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
+import { emptyPartition } from '../engine/slab-image.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { HoldQueue, Holds } from './holds.js';
 import { LaneIntrospection } from './introspection/lane-introspection.js';
@@ -61,6 +62,7 @@ import {
   type LaneOptions,
   type LanePorts,
   laneSizes,
+  type OwnedPartition,
   partitionOptions,
   type ServiceOptions,
   TICK_MS,
@@ -83,6 +85,15 @@ const REPLY_ROOM_WORDS =
   ANSWERED.WORDS + REPLY_WORDS_MAX + 1 + BULK_ITEMS_MAX * (ANSWERED.WORDS + EVENT_WORDS_MAX + 1);
 const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
 
+/** A partition that could not be repaired; see lane-reload.ts. */
+export interface LostPartition {
+  readonly index: number;
+  readonly reason: string;
+  /** Users with changes that the store does not have, as far as is known. */
+  readonly unsaved: number;
+  readonly knowsWatched: boolean;
+}
+
 /** Of a unit of work whose thread ended in it. */
 interface TakenBack {
   readonly stores: number;
@@ -102,13 +113,15 @@ export class LaneState {
   readonly engine: Engine;
   readonly partitionOptions: PartitionOptions;
   /** By partition number; null = another shard's. */
-  readonly partitions: readonly (Partition | null)[];
+  readonly partitions: (Partition | null)[];
   /** Numbers of the owned ones. */
   readonly owned: readonly number[];
   readonly undo: UndoLog;
   /** What the thread before had left half done; null: nothing. */
   readonly takenBack: TakenBack | null;
   readonly memory: LaneMemory;
+  /** Partitions that this thread has found broken, and emptied. */
+  readonly lost: LostPartition[] = [];
   readonly requests: RingReader;
   readonly replies: RingWriter;
   readonly loads: RingWriter;
@@ -144,6 +157,8 @@ export class LaneState {
   flushAll = false;
   /** The persister has ended, and what was on its way to it is taken back; see lane-recall.ts. */
   recalls = false;
+  /** Partitions that reload come back from the journal: what is on its way of theirs is of their new content. */
+  restores = false;
   /** Null: nothing is journaled, or not yet. */
   journal: LaneJournal | null = null;
   /** Loads of warm/hot-loader.ts that failed; and whether none has succeeded since. */
@@ -158,14 +173,20 @@ export class LaneState {
     this.engine = options.engine === 'slab' ? slab : heap;
     this.partitionOptions = partitionOptions(options);
     this.undo = openUndo(own);
-    this.takenBack = this.#takeBack();
-    const partitions: (Partition | null)[] = new Array(options.partitions).fill(null);
-    for (const { index, memory, byteOffset } of own.owned)
-      partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset, this.undo);
-    this.partitions = partitions;
-    this.owned = own.owned.map(({ index }) => index);
-    this.idleCursors = partitions.map(() => []);
+    let logIsBroken = '';
+    let takenBack: TakenBack | null = null;
+    try {
+      takenBack = this.#takeBack();
+    } catch (error) {
+      logIsBroken = (error as Error).message;
+      this.undo.giveUp();
+    }
+    this.takenBack = takenBack;
     this.memory = new LaneMemory(own.memory, laneSizes(options), this.undo);
+    this.partitions = new Array(options.partitions).fill(null);
+    this.idleCursors = this.partitions.map(() => []);
+    this.owned = own.owned.map(({ index }) => index);
+    for (const partition of own.owned) this.#attach(partition, logIsBroken);
     this.requests = new RingReader(own.rings.requests);
     this.replies = new RingWriter(own.rings.replies);
     this.loads = new RingWriter(own.rings.loads);
@@ -201,6 +222,56 @@ export class LaneState {
       })
       .map(({ index }) => index);
     return { stores: undo.rollBack(), partitions };
+  }
+
+  #attach(owned: OwnedPartition, logIsBroken: string): void {
+    const { index, memory, byteOffset } = owned;
+    if (this.reloads(index)) {
+      this.#empty(owned, 'its thread ended before it was back');
+    } else if (logIsBroken !== '') {
+      this.#empty(owned, logIsBroken);
+    } else {
+      try {
+        this.partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset, this.undo);
+      } catch (error) {
+        if (this.memory.get(LANE.READY) === 0) throw error; // what the process before has left: of a start
+        this.#empty(owned, (error as Error).message);
+      }
+    }
+  }
+
+  /** Walks through a partition that an earlier thread has left; one that is broken is emptied. */
+  check(index: number): void {
+    if (this.reloads(index)) return;
+    try {
+      this.partition(index).check();
+    } catch (error) {
+      const owned = this.own.owned.find((each) => each.index === index)!;
+      this.#empty(owned, (error as Error).message);
+    }
+  }
+
+  /** A thread that ends in it leaves a partition that is to be emptied. */
+  #empty({ index, memory, byteOffset }: OwnedPartition, reason: string): void {
+    assert(memory !== null, 'a heap partition ends with its thread');
+    const { undo, partitionOptions } = this;
+    if (!this.reloads(index)) {
+      this.memory.put(this.memory.partitionAt(index) + LANE_PARTITION.RELOADS, 1);
+      this.memory.add(LANE.LOBBY_COUNT, 1); // so that whoever comes is sent to the lobby
+      undo.commit();
+    }
+    this.lost.push({ index, reason, ...emptyPartition(partitionOptions, memory, byteOffset) });
+    this.partitions[index] = this.engine.attach(partitionOptions, memory, byteOffset, undo);
+  }
+
+  /** What is on its way to the store of a partition is of content that is gone. */
+  forgetsFlights(index: number): boolean {
+    return !this.restores && this.reloads(index);
+  }
+
+  /** The partition was broken, and does not serve yet. */
+  reloads(index: number): boolean {
+    return this.memory.get(this.memory.partitionAt(index) + LANE_PARTITION.RELOADS) !== 0;
   }
 
   /**
@@ -301,6 +372,11 @@ export class LaneState {
 
   hasReplyRoom(): boolean {
     if (this.journal?.isFull === true) return false;
+    return this.repliesHaveRoom();
+  }
+
+  /** Of an answer that says nothing of what there is. */
+  repliesHaveRoom(): boolean {
     return this.replies.hasRoom(REPLY_ROOM_WORDS, REPLY_PAD_WORDS);
   }
 

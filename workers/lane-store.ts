@@ -81,6 +81,7 @@ function takeFlushed(lane: LaneState, words: Int32Array, at: number): void {
     noteFailure(lane);
   }
   lane.unsavedAges.answered(words[at + FLUSHED.PARTITION]!, ok, lane.tick);
+  if (lane.forgetsFlights(words[at + FLUSHED.PARTITION]!)) return;
   partition.flushed(words, at, ok);
 }
 

@@ -105,6 +105,7 @@ export function submit(
 
 /** Whether an operation has to wait in the lobby of its partition: behind others of its user (I3), or for a slot. */
 function mustQueueUp(lane: LaneState, index: number, words: Int32Array, at: number): boolean {
+  if (lane.reloads(index)) return true;
   if (lane.parking.isEmpty(lane.lobbyOf(index))) return false;
   if (lane.mayBeInLobby(words[at + ROUTED.USER_HASH]!)) return true;
   return residentUser(lane.partition(index), words, at) === 0;
@@ -405,6 +406,10 @@ export function serveLobby(lane: LaneState, index: number): void {
   const { parking, scratch } = lane;
   const partition = lane.partition(index);
   const lobby = lane.lobbyOf(index);
+  if (lane.reloads(index)) {
+    expireLobby(lane, index);
+    return;
+  }
   for (let left = RESUME_OPERATIONS_MAX; !parking.isEmpty(lobby); left--) {
     if (left === 0) lane.roomMayBe = true; // the rest at the next turn
     if (left === 0 || !lane.hasReplyRoom() || !lane.loads.hasRoom(LOAD_WORDS_MAX, LOAD_WORDS_MAX)) return;
@@ -425,6 +430,20 @@ export function serveLobby(lane: LaneState, index: number): void {
     } else if (outcome !== OUTCOME_DONE) {
       hold(lane, index, outcome, scratch, 0, length);
     }
+  }
+}
+
+/** The partition does not serve: who has waited for too long is refused. */
+function expireLobby(lane: LaneState, index: number): void {
+  const { parking, scratch } = lane;
+  const lobby = lane.lobbyOf(index);
+  if (lane.tick - lane.lobbySince(index) <= Math.ceil(lane.options.roomTimeoutMs / TICK_MS)) return;
+  while (!parking.isEmpty(lobby) && lane.hasReplyRoom()) {
+    parking.peek(lobby, scratch);
+    refuseBusy(lane, scratch, 0);
+    lane.countInLobby(scratch[ROUTED.USER_HASH]!, -1);
+    parking.shift(lobby);
+    lane.done();
   }
 }
 

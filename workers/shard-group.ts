@@ -179,15 +179,16 @@ export class ShardGroup {
   }
 
   #ended(thread: ShardThread, error: unknown): void {
+    const hasThrown = !thread.wasDestroyed;
     if (this.#ending || !this.#seated.has(thread)) return;
     if (this.#threads.includes(thread)) {
-      if (this.#isReplaceable && !this.#stopping) void this.#replace(thread, error);
+      if (this.#isReplaceable && !this.#stopping) void this.#replace(thread, error, hasThrown);
       else this.#options.fail(error);
     }
   }
 
   /** Gives the lanes of a thread that has ended to another. */
-  async #replace(dead: ShardThread, error: unknown): Promise<void> {
+  async #replace(dead: ShardThread, error: unknown, hasThrown: boolean): Promise<void> {
     const { warn } = this.#options;
     const endedMs = performance.now();
     this.#replacing++;
@@ -201,6 +202,7 @@ export class ShardGroup {
       const lanes = this.#options.lanes.filter(({ lane }) => this.#control.ownerOf(lane) === dead.seat);
       const attached = lanes.map(({ stats }) => new Float64Array(stats)[LANE_STATS.ATTACHED]!);
       for (const { lane } of lanes) {
+        if (hasThrown) this.#control.setSuspect(lane, true);
         this.#control.want(lane, heir.seat);
         this.#control.hand(lane, heir.seat); // G1
       }

@@ -1,8 +1,9 @@
 /** One thread that runs lanes, as the main thread sees it. */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import type { LaneControlMemory } from '../engine/lane-control.js';
+import { LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
 import {
+  type JournalSegments,
   type LaneOptions,
   type ReplayOptions,
   type ServiceOptions,
@@ -24,6 +25,8 @@ export interface ThreadParts {
   readonly listen: (port: MessagePort) => void;
   /** Takes the persister's end of the thread's port. */
   readonly givePersister: (port: MessagePort) => void;
+  /** Reads the journal for partitions that come back from it. */
+  readonly readJournal: () => Promise<JournalSegments>;
   readonly warn: (message: string) => void;
 }
 
@@ -36,6 +39,8 @@ export class ShardThread {
   readonly #exited: Promise<unknown>;
   readonly #toFront: MessagePort;
   readonly #givePersister: (port: MessagePort) => void;
+  /** It was ended from here, and has not thrown. */
+  wasDestroyed = false;
   #turns = -1;
   #turnsSinceMs = 0;
 
@@ -43,7 +48,7 @@ export class ShardThread {
   constructor(
     file: string,
     readonly seat: number,
-    { service, lanes, control, listen, givePersister, warn }: ThreadParts,
+    { service, lanes, control, listen, givePersister, readJournal, warn }: ThreadParts,
     replay: ReplayOptions | null,
   ) {
     const front = new MessageChannel();
@@ -53,7 +58,14 @@ export class ShardThread {
     this.ready = new Promise((resolve) => {
       front.port1.on('message', (message: ShardMessage) => {
         if (message === 'ready') resolve();
-        else if (message !== null) warn(message.warning);
+        else if (message !== null && 'warning' in message) warn(message.warning);
+        else if (message !== null)
+          void readJournal().then((journal) => {
+            const order: ShardOrder = { journalFor: message.journalFor, journal };
+            this.#toFront.postMessage(order);
+            new LaneControl(control).call(seat);
+            seatDoorbell(control, seat).ring();
+          });
       });
     });
     listen(front.port1);
@@ -101,6 +113,7 @@ export class ShardThread {
 
   /** Ends the thread wherever it is. Resolves when it runs no more: that `done` has rejected says only that it will not. */
   async destroy(): Promise<void> {
+    this.wasDestroyed = true;
     this.#toFront.close();
     await Promise.all([this.#pool.destroy(), this.#exited]);
   }

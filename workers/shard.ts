@@ -111,7 +111,7 @@ export class Shard {
     const calls = this.#control.callsOf(seat);
     if (calls === this.#calls) return false;
     this.#calls = calls;
-    this.#takePort();
+    this.#takeOrders();
     this.#handOver();
     this.#takeUp(now());
     this.#recall();
@@ -139,7 +139,9 @@ export class Shard {
     const own = new Set(this.#lanes.map(({ state }) => state.own.lane));
     for (const options of lanes) {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
-      this.#lanes.push(new Lane(service, options, this.#ports, this.#bell, nowMs));
+      const isSuspect = this.#control.isSuspect(options.lane);
+      this.#lanes.push(new Lane(service, options, this.#ports, this.#bell, nowMs, isSuspect));
+      this.#control.setSuspect(options.lane, false);
     }
     this.showBuffers();
   }
@@ -151,13 +153,17 @@ export class Shard {
       this.#stats[THREAD_STATS.BUFFER_BYTES_MAX] = arrayBuffers;
   }
 
-  /** The persister may be another one. */
-  #takePort(): void {
+  #takeOrders(): void {
     for (;;) {
       const received = receiveMessageOnPort(this.#ports.frontPort);
       if (received === undefined) return;
+      const order = received.message as ShardOrder;
+      if ('journal' in order) {
+        this.#lanes.find(({ state }) => state.own.lane === order.journalFor)?.restoreFrom(order.journal);
+        continue;
+      }
       this.#ports.persisterPort.close();
-      this.#ports.persisterPort = (received.message as ShardOrder).persisterPort;
+      this.#ports.persisterPort = order.persisterPort;
       this.#ports.persisterPort.postMessage(null); // whoever has rung before rang at a closed door
     }
   }

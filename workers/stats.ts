@@ -45,6 +45,7 @@ export const LANE_STATS = layout({
   REFUSED: 1, // operations answered internal: threads ended in them
   TAKEN_BACK: 1, // units of work that a thread left half done
   ATTACHED: 1, // times that a thread has taken the lane up
+  RELOADED: 1, // partitions that could not be repaired, and came back from journal and store
 });
 
 /** Fields of LANE_STATS that are no counters. */
@@ -79,6 +80,7 @@ export const PARTITION_STATS = layout({
   DIRTY_USERS: 1, // gauge: users with changes that the store does not have
   OLDEST_DIRTY_MS: 1, // gauge: age of the oldest such change, 0 = there is none
   EVICTED_USERS: 1,
+  RELOADS: 1, // gauge: 1 while it comes back from journal and store, and does not serve
 });
 
 /** Of the journal as a whole, kept by the front's thread. */

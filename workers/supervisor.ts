@@ -267,6 +267,7 @@ class WorkerGroup implements Workers {
       hangTimeoutMs,
       listen: (port) => front.listen(port),
       givePersister: (port) => this.#persister.listen(port),
+      readJournal: async () => (await this.#journal?.readAgain()) ?? { segments: [], damages: [] },
       warn: (message) => this.onWarning(message),
       fail: (error) => this.#fail(error),
     });

@@ -55,6 +55,7 @@ function refusedPerS({ totals, journal }: AdminStatus): number {
 function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
   const { totals, settings, store, journal } = status;
   const refused = refusedPerS(status);
+  const reloading = status.partitions.filter((each) => each.reloading).map(({ partition }) => partition);
   const up = formatMs(status.uptime_s * 1000);
   const item = (name: string, value: string): string => `${dim(name)} ${value}`;
   return [
@@ -77,7 +78,10 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
         'unsaved users',
         `${formatCount(totals.unsaved_users)}, the oldest ${formatMs(totals.oldest_unsaved_ms)}`,
       ),
-    ].join('   '),
+      reloading.length > 0 ? warn(`partitions that come back from the journal: ${reloading.join(', ')}`) : '',
+    ]
+      .filter((text) => text !== '')
+      .join('   '),
     [
       item('store loads/s', `${formatCount(store.loads_per_s)} (${formatMs(store.load_ms)} each)`),
       item('in flight', String(store.loads_in_flight)),

@@ -119,6 +119,8 @@ export interface PartitionStatus {
   readonly unsaved_users: number;
   readonly oldest_unsaved_ms: number;
   readonly evicted_users: number;
+  /** It was broken, and comes back from journal and store: requests for its users wait, or are answered busy. */
+  readonly reloading: boolean;
 }
 
 export interface ThreadStatus {

@@ -196,6 +196,7 @@ function partitionsOf({ shards }: Snapshot, stats: Float64Array): PartitionStatu
       unsaved_users: stats[at + P.DIRTY_USERS]!,
       oldest_unsaved_ms: stats[at + P.OLDEST_DIRTY_MS]!,
       evicted_users: stats[at + P.EVICTED_USERS]!,
+      reloading: stats[at + P.RELOADS] !== 0,
     });
   }
   return partitions;

@@ -18,7 +18,7 @@ function describe(one: PartitionStatus): string {
     one.unsaved_users === 0
       ? 'all is saved'
       : `${formatCount(one.unsaved_users)} users unsaved, the oldest change ${formatMs(one.oldest_unsaved_ms)} ago`;
-  return `Partition ${one.partition}, lane ${one.lane ?? '?'}, ${owner}: ${formatCount(one.records)} of ${formatCount(one.records_max)} records (${formatPart(one.records / Math.max(1, one.records_max))}), ${formatCount(one.users)} of ${formatCount(one.users_max)} users, ${saved}`;
+  return `Partition ${one.partition}, lane ${one.lane ?? '?'}, ${owner}: ${formatCount(one.records)} of ${formatCount(one.records_max)} records (${formatPart(one.records / Math.max(1, one.records_max))}), ${formatCount(one.users)} of ${formatCount(one.users_max)} users, ${saved}${one.reloading ? '; it was broken, and comes back from journal and store' : ''}`;
 }
 
 export class PartitionMap {
@@ -57,7 +57,7 @@ export class PartitionMap {
       cell.title = describe(one);
       cell.replaceChildren(
         String(one.partition),
-        element('span', { class: 'mark' }, one.shard === null ? '?' : `s${one.shard}`),
+        element('span', { class: 'mark' }, one.reloading ? '!' : one.shard === null ? '?' : `s${one.shard}`),
         bar(filled, {}),
       );
     });

@@ -7,7 +7,7 @@ let builds: Builds;
 let poisoned: string;
 beforeAll(() => {
   builds = new Builds();
-  const submit = 'export function submit(lane, words, at, length) {';
+  const submit = 'export function submit(lane, words, at, length, likely) {';
   const channel = 'words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO]';
   poisoned = builds.make(
     'poisoned',

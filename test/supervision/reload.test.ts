@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../bench/clock.js';
+import { VERSIONS } from '../../workers/lane-options.js';
 import { Builds } from './builds.js';
 import { Stage, violationsOf } from './stage.js';
 
@@ -12,8 +13,8 @@ let throwing: string;
 beforeAll(() => {
   builds = new Builds();
   same = builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
-  const version = 'LANE_LAYOUT_VERSION = 2;';
-  otherLayout = builds.make('layout', 'workers/lane-memory.js', version, 'LANE_LAYOUT_VERSION = 1000;');
+  const version = `lanes: ${VERSIONS.lanes} }`; // constants are numbers in dist/
+  otherLayout = builds.make('layout', 'workers/lane-options.js', version, 'lanes: 1000 }');
   const check = 'selfCheck(options.versions);';
   throwing = builds.make('throwing', 'workers/shard-thread.js', check, "throw new Error('not today');");
 });

@@ -1,4 +1,4 @@
-/** A lane whose persister has ended: what was on its way to it, and what its answers that came make of that. */
+/** What a lane makes of what is on its way to the store when the persister has ended, or one of its partitions is broken. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
 import {
@@ -21,8 +21,10 @@ import {
   ROW,
 } from '../../engine/messages.js';
 import { RingReader } from '../../engine/ring.js';
+import { HEADER } from '../../engine/slab-memory.js';
 import type { Lane } from '../../workers/lane.js';
 import { RETRY_FIRST_MS, TICK_MS } from '../../workers/lane-options.js';
+import { LANE_STATS } from '../../workers/stats.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
 const USER = 5;
@@ -283,4 +285,61 @@ it('begins anew when its thread ends in between', () => {
   recall();
   turn(RETRY_FIRST_MS + 2 * TICK_MS);
   expect(takeFlushes().map(({ rows }) => rows)).toEqual([first.rows]);
+});
+
+/** Another thread goes on with the lane, and finds its partition broken. */
+function breakPartition(): void {
+  new Int32Array(rig.own.owned[0]!.memory!)[HEADER.RECORD_COUNT] = -1;
+  lane = rig.attach(nowMs);
+  turn();
+  expect(lane.state.partition(0).userCount).toBe(0);
+}
+
+it('forgets what was on its way of a partition that was emptied, and waits for it', () => {
+  const sent = ackAndFlush();
+  breakPartition();
+  turn(2 * TICK_MS);
+  expect(lane.state.reloads(0)).toBe(true);
+  answerFlush(sent);
+  turn();
+  expect(lane.state.reloads(0)).toBe(false);
+  lane.state.partition(0).check();
+  answerFlush(ackAndFlush());
+  turn();
+  expect(unsaved()).toBe(0);
+});
+
+it('forgets it also when nobody answers any more', () => {
+  ackAndFlush();
+  breakPartition();
+  recall();
+  turn();
+  expect(lane.state.reloads(0)).toBe(false);
+  lane.state.partition(0).check();
+});
+
+it('has operations of a partition that was emptied wait, those that waited before first', () => {
+  const sent = ackAndFlush();
+  ask(OP_LIST, 0, 0);
+  const [old] = takeLoads();
+  breakPartition();
+  ask(OP_ACK, 9, 3);
+  expect(takeLoads()).toEqual([]);
+  answerLoad(old!); // of a hold that is gone
+  answerFlush(sent);
+  turn(3 * TICK_MS);
+  const [tag, ...more] = takeLoads();
+  expect(more).toEqual([]);
+  answerLoad(tag!, 7, 8);
+  turn(3 * TICK_MS);
+  expect(takeListed()).toEqual([7]); // the list came first
+});
+
+it('answers operations busy that have waited for too long for a partition', () => {
+  ackAndFlush();
+  breakPartition();
+  ask(OP_ACK, 9, 3);
+  turn(rig.service.roomTimeoutMs + 3 * TICK_MS);
+  expect(rig.stats[LANE_STATS.BUSY]).toBe(1);
+  expect(lane.state.reloads(0)).toBe(true);
 });

@@ -71,6 +71,7 @@ const STATUS: AdminStatus = {
       unsaved_users: 3,
       oldest_unsaved_ms: 2500,
       evicted_users: 0,
+      reloading: false,
     },
   ],
   threads: [],

@@ -103,6 +103,7 @@ export function showPartition(
   lane: number,
   partition: Partition,
   oldestDirtyMs: number,
+  reloads: boolean,
 ): void {
   const at = index * PARTITION_STATS.WORDS;
   stats[at + PARTITION_STATS.LANE] = lane + 1;
@@ -112,5 +113,6 @@ export function showPartition(
   stats[at + PARTITION_STATS.USERS_MAX] = partition.options.usersMax;
   stats[at + PARTITION_STATS.DIRTY_USERS] = partition.dirtyUserCount;
   stats[at + PARTITION_STATS.OLDEST_DIRTY_MS] = oldestDirtyMs;
+  stats[at + PARTITION_STATS.RELOADS] = reloads ? 1 : 0;
   stats[at + PARTITION_STATS.EVICTED_USERS] = partition.evictedUserCount;
 }

@@ -1,6 +1,7 @@
 /** The journal as the supervisor sees it: read and checked at the start, kept while the service runs, ended at a stop. */
 import { mkdirSync } from 'node:fs';
-import type { ReplayOptions } from '../lane-options.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { JournalSegments, ReplayOptions } from '../lane-options.js';
 import { LANE_STATS } from '../stats.js';
 import type { WorkersLog } from '../workers.js';
 import { JournalKeeper, removeJournal } from './keeper.js';
@@ -9,6 +10,9 @@ import { journalSizes } from './sizes.js';
 import { FRAME_BYTES, type JournalWriterOptions } from './writer.js';
 
 const PROGRESS_INTERVAL_MS = 1000;
+/** Looks at a journal that is being written, until one finds no damage. */
+const LOOKS_MAX = 5;
+const LOOK_AGAIN_MS = 100;
 
 export type Durability = 'none' | 'process' | 'disk';
 
@@ -104,6 +108,24 @@ export class ServiceJournal {
     throw new Error(
       `${what}, and ${store} is another one. Start once with that store and stop it, which leaves no journal; or give --journal-store any to put the changes into ${store}; or move the directory away to give them up.`,
     );
+  }
+
+  /**
+   * What the journal has now, while it is written: files come and go, and a segment grows after its successor was read. What looks
+   * like damage for that reason is gone at the next look.
+   */
+  async readAgain(): Promise<JournalSegments> {
+    for (let look = 1; ; look++) {
+      let found: JournalSegments;
+      try {
+        found = await readJournal(this.#settings.directory);
+      } catch (error) {
+        found = { segments: [], damages: [(error as Error).message] };
+      }
+      if (found.damages.length === 0 || look === LOOKS_MAX)
+        return { segments: found.segments, damages: found.damages };
+      await delay(LOOK_AGAIN_MS);
+    }
   }
 
   writerOptions(shard: number): JournalWriterOptions | null {
