@@ -25,13 +25,6 @@ let batches = 0;
 /** Words to load next, and whose they are; a round wants up to two of an operation. */
 const wanted = new Int32Array(2 * TOUCH_MAX);
 const wantedBy = new Int32Array(2 * TOUCH_MAX);
-let wantedCount = 0;
-
-function want(word: number, operation: number): void {
-  wanted[wantedCount] = word;
-  wantedBy[wantedCount] = operation;
-  wantedCount++;
-}
 
 /**
  * Loads what a batch will need in four rounds: buckets, records, users, neighbours in the LRU. Within a round the loads
@@ -52,14 +45,10 @@ export function touch(
   if (count > TOUCH_MAX) broken('a touch of too many operations');
   batches = (batches + 1) | 0;
   const isOneBuffer = areInOneBuffer(partitions, count);
-  findBuckets(partitions, hashes, words, ats, count);
-  load(partitions, isOneBuffer);
-  findRecords(partitions, hashes, words, ats, count, likely);
-  load(partitions, isOneBuffer);
-  findUsers(partitions, hashes, words, ats, count);
-  load(partitions, isOneBuffer);
-  findNeighbours(partitions, words, ats, count);
-  load(partitions, isOneBuffer);
+  load(partitions, isOneBuffer, findBuckets(partitions, hashes, words, ats, count));
+  load(partitions, isOneBuffer, findRecords(partitions, hashes, words, ats, count, likely));
+  load(partitions, isOneBuffer, findUsers(partitions, hashes, words, ats, count));
+  load(partitions, isOneBuffer, findNeighbours(partitions, words, ats, count));
 }
 
 function areInOneBuffer(partitions: readonly TouchedPartition[], count: number): boolean {
@@ -68,10 +57,8 @@ function areInOneBuffer(partitions: readonly TouchedPartition[], count: number):
   return true;
 }
 
-/** Loads the words that are wanted. */
-function load(partitions: readonly TouchedPartition[], isOneBuffer: boolean): void {
-  const count = wantedCount;
-  wantedCount = 0;
+/** Loads the first `count` words that are wanted. */
+function load(partitions: readonly TouchedPartition[], isOneBuffer: boolean, count: number): void {
   let mixed = 0;
   if (!isOneBuffer) {
     for (let i = 0; i < count; i++) mixed ^= partitions[wantedBy[i]!]!.memory.records[wanted[i]!]!;
@@ -106,7 +93,8 @@ function findBuckets(
   words: Int32Array,
   ats: Int32Array,
   count: number,
-): void {
+): number {
+  let n = 0;
   for (let i = 0; i < count; i++) {
     const at = ats[i]!;
     const { recordBucketsBase, recordBucketCount, mentions } = partitions[i]!.memory;
@@ -114,13 +102,16 @@ function findBuckets(
     const lo = words[at + REQUEST.CHANNEL_LO]!;
     const hash = hashRecord(hashes[i]!, lo, words[at + REQUEST.CHANNEL_HI]!, type);
     batchHashes[i] = hash;
-    want(recordBucketsBase + homeBucket(hash, recordBucketCount), i);
+    wanted[n] = recordBucketsBase + homeBucket(hash, recordBucketCount);
+    wantedBy[n++] = i;
     if (isMention(words, at)) {
       const forgotten = mentions.forgottenLater(batches);
       batchForgotten[i] = forgotten;
-      want(forgotten, i);
+      wanted[n] = forgotten;
+      wantedBy[n++] = i;
     }
   }
+  return n;
 }
 
 /** What the operation will look at of a record, which may lie in two lines; of an absent record the user's bucket. */
@@ -131,7 +122,8 @@ function findRecords(
   ats: Int32Array,
   count: number,
   likely: Int32Array,
-): void {
+): number {
+  let n = 0;
   for (let i = 0; i < count; i++) {
     const { memory } = partitions[i]!;
     const { recordBuckets, recordBucketsBase: base, recordBucketCount: size, recordTagMask } = memory;
@@ -148,14 +140,20 @@ function findRecords(
     likely[i] = record;
     batchRecords[i] = recordAt;
     if (recordAt === 0) {
-      want(userBucketOf(memory, hashes[i]!), i);
+      wanted[n] = userBucketOf(memory, hashes[i]!);
+      wantedBy[n++] = i;
       continue;
     }
-    want(recordAt, i);
+    wanted[n] = recordAt;
+    wantedBy[n++] = i;
     const isAck = (words[ats[i]! + REQUEST.HEAD]! & (0xff | REQUEST_WITH_ENTRY)) === OP_ACK;
     const last = recordAt + (isAck ? RECORD.VERSION : RECORD.PIN_HI);
-    if (lineOf(recordAt) !== lineOf(last)) want(last, i);
+    if (lineOf(recordAt) !== lineOf(last)) {
+      wanted[n] = last;
+      wantedBy[n++] = i;
+    }
   }
+  return n;
 }
 
 /** Where the home bucket of a user lies. */
@@ -170,7 +168,8 @@ function findUsers(
   words: Int32Array,
   ats: Int32Array,
   count: number,
-): void {
+): number {
+  let n = 0;
   for (let i = 0; i < count; i++) {
     const { memory } = partitions[i]!;
     const recordAt = batchRecords[i]!;
@@ -178,12 +177,15 @@ function findUsers(
       recordAt === 0 ? likelyUser(memory, hashes[i]!) : memory.records[recordAt + RECORD.USER_SLOT]!;
     const userAt = memory.userAt(user);
     batchUsers[i] = userAt;
-    want(userAt, i);
+    wanted[n] = userAt;
+    wantedBy[n++] = i;
     const at = ats[i]!;
     if (!isMention(words, at)) continue;
     setKeyOfMention(words, at);
-    want(memory.mentions.bucketAt(mentionKey.lo), i);
+    wanted[n] = memory.mentions.bucketAt(mentionKey.lo);
+    wantedBy[n++] = i;
   }
+  return n;
 }
 
 /** The first user in the index whose tag is that of the hash, or 0; not compared, since that would wait for its line. */
@@ -205,12 +207,14 @@ function findNeighbours(
   words: Int32Array,
   ats: Int32Array,
   count: number,
-): void {
+): number {
+  let n = 0;
   for (let i = 0; i < count; i++) {
     const { memory, tick } = partitions[i]!;
     const { users } = memory;
     if (isMention(words, ats[i]!)) {
-      want(memory.mentions.bucketAt(memory.records[batchForgotten[i]!]!), i);
+      wanted[n] = memory.mentions.bucketAt(memory.records[batchForgotten[i]!]!);
+      wantedBy[n++] = i;
       continue;
     }
     const userAt = batchUsers[i]!;
@@ -218,7 +222,10 @@ function findNeighbours(
       (users[userAt + USER.STATE]! & USER_ACTIVE) !== 0 &&
       ((tick - users[userAt + USER.TOUCHED]!) | 0) < memory.options.touchTicks;
     if (stays) continue;
-    want(memory.userAt(users[userAt + USER.LRU_NEWER]!), i);
-    want(memory.userAt(users[userAt + USER.LRU_OLDER]!), i);
+    wanted[n] = memory.userAt(users[userAt + USER.LRU_NEWER]!);
+    wantedBy[n++] = i;
+    wanted[n] = memory.userAt(users[userAt + USER.LRU_OLDER]!);
+    wantedBy[n++] = i;
   }
+  return n;
 }
