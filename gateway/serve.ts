@@ -5,6 +5,7 @@ import type { Workers } from '../workers/workers.js';
 import type { Config } from './config.js';
 import { createLogger } from './log.js';
 import { Server } from './server.js';
+import { workersOptions } from './workers-options.js';
 
 const EXIT_FAILURE = 1;
 /** How often `--shards auto` looks how many processors there are. */
@@ -24,33 +25,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   process.on('unhandledRejection', (error) => fail('bug: a rejection that nobody caught', error));
 
   const workers = await startWorkers({
-    shards: config.shards,
-    lanes: config.lanes,
-    partitions: config.partitions,
-    capacity: config.capacity,
-    engine: config.engine,
-    store: config.store,
-    flushDelayMs: config.flushDelay,
-    ackOrder: config.ackOrder,
-    loadTimeoutMs: config.loadTimeout,
-    roomTimeoutMs: config.roomTimeout,
-    parkedMax: config.maxParked,
-    watchedUsersMax: config.maxWatched,
-    saveTimeoutMs: config.saveTimeout,
-    hangTimeoutMs: config.hangTimeout,
-    introspection: config.introspection === 'on',
-    limitUserPerS: config.limitUser,
-    limitChannelPerS: config.limitChannel,
-    data: config.data,
-    durability: config.durability,
-    journalLimitBytes: config.journalLimit,
-    journalDamage: config.journalDamage,
-    journalStore: config.journalStore,
-    warm: {
-      usersPerSecond: config.warmRate,
-      hotUsersMax: config.hotUsers,
-      hotUsersIntervalMs: config.hotUsersInterval,
-    },
+    ...workersOptions(config),
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   }).catch((error: unknown) => fail('the workers did not start', error));
   workers.onWarning = (message) => log.warn(message);

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type OptionName, readConfig } from '../../gateway/config.js';
 import { Server } from '../../gateway/server.js';
+import { workersOptions } from '../../gateway/workers-options.js';
 import { createFaults, FAULTS } from '../../workers/stores/memory.js';
 import { startWorkers } from '../../workers/supervisor.js';
 import type { Workers } from '../../workers/workers.js';
@@ -66,26 +67,12 @@ export class Service {
 
   async #start(): Promise<void> {
     const config = readConfig(this.options, {});
+    const { data: _, ...options } = workersOptions(config);
     this.#workers = await startWorkers({
-      shards: config.shards,
-      lanes: config.lanes,
-      partitions: config.partitions,
-      capacity: config.capacity,
-      engine: config.engine,
-      store: config.store,
-      flushDelayMs: config.flushDelay,
-      ackOrder: config.ackOrder,
-      loadTimeoutMs: config.loadTimeout,
-      roomTimeoutMs: config.roomTimeout,
-      parkedMax: config.maxParked,
-      watchedUsersMax: config.maxWatched,
+      ...options,
       // Not with a store that lasts: a warm restart would hide what the store has.
       ...(config.store === 'memory:' ? { data: join(this.#directory, 'data') } : {}),
-      durability: config.durability,
       storeFaults: this.#faults,
-      introspection: config.introspection === 'on',
-      limitUserPerS: config.limitUser,
-      limitChannelPerS: config.limitChannel,
     });
     this.#server = await Server.start(config, this.#workers);
   }

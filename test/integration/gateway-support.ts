@@ -4,6 +4,7 @@ import { WebSocket } from 'ws';
 import { ANSWERED, REPLY } from '../../engine/messages.js';
 import { type OptionName, readConfig } from '../../gateway/config.js';
 import { Server } from '../../gateway/server.js';
+import { workersOptions } from '../../gateway/workers-options.js';
 import { startWorkers } from '../../workers/supervisor.js';
 import type { FrontPort, Workers } from '../../workers/workers.js';
 
@@ -95,23 +96,8 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     },
     {},
   );
-  const real = await startWorkers({
-    shards: config.shards,
-    lanes: config.lanes,
-    partitions: config.partitions,
-    capacity: config.capacity,
-    engine: config.engine,
-    store: config.store,
-    flushDelayMs: config.flushDelay,
-    ackOrder: config.ackOrder,
-    loadTimeoutMs: config.loadTimeout,
-    roomTimeoutMs: config.roomTimeout,
-    parkedMax: config.maxParked,
-    watchedUsersMax: config.maxWatched,
-    introspection: config.introspection === 'on',
-    limitUserPerS: config.limitUser,
-    limitChannelPerS: config.limitChannel,
-  });
+  const { data: _, ...options } = workersOptions(config); // nothing outlives it
+  const real = await startWorkers(options);
   const port = new FaultyPort(real.port);
   const workers: Workers = {
     port,

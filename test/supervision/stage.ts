@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from '../../gateway/config.js';
 import { Server } from '../../gateway/server.js';
+import { workersOptions } from '../../gateway/workers-options.js';
 import { startWorkers } from '../../workers/supervisor.js';
 import type { Workers } from '../../workers/workers.js';
 import { LOAD_DEFAULTS, Load, type LoadOptions } from '../torture/load.js';
@@ -47,24 +48,7 @@ export class Stage {
 
   async #start(): Promise<void> {
     const config = readConfig({ ...this.#serve, data: this.directory }, {});
-    this.workers = await startWorkers({
-      shards: config.shards,
-      lanes: config.lanes,
-      partitions: config.partitions,
-      capacity: config.capacity,
-      engine: config.engine,
-      store: config.store,
-      flushDelayMs: config.flushDelay,
-      ackOrder: config.ackOrder,
-      loadTimeoutMs: config.loadTimeout,
-      roomTimeoutMs: config.roomTimeout,
-      parkedMax: config.maxParked,
-      watchedUsersMax: config.maxWatched,
-      data: config.data,
-      durability: config.durability,
-      hangTimeoutMs: config.hangTimeout,
-      ...this.#storeFaults,
-    });
+    this.workers = await startWorkers({ ...workersOptions(config), ...this.#storeFaults });
     this.workers.onWarning = (message) => this.warnings.push(message);
     this.workers.onFailure = (error) => this.failures.push(error);
     this.#server = await Server.start(config, this.workers);
