@@ -1,9 +1,11 @@
 /** A lane stepped by hand: what leaves it in a turn, and that its journal is written before. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
-import { KIND_LOADED, LOADED, LOADED_LAST, OP_ACK, REQUEST, ROUTED } from '../../engine/messages.js';
+import { FLUSH, KIND_LOADED, LOADED, LOADED_LAST, OP_ACK, REQUEST, ROUTED } from '../../engine/messages.js';
 import type { RingReader, RingWriter } from '../../engine/ring.js';
+import { HEADER } from '../../engine/slab-memory.js';
 import { readJournal } from '../../workers/journal/reader.js';
+import { JOURNAL_SHARD, shardAt } from '../../workers/journal/shared.js';
 import { FRAME_BYTES } from '../../workers/journal/writer.js';
 import { TICK_MS } from '../../workers/lane-options.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
@@ -17,7 +19,7 @@ afterEach(() => {
 });
 
 /** A lane of one partition whose changes are due at once, with a journal in the directory. */
-async function startLane(directory: string) {
+async function startLane(directory: string, flushDelayMs = 0) {
   const { keeper } = await openRig(directory, { shards: 2 }); // shard 0 is the rig's own, 1 ours
   await keeper.step();
   const journal = {
@@ -29,9 +31,9 @@ async function startLane(directory: string) {
     words: keeper.words,
     frame: new SharedArrayBuffer(FRAME_BYTES),
   };
-  const rig = createLaneRig({ flushDelayMs: 0 }, { journal });
+  const rig = createLaneRig({ flushDelayMs }, { journal });
   rigs.push(rig);
-  return { ...rig, lane: rig.attach(0) };
+  return { ...rig, lane: rig.attach(0), journal };
 }
 
 function sendAck(requests: RingWriter, message: number): void {
@@ -97,5 +99,44 @@ describe('A turn of a lane with a journal', () => {
     expect(commits).toBe(1);
     expect([replies.refresh(), flushes.refresh()], 'both are out after the turn').toEqual([true, true]);
     expect(await imagesIn(directory)).toBe(before + 1);
+  });
+});
+
+describe('A partition that comes back from the journal', () => {
+  it('has its changes kept until they are restored, as unsaved', async () => {
+    const directory = newDirectory();
+    const started = await startLane(directory, 3_600_000);
+    const { lane, requests, flushes, storeAnswers, loads, journal, own } = started;
+    expect(lane.isReady(0, false)).toBe(true);
+    sendAck(requests, 1);
+    lane.turn(1);
+    answerLoad(loads, storeAnswers);
+    lane.turn(2);
+    sendAck(requests, 2);
+    lane.turn(3);
+    const shared = new Int32Array(journal.words);
+    const unsaved = (): number[] =>
+      [JOURNAL_SHARD.UNSAVED_EVEN, JOURNAL_SHARD.UNSAVED_ODD].map((field) => shared[shardAt(1) + field]!);
+    new Int32Array(own.owned[0]!.memory!)[HEADER.USER_COUNT] = -1;
+    const heir = started.attach(4);
+    heir.turn(4 + TICK_MS);
+    expect([heir.state.partition(0).userCount, heir.state.reloads(0)]).toEqual([0, true]);
+    expect(unsaved(), 'neither epoch may go').toEqual([1, 1]);
+
+    heir.restoreFrom(await readJournal(directory));
+    for (let turn = 0; heir.state.reloads(0); turn++) {
+      expect(turn).toBeLessThan(10);
+      heir.turn(5 + TICK_MS);
+    }
+    heir.turn(5 + 2 * TICK_MS);
+    const partition = heir.state.partition(0);
+    partition.check();
+    expect(partition.isComplete(partition.findUser(hashUser(USER, 0), USER, 0))).toBe(false);
+    const other = (heir.state.journal!.epoch & 1) ^ 1;
+    expect(unsaved(), 'since the epoch before').toEqual(other === 0 ? [1, 0] : [0, 1]);
+    heir.state.flushAll = true;
+    heir.turn(5 + 3 * TICK_MS);
+    expect(flushes.refresh()).toBe(true);
+    expect(flushes.words[flushes.next() + FLUSH.VERSION]).toBe(2);
   });
 });
