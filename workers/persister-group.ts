@@ -13,6 +13,9 @@ import { Relapses } from './relapses.js';
 import { PERSISTER_STATS } from './stats.js';
 import type { StoreMark } from './warm/store-generation.js';
 
+/** A replacement that takes longer is shown: the end of a thread waits for what its store has begun. */
+const PATIENCE_MS = 5000;
+
 export interface PersisterGroupOptions {
   readonly thread: Omit<PersisterOptions, 'port' | 'ports' | 'number'>;
   /** The store is there when its thread has ended, and lanes can take back what is on their way to it. */
@@ -40,6 +43,7 @@ export class PersisterGroup {
   /** The store did not open at the last attempt to replace a thread. */
   #lacksStore = false;
   #isReplacing = false;
+  #endedMs = 0;
   replaced = 0;
   /** The thread is being ended: that its task ends is no failure. */
   #ending = false;
@@ -71,9 +75,11 @@ export class PersisterGroup {
     this.#thread.listen(port);
   }
 
-  /** It runs, or is replaced for the first time in a while. */
+  /** It runs, or is being replaced as quickly as it should. */
   get isWell(): boolean {
-    return !this.#isReplacing || !(this.#lacksStore || this.#relapses.areMany);
+    if (!this.#isReplacing) return true;
+    const isLate = performance.now() - this.#endedMs > PATIENCE_MS;
+    return !(isLate || this.#lacksStore || this.#relapses.areMany);
   }
 
   /** Ends the thread wherever it is, as a crash would. */
@@ -95,7 +101,7 @@ export class PersisterGroup {
 
   async #replace(dead: PersisterThread, error: Error): Promise<PersisterThread> {
     const { warn, recall, connect } = this.#options;
-    const endedMs = performance.now();
+    this.#endedMs = performance.now();
     this.#isReplacing = true;
     let last = dead;
     for (;;) {
@@ -120,7 +126,7 @@ export class PersisterGroup {
     this.#isReplacing = false;
     this.replaced++;
     this.#guard(last);
-    const ms = Math.round(performance.now() - endedMs);
+    const ms = Math.round(performance.now() - this.#endedMs);
     warn(
       `The persister's thread has ended (${error.message}); another has its place, after ${ms} ms. What was on its way is sent again.`,
     );

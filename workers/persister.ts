@@ -240,6 +240,7 @@ export class Persister {
     const { words, length } = shard.loads;
     const message = words.slice(at, at + length);
     shard.loads.release();
+    this.#stats[PERSISTER_STATS.BEATS]! += 1; // many loads from a slow disk are one turn of the event loop
     this.#loads.start(shard, message);
     return true;
   }

@@ -121,7 +121,7 @@ export const PERSISTER_STATS = layout({
   WRITE_CIRCUIT_OPEN: 1, // gauge: 1 while the store fails all writes, and they wait
   WRITE_CIRCUIT_OPENED: 1,
   GROUPS_REFUSED: 1, // groups with a row that the store refuses; counted in WRITE_FAILURES, too
-  BEATS: 1, // turns of a timer: a thread that hangs has none
+  BEATS: 1, // turns of a timer, and loads begun: a thread that hangs has none
   LOADS_AT_ONCE: 1, // gauge: calls that the store takes at once; Infinity: it has no bound
   WRITES_AT_ONCE: 1, // gauge
 });
