@@ -21,7 +21,8 @@ beforeAll(() => {
     if (channel > 100 && channel < 110) {
       const { memory } = lane.partition(lane.partitionOf(words[at + ROUTED.USER_HASH]));
       const oldest = memory.userAt(memory.header[HEADER.ACTIVE_OLDEST]);
-      if (channel === 101) memory.records[memory.recordAt(memory.users[oldest + USER.FIRST_RECORD]) + RECORD.NEXT_OF_USER] = 1;
+      const first = memory.users[oldest + USER.FIRST_RECORD];
+      if (channel === 101) memory.records[memory.recordAt(first) + RECORD.NEXT_OF_USER] = first || 1; // a circle
       if (channel === 102) memory.users[oldest + USER.RECORD_COUNT] += 3;
       if (channel === 103) memory.recordBuckets.fill(-1, memory.recordBucketsBase, memory.recordBucketsBase + 64);
       if (channel === 104) memory.header[HEADER.RECORD_COUNT] = -1;
@@ -67,7 +68,12 @@ it.each([
   expect([500, 503]).toContain(status);
   const reloaded = (): number =>
     workers.laneStats.reduce((sum, stats) => sum + stats[LANE_STATS.RELOADED]!, 0);
-  await expect.poll(reloaded, { timeout: 20_000 }).toBeGreaterThan(0);
+  await expect
+    .poll(reloaded, { timeout: 20_000 })
+    .toBeGreaterThan(0)
+    .catch((error: Error) => {
+      throw new Error(`${error.message}: ${violationsOf(stage!)}`);
+    });
   await sleep(300);
   await stage.verify();
   expect(load.checker.violations, violationsOf(stage)).toEqual([]);
