@@ -57,23 +57,43 @@ export function formatId(lo: number, hi: number): string {
   return quotient + String(remainder).padStart(9, '0');
 }
 
-function digits(value: number): number {
+/** Decimal digits of a whole number below 10^9. */
+function digitsOf(value: number): number {
   let count = 1;
-  while (value >= 10) {
-    value = Math.floor(value / 10);
-    count++;
-  }
+  for (let bound = 10; value >= bound; bound *= 10) count++;
   return count;
+}
+
+/** "00" to "99". */
+const PAIRS = Uint8Array.from({ length: 200 }, (_, i) => 48 + (i & 1 ? (i >> 1) % 10 : Math.floor(i / 20)));
+
+/**
+ * Decimal digits of a whole number below 10^9 as ASCII, with zeros before it, up to `bytes[end - 1]`. Two a step, and
+ * 32-bit numbers only: division by a constant is a multiplication for them, and a division for all others.
+ */
+function writeDigits(bytes: Uint8Array, at: number, end: number, value: number): void {
+  let i = end - 2;
+  for (; i >= at; i -= 2) {
+    const next = (value / 100) | 0;
+    const pair = (value - next * 100) * 2;
+    bytes[i] = PAIRS[pair]!;
+    bytes[i + 1] = PAIRS[pair + 1]!;
+    value = next;
+  }
+  if (i === at - 1) bytes[at] = 48 + value;
 }
 
 /** Decimal digits of a whole number up to 2^53 as ASCII from `bytes[at]`; the position after it. */
 export function writeNumber(bytes: Uint8Array, at: number, value: number): number {
-  const end = at + digits(value);
-  for (let i = end - 1; i >= at; i--) {
-    const rest = Math.floor(value / 10);
-    bytes[i] = 48 + (value - rest * 10);
-    value = rest;
+  let start = at;
+  let rest = value;
+  if (value >= BILLION) {
+    const high = Math.floor(value / BILLION);
+    start = writeNumber(bytes, at, high);
+    rest = value - high * BILLION;
   }
+  const end = start + (start === at ? digitsOf(rest) : 9);
+  writeDigits(bytes, start, end, rest | 0);
   return end;
 }
 
@@ -81,13 +101,9 @@ export function writeNumber(bytes: Uint8Array, at: number, value: number): numbe
 export function writeId(bytes: Uint8Array, at: number, lo: number, hi: number): number {
   if (hi === 0) return writeNumber(bytes, at, lo >>> 0);
   divide(lo, hi);
-  let rest = remainder;
+  const low = remainder;
   const start = writeNumber(bytes, at, quotient); // hi > 0, so it is at least 4
-  for (let i = start + 8; i >= start; i--) {
-    const next = (rest / 10) | 0;
-    bytes[i] = 48 + (rest - next * 10);
-    rest = next;
-  }
+  writeDigits(bytes, start, start + 9, low);
   return start + 9;
 }
 

@@ -6,6 +6,7 @@
  */
 import { joinWords, writeId, writeNumber } from '../engine/ids.js';
 import {
+  assert,
   META_FLAGS_MASK,
   META_FLAGS_SHIFT,
   META_TYPE_MASK,
@@ -17,9 +18,20 @@ import { ENTRY } from '../engine/messages.js';
 /** No entry is longer: all literals, two ids of 19 digits, a timestamp of 27 characters and the numbers make 246. */
 export const ENTRY_JSON_BYTES_MAX = 256;
 
-/** A literal as bytes, to be copied by `put`. ASCII only. */
-export function ascii(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+/** Text to be copied by `put`, eight bytes a number as far as they go. */
+export interface Literal {
+  readonly bytes: Uint8Array;
+  readonly eights: Float64Array;
+}
+
+/** ASCII only: eight such bytes are never a NaN, which need not keep its bits. */
+export function ascii(text: string): Literal {
+  const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+  assert(
+    bytes.every((byte) => byte < 0x7f),
+    `${text} is not ASCII`,
+  );
+  return { bytes, eights: new Float64Array(bytes.buffer.slice(0, bytes.length & ~7)) };
 }
 
 const ID = ascii('{"id":"');
@@ -34,10 +46,26 @@ const NULL = ascii('null');
 const QUOTE = 34;
 const CLOSE = 125;
 
-/** Copies a literal to `bytes[at]`; the position after it. A loop, as `set` costs more than these few bytes. */
-export function put(bytes: Uint8Array, at: number, literal: Uint8Array): number {
-  const length = literal.length;
-  for (let i = 0; i < length; i++) bytes[at + i] = literal[i]!;
+/** What `put` has copied to last, and a view of the same bytes. */
+let copiedTo: Uint8Array = new Uint8Array(0);
+let view = new DataView(copiedTo.buffer);
+
+const IS_LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
+/**
+ * Copies a literal to `bytes[at]`; the position after it. Two thirds of an entry are literals, and byte by byte they took
+ * three quarters of its time; for so few bytes, `set` takes longer than a loop.
+ */
+export function put(bytes: Uint8Array, at: number, literal: Literal): number {
+  if (bytes !== copiedTo) {
+    copiedTo = bytes;
+    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  const { bytes: from, eights } = literal;
+  const whole = eights.length;
+  for (let i = 0; i < whole; i++) view.setFloat64(at + i * 8, eights[i]!, IS_LITTLE_ENDIAN);
+  const length = from.length;
+  for (let i = whole * 8; i < length; i++) bytes[at + i] = from[i]!;
   return at + length;
 }
 
