@@ -263,6 +263,10 @@ class HeapPartition extends HeapJournal implements Partition {
   check(): void {
     checkHeap(this);
   }
+
+  checkAround(): void {
+    broken('a partition of objects has no words');
+  }
 }
 
 export const heap: Engine = {

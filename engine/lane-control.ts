@@ -26,7 +26,9 @@ export const SEAT = layout({
   CALLS: 1, // grows when the thread has to look at its lanes
   ENDS: 1, // 1: the thread ends when it has no lane left that is not finished
   TURNS: 1, // grows with each turn: a thread that hangs has none, one that sleeps has one now and then
-  RESERVED: 29, // no two seats share a pair of cache lines
+  NEEDED: 1, // 1: somebody waits for the thread to be ready for lanes
+  BACKGROUND: 1, // the system's number of the thread while it has a lower priority than others; 0: it has not
+  RESERVED: 27, // no two seats share a pair of cache lines
 });
 
 const LANE_SEAT = layout({
@@ -133,6 +135,24 @@ export class LaneControl {
 
   endsOf(seat: number): boolean {
     return Atomics.load(this.#words, seat * SEAT.WORDS + SEAT.ENDS) !== 0;
+  }
+
+  /** Somebody waits for a thread that starts, or (false) the seat is free for another. */
+  setNeeded(seat: number, isNeeded: boolean): void {
+    Atomics.store(this.#words, seat * SEAT.WORDS + SEAT.NEEDED, isNeeded ? 1 : 0);
+  }
+
+  isNeeded(seat: number): boolean {
+    return Atomics.load(this.#words, seat * SEAT.WORDS + SEAT.NEEDED) !== 0;
+  }
+
+  /** @param thread  the system's number of the seat's thread, which goes into the background; 0: it comes out */
+  setBackground(seat: number, thread: number): void {
+    Atomics.store(this.#words, seat * SEAT.WORDS + SEAT.BACKGROUND, thread);
+  }
+
+  backgroundOf(seat: number): number {
+    return Atomics.load(this.#words, seat * SEAT.WORDS + SEAT.BACKGROUND);
   }
 }
 

@@ -203,6 +203,8 @@ export interface Partition {
 
   /** Walks everything and throws on the first broken invariant, naming it. For tests and after a crash. */
   check(): void;
+  /** The same of what lies around words of the partition's buffer: the users to whom they belong, with all that is theirs. */
+  checkAround(words: Iterable<number>): void;
 }
 
 export const NO_DUE = 0x7fffffff;

@@ -100,7 +100,7 @@ function field(words: Words, base: number, offset: number): number {
 function* usedUsers(memory: SlabMemory): Generator<number> {
   const fresh = field(memory.header, 0, HEADER.USER_FRESH);
   for (let user = 1; user < fresh; user++) {
-    if ((field(memory.users, memory.userAt(user), USER.STATE) & USER_LIVE) !== 0) yield user;
+    if (isLive(memory, user)) yield user;
   }
 }
 
@@ -114,6 +114,74 @@ function liveUsers(memory: SlabMemory): number {
   return count;
 }
 
+/**
+ * What lies around words of a partition: the header, and of each user whose own words, records or index entries are among
+ * them, all that belongs to the user. For whoever takes over from a thread that was ended from outside while it
+ * stored to those words; the cost is that of the users' records, whatever the size of the partition.
+ * @param words  of the partition's buffer
+ */
+export function checkAround(memory: SlabMemory, words: Iterable<number>): void {
+  checkHead(memory);
+  const concerned = new Set<number>();
+  for (const word of words) {
+    const named = userNamedBy(memory, word);
+    if (named !== 0)
+      assert(isLive(memory, named), `word ${word} of a partition names user ${named}, who is free`);
+    concerned.add(named).add(userWith(memory, word));
+  }
+  const chained = new Set<number>();
+  for (const user of concerned) {
+    if (user === 0 || !isLive(memory, user)) continue;
+    checkUser(memory, user, chained);
+    checkNeighbours(memory, user);
+  }
+}
+
+function isLive(memory: SlabMemory, user: number): boolean {
+  return (field(memory.users, memory.userAt(user), USER.STATE) & USER_LIVE) !== 0;
+}
+
+/** The user slot that a word of a partition is in, or 0. */
+function userWith(memory: SlabMemory, word: number): number {
+  const first = memory.userAt(0);
+  const end = memory.userAt(field(memory.header, 0, HEADER.USER_FRESH));
+  return word >= first && word < end ? Math.floor((word - first) / USER.WORDS) : 0;
+}
+
+/** The user whose record a word of a partition is in, or who is named by the bucket that it is; or 0. */
+function userNamedBy(memory: SlabMemory, word: number): number {
+  const { users, records, userBucketsBase, userBucketCount, recordBucketsBase, recordBucketCount } = memory;
+  const fresh = field(memory.header, 0, HEADER.RECORD_FRESH);
+  const ownerOf = (record: number): number =>
+    record < fresh ? field(records, memory.recordAt(record), RECORD.USER_SLOT) : 0;
+  if (word >= memory.recordAt(0) && word < memory.recordAt(fresh))
+    return ownerOf(Math.floor((word - memory.recordAt(0)) / RECORD.WORDS));
+  if (word >= userBucketsBase && word < userBucketsBase + userBucketCount)
+    return field(users, word, 0) & memory.userSlotMask;
+  if (word >= recordBucketsBase && word < recordBucketsBase + recordBucketCount)
+    return ownerOf(field(records, word, 0) & memory.recordSlotMask);
+  return 0;
+}
+
+/** A user's neighbours in the list and the queue that it is in name it. */
+function checkNeighbours(memory: SlabMemory, user: number): void {
+  if (isDetached(memory, user)) return;
+  const { users } = memory;
+  const at = memory.userAt(user);
+  const links: [number, number][] = [
+    [USER.LRU_OLDER, USER.LRU_NEWER],
+    [USER.LRU_NEWER, USER.LRU_OLDER],
+  ];
+  if ((field(users, at, USER.STATE) & USER_QUEUED) !== 0)
+    links.push([USER.DIRTY_NEXT, USER.DIRTY_PREVIOUS], [USER.DIRTY_PREVIOUS, USER.DIRTY_NEXT]);
+  for (const [link, back] of links) {
+    const neighbour = field(users, at, link);
+    if (neighbour === 0) continue;
+    const named = field(users, memory.userAt(neighbour), back);
+    assert(named === user, `the neighbour of user ${user} in a list, ${neighbour}, names ${named}`);
+  }
+}
+
 /** Chains and the counts of each user. @returns all records that are in a chain */
 function checkUsers(memory: SlabMemory): Set<number> {
   const { users } = memory;
@@ -122,43 +190,15 @@ function checkUsers(memory: SlabMemory): Set<number> {
   let detachedInFlight = 0;
   let passiveRecords = 0;
   for (const user of usedUsers(memory)) {
+    const counts = checkUser(memory, user, chained);
     const at = memory.userAt(user);
     const state = field(users, at, USER.STATE);
-    const detached = isDetached(memory, user);
-    const heads = [field(users, at, USER.FIRST_RECORD), detached ? field(users, at, USER.LRU_OLDER) : 0];
-    const counts = { records: 0, dirty: 0, flushing: 0, waiting: 0 };
-    for (const head of heads) checkChain(memory, user, head, chained, counts);
-    assert(
-      counts.records === field(users, at, USER.RECORD_COUNT),
-      `user ${user} counts ${field(users, at, USER.RECORD_COUNT)} records and has ${counts.records}`,
-    );
-    const flights = counts.flushing + ((state & USER_WIPING) !== 0 ? 1 : 0);
-    if (!detached)
-      assert(
-        flights === field(users, at, USER.IN_FLIGHT),
-        `user ${user} has ${flights} in flight, not ${field(users, at, USER.IN_FLIGHT)}`,
-      );
-    const queued = (state & USER_QUEUED) !== 0;
-    const isUnsaved = !detached && (queued || flights > 0);
-    assert(
-      isUnsaved === ((state & USER_UNSAVED) !== 0),
-      `user ${user} is unsaved: ${isUnsaved}, and its state is another`,
-    );
-    if (isUnsaved) unsaved[(state & USER_EPOCH) === 0 ? 0 : 1]++;
-    if (detached) {
-      if (field(users, at, USER.IN_FLIGHT) !== 0) detachedInFlight++;
-      continue;
+    if ((state & USER_UNSAVED) !== 0) unsaved[(state & USER_EPOCH) === 0 ? 0 : 1]++;
+    if (!isDetached(memory, user)) {
+      if ((state & USER_ACTIVE) === 0) passiveRecords += counts;
+    } else if (field(users, at, USER.IN_FLIGHT) !== 0) {
+      detachedInFlight++;
     }
-    assert(
-      counts.dirty === field(users, at, USER.DIRTY_COUNT),
-      `user ${user} counts ${field(users, at, USER.DIRTY_COUNT)} dirty records and has ${counts.dirty}`,
-    );
-    const waits = counts.waiting > 0 || (state & USER_WIPE) !== 0;
-    assert(!waits || queued || flights > 0, `user ${user} is dirty and in no queue`);
-    const hash = userHashOf(memory, user);
-    const found = findUser(memory, hash, field(users, at, USER.ID_LO), field(users, at, USER.ID_HI));
-    assert(found === user, `user ${user} is found as ${found}`);
-    if ((state & USER_ACTIVE) === 0) passiveRecords += counts.records;
   }
   const { header } = memory;
   for (const parity of [0, 1] as const) {
@@ -178,6 +218,44 @@ function checkUsers(memory: SlabMemory): Set<number> {
     `${passiveRecords} records are of passive users, not ${field(header, 0, HEADER.PASSIVE_RECORDS)}`,
   );
   return chained;
+}
+
+/** Chains and counts of a user, and that it is found. @param chained  gets its records @returns how many they are */
+function checkUser(memory: SlabMemory, user: number, chained: Set<number>): number {
+  const { users } = memory;
+  const at = memory.userAt(user);
+  const state = field(users, at, USER.STATE);
+  const detached = isDetached(memory, user);
+  const heads = [field(users, at, USER.FIRST_RECORD), detached ? field(users, at, USER.LRU_OLDER) : 0];
+  const counts = { records: 0, dirty: 0, flushing: 0, waiting: 0 };
+  for (const head of heads) checkChain(memory, user, head, chained, counts);
+  assert(
+    counts.records === field(users, at, USER.RECORD_COUNT),
+    `user ${user} counts ${field(users, at, USER.RECORD_COUNT)} records and has ${counts.records}`,
+  );
+  const flights = counts.flushing + ((state & USER_WIPING) !== 0 ? 1 : 0);
+  if (!detached)
+    assert(
+      flights === field(users, at, USER.IN_FLIGHT),
+      `user ${user} has ${flights} in flight, not ${field(users, at, USER.IN_FLIGHT)}`,
+    );
+  const queued = (state & USER_QUEUED) !== 0;
+  const isUnsaved = !detached && (queued || flights > 0);
+  assert(
+    isUnsaved === ((state & USER_UNSAVED) !== 0),
+    `user ${user} is unsaved: ${isUnsaved}, and its state is another`,
+  );
+  if (detached) return counts.records;
+  assert(
+    counts.dirty === field(users, at, USER.DIRTY_COUNT),
+    `user ${user} counts ${field(users, at, USER.DIRTY_COUNT)} dirty records and has ${counts.dirty}`,
+  );
+  const waits = counts.waiting > 0 || (state & USER_WIPE) !== 0;
+  assert(!waits || queued || flights > 0, `user ${user} is dirty and in no queue`);
+  const hash = userHashOf(memory, user);
+  const found = findUser(memory, hash, field(users, at, USER.ID_LO), field(users, at, USER.ID_HI));
+  assert(found === user, `user ${user} is found as ${found}`);
+  return counts.records;
 }
 
 function checkChain(

@@ -45,7 +45,7 @@ import {
   type RecordSlot,
   type UserSlot,
 } from './partition.js';
-import { checkHead, checkSlab } from './slab-check.js';
+import { checkAround, checkHead, checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { boundClock, FlushWalk, failFlights, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
 import { afterRestart, hottestUsers } from './slab-image.js';
@@ -469,6 +469,9 @@ class SlabPartition implements Partition {
   }
   check(): void {
     checkSlab(this.memory);
+  }
+  checkAround(words: Iterable<number>): void {
+    checkAround(this.memory, words);
   }
 }
 

@@ -152,16 +152,17 @@ export class UndoLog {
     return this.#log[UNDO.COUNT]! / UNDO_ENTRY.WORDS;
   }
 
-  /** Whether the unit at hand has stored to a buffer's words `from` to `to` (`to` not included). */
-  concerns(memory: SharedArrayBuffer, from: number, to: number): boolean {
+  /** The words of a buffer, from `from` to `to` (`to` not included), to which the unit at hand has stored. */
+  storedWithin(memory: SharedArrayBuffer, from: number, to: number): number[] {
     const log = this.#log;
     const first = this.#places[this.#numberOf(memory)]!;
     const end = UNDO.ENTRIES + log[UNDO.COUNT]!;
+    const found = new Set<number>();
     for (let at = UNDO.ENTRIES; at < end; at += UNDO_ENTRY.WORDS) {
       const index = (log[at + UNDO_ENTRY.PLACE]! >>> 0) - first;
-      if (index >= from && index < to) return true;
+      if (index >= from && index < to) found.add(index);
     }
-    return false;
+    return [...found];
   }
 
   /**

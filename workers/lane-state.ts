@@ -97,8 +97,8 @@ export interface LostPartition {
 /** Of a unit of work whose thread ended in it. */
 interface TakenBack {
   readonly stores: number;
-  /** Whose words it had stored to. */
-  readonly partitions: readonly number[];
+  /** Of each partition that it had stored to, the words of the partition's buffer. */
+  readonly words: ReadonlyMap<number, readonly number[]>;
 }
 
 /** Over all that units of work store to, in the same order for every thread. */
@@ -214,14 +214,15 @@ export class LaneState {
   #takeBack(): TakenBack | null {
     const { undo, own, engine, partitionOptions } = this;
     if (undo.pending === 0) return null;
-    const words = engine.sharedBytes(partitionOptions) / 4;
-    const partitions = own.owned
-      .filter(({ memory, byteOffset }) => {
-        const from = byteOffset / 4;
-        return memory !== null && undo.concerns(memory, from, from + words);
-      })
-      .map(({ index }) => index);
-    return { stores: undo.rollBack(), partitions };
+    const length = engine.sharedBytes(partitionOptions) / 4;
+    const words = new Map<number, readonly number[]>();
+    for (const { index, memory, byteOffset } of own.owned) {
+      if (memory === null) continue;
+      const from = byteOffset / 4;
+      const stored = undo.storedWithin(memory, from, from + length);
+      if (stored.length > 0) words.set(index, stored);
+    }
+    return { stores: undo.rollBack(), words };
   }
 
   #attach(owned: OwnedPartition, logIsBroken: string): void {
@@ -240,11 +241,15 @@ export class LaneState {
     }
   }
 
-  /** Walks through a partition that an earlier thread has left; one that is broken is emptied. */
-  check(index: number): void {
+  /**
+   * Looks at a partition that an earlier thread has left; one that is broken is emptied.
+   * @param words  of its buffer, around which it looks; left out: everything
+   */
+  check(index: number, words?: readonly number[]): void {
     if (this.reloads(index)) return;
     try {
-      this.partition(index).check();
+      if (words === undefined) this.partition(index).check();
+      else this.partition(index).checkAround(words);
     } catch (error) {
       const owned = this.own.owned.find((each) => each.index === index)!;
       this.#empty(owned, (error as Error).message);

@@ -1,7 +1,7 @@
 /** The largest units of work of a slab partition fit into the undo log, and what an heir finds of a broken one. */
 import { describe, expect, it } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
-import { META_WIPE } from '../../engine/layout.js';
+import { META_WIPE, RECORD, USER } from '../../engine/layout.js';
 import {
   BULK_ITEM,
   BULK_ITEMS_MAX,
@@ -20,7 +20,7 @@ import {
 } from '../../engine/messages.js';
 import { OUTCOME_DONE, type Partition, type PartitionOptions } from '../../engine/partition.js';
 import { slab } from '../../engine/slab.js';
-import { HEADER } from '../../engine/slab-memory.js';
+import { HEADER, SlabMemory } from '../../engine/slab-memory.js';
 import { UndoLog } from '../../engine/undo-log.js';
 import { answer, meaningOf, OPTIONS, run, send } from '../support/partition-driver.js';
 
@@ -65,10 +65,12 @@ function unit({ options, memory, undo, partition, log }: Owned, work: () => unkn
   const before = meaningOf(options, memory);
   work();
   const stores = undo.pending;
-  expect(undo.concerns(memory, 0, memory.byteLength / 4)).toBe(stores > 0);
+  const stored = undo.storedWithin(memory, 0, memory.byteLength / 4);
+  expect(stored.length > 0).toBe(stores > 0);
   new UndoLog(log, [memory]).rollBack();
   expect(before.equals(meaningOf(options, memory)), 'rolled back').toBe(true);
   partition.check();
+  partition.checkAround(stored);
   work();
   expect(undo.pending).toBe(stores);
   undo.commit();
@@ -164,6 +166,35 @@ describe('the largest units', () => {
 });
 
 describe('an heir', () => {
+  it('finds what is broken around the words that a unit had stored to, and looks nowhere else', () => {
+    const owned = create(OPTIONS);
+    const { options, memory, undo, partition } = owned;
+    for (const user of [1, 2, 3, 4, 5]) load(owned, user, 3);
+    run(partition, OP_ACK, 1);
+    const stored = undo.storedWithin(memory, 0, memory.byteLength / 4);
+    undo.rollBack();
+    partition.checkAround(stored);
+    const words = new Int32Array(memory);
+    const layout = new SlabMemory(options, memory, 0, undo);
+    const [own, other] = [1, 3].map((slot) => layout.userAt(slot)) as [number, number]; // 2 and 5 are neighbours of 1 in a list
+    for (const field of [USER.RECORD_COUNT, USER.IN_FLIGHT, USER.FIRST_RECORD, USER.ID_LO]) {
+      for (const at of [own, other]) {
+        words[at + field]! ^= 1;
+        const look = expect(() => partition.checkAround(stored), `word ${field} of the user at ${at}`);
+        if (at === own) look.toThrow();
+        else look.not.toThrow();
+        words[at + field]! ^= 1;
+      }
+    }
+    const record = layout.recordAt(words[own + USER.FIRST_RECORD]!);
+    for (const field of [RECORD.USER_SLOT, RECORD.CHANNEL_LO]) {
+      words[record + field]! ^= 2;
+      expect(() => partition.checkAround(stored), `word ${field} of the record`).toThrow();
+      words[record + field]! ^= 2;
+    }
+    partition.check();
+  });
+
   it('refuses a partition whose header contradicts itself', () => {
     const { memory, undo } = create(OPTIONS);
     const header = new Int32Array(memory, 0, HEADER.WORDS);
