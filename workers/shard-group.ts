@@ -10,6 +10,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LaneBell, LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
+import { callFromBackground } from './background.js';
 import { spreadLanes } from './lane-counts.js';
 import type { LaneOptions, ReplayOptions, ServiceOptions } from './lane-options.js';
 import { Relapses } from './relapses.js';
@@ -21,6 +22,14 @@ import { OperateError, type ShardView } from './workers.js';
 const POLL_MS = 1;
 /** A lane leaves its thread at the end of a turn; a turn is never so long. */
 const HAND_OVER_TIMEOUT_MS = 30_000;
+/** To load its code and to rehearse takes a second, in the background of busy processors some. */
+const START_TIMEOUT_MS = 60_000;
+/**
+ * From one lane to the next that goes over. A new thread meets what its rehearsal did not have (V8 compiles some of it anew),
+ * and its cold caches: with all lanes at once, all would wait for that; so it begins with the load of one.
+ */
+const FIRST_MS = 150;
+const NEXT_MS = 20;
 const BUILD_FILE = './shard-thread.js';
 
 export interface ShardGroupOptions extends ThreadParts {
@@ -32,6 +41,12 @@ export interface ShardGroupOptions extends ThreadParts {
   readonly hangTimeoutMs: number;
   /** A thread that ended by itself and cannot be replaced. */
   readonly fail: (error: unknown) => void;
+}
+
+interface StartingThread {
+  readonly thread: ShardThread;
+  /** @throws OperateError if it does not get there */
+  readonly ready: Promise<ShardThread>;
 }
 
 /** Seats for as many threads as there are lanes, for their successors, and for two spares. */
@@ -47,7 +62,7 @@ export class ShardGroup {
   /** By shard number. */
   #threads: ShardThread[] = [];
   /** G4 */
-  #spare: Promise<ShardThread> | null = null;
+  #spare: StartingThread | null = null;
   /** All that have a seat. */
   readonly #seated = new Set<ShardThread>();
   #file = new URL(BUILD_FILE, import.meta.url).href;
@@ -100,6 +115,8 @@ export class ShardGroup {
   #startThread(replay: ReplayOptions | null, file = this.#file): ShardThread {
     const seat = this.#freeSeat();
     this.#control.setEnds(seat, false);
+    this.#control.setNeeded(seat, false);
+    this.#control.setBackground(seat, 0);
     const thread = new ShardThread(file, seat, this.#options, replay);
     this.#seated.add(thread);
     thread.done.catch((error: unknown) => this.#ended(thread, error));
@@ -113,31 +130,44 @@ export class ShardGroup {
     return seat;
   }
 
-  /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
-  async #newThread(file = this.#file): Promise<ShardThread> {
+  #begin(file = this.#file): StartingThread {
     const thread = this.#startThread(null, file);
+    return { thread, ready: this.#whenReady(thread) };
+  }
+
+  /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
+  async #whenReady(thread: ShardThread): Promise<ShardThread> {
+    const given = new AbortController();
+    const late = delay(START_TIMEOUT_MS, undefined, { ref: false, signal: given.signal }).then(() => {
+      throw new Error(`it was not ready within ${START_TIMEOUT_MS} ms`);
+    });
     try {
-      await Promise.race([thread.ready, thread.done]);
+      await Promise.race([thread.ready, thread.done, late]);
       return thread;
     } catch (error) {
       await this.#destroy(thread);
       throw new OperateError(`a new thread did not start: ${(error as Error).message}`);
+    } finally {
+      late.catch(() => {});
+      given.abort();
     }
   }
 
   #prepareSpare(): void {
     if (this.#spare !== null || this.#stopping) return;
-    const spare = this.#newThread();
+    const spare = this.#begin();
     this.#spare = spare;
-    spare.catch(() => {
+    spare.ready.catch(() => {
       if (this.#spare === spare) this.#spare = null; // whoever needs one starts one
     });
   }
 
+  /** For lanes that nobody runs: it is ready as soon as may be. */
   #takeSpare(): Promise<ShardThread> {
-    const spare = this.#spare ?? this.#newThread();
+    const { thread, ready } = this.#spare ?? this.#begin();
     this.#spare = null;
-    return spare;
+    callFromBackground(this.#control, thread.seat);
+    return ready;
   }
 
   views(): readonly ShardView[] {
@@ -262,9 +292,14 @@ export class ShardGroup {
         throw new OperateError(
           `${shards} shards for ${lanes.length} lanes: give 1 to ${lanes.length}, or start with more --lanes.`,
         );
-      while (this.#threads.length < shards) this.#threads.push(await this.#newThread());
+      while (this.#threads.length < shards) this.#threads.push(await this.#begin().ready);
       const owners = spreadLanes(this.#figures.shardOf, shards);
-      for (let lane = 0; lane < owners.length; lane++) await this.#move(lane, owners[lane]!);
+      const met = new Set(this.#figures.shardOf); // shards that run lanes already
+      for (let lane = 0; lane < owners.length; lane++) {
+        const shard = owners[lane]!;
+        if (await this.#move(lane, shard)) await delay(met.has(shard) ? NEXT_MS : FIRST_MS);
+        met.add(shard);
+      }
       for (const thread of this.#threads.splice(shards)) await this.#endThread(thread);
     });
   }
@@ -274,7 +309,7 @@ export class ShardGroup {
     return this.#alone(async () => {
       const successors: ShardThread[] = [];
       try {
-        for (const _ of this.#threads) successors.push(await this.#newThread(file));
+        for (const _ of this.#threads) successors.push(await this.#begin(file).ready);
       } catch (error) {
         for (const thread of successors) await this.#destroy(thread);
         throw error;
@@ -285,20 +320,23 @@ export class ShardGroup {
       for (let shard = 0; shard < successors.length; shard++) {
         const old = this.#threads[shard]!;
         this.#threads[shard] = successors[shard]!;
-        for (const lane of this.#figures.lanesOf(shard)) await this.#move(lane, shard);
+        const lanes = this.#figures.lanesOf(shard);
+        for (const [i, lane] of lanes.entries())
+          if (await this.#move(lane, shard)) await delay(i === 0 ? FIRST_MS : NEXT_MS);
         await this.#endThread(old);
       }
-      if (spare !== null) await spare.then((thread) => this.#endThread(thread)).catch(() => {});
+      if (spare !== null) await spare.ready.then((thread) => this.#endThread(thread)).catch(() => {});
       this.#prepareSpare();
     });
   }
 
-  /** Has a lane go over to a shard, whoever is its thread by then. */
-  async #move(lane: number, shard: number): Promise<void> {
+  /** Has a lane go over to a shard, whoever is its thread by then. @returns whether it had to */
+  async #move(lane: number, shard: number): Promise<boolean> {
     const control = this.#control;
     const stats = new Float64Array(this.#options.lanes[lane]!.stats);
     const bell = new LaneBell(this.#options.control, lane);
     const deadlineMs = performance.now() + HAND_OVER_TIMEOUT_MS;
+    let moved = false;
     for (;;) {
       const { seat } = this.#threads[shard]!;
       if (control.ownerOf(lane) === seat) break;
@@ -310,8 +348,10 @@ export class ShardGroup {
           throw new Error(`lane ${lane} was not handed over within ${HAND_OVER_TIMEOUT_MS} ms`);
         await delay(POLL_MS);
       }
+      moved = true;
     }
     this.#figures.move(lane, shard);
+    return moved;
   }
 
   async #endThread(thread: ShardThread): Promise<void> {
@@ -344,7 +384,7 @@ export class ShardGroup {
     this.#ending = true;
     this.#stopping = true;
     if (this.#watch !== null) clearInterval(this.#watch);
-    await this.#spare?.catch(() => {});
+    await this.#spare?.ready.catch(() => {});
     await Promise.all([...this.#seated].map((thread) => thread.destroy()));
   }
 }

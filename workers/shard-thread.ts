@@ -1,73 +1,16 @@
 /**
- * A shard's thread: a Piscina task that runs lanes until it is told to end. It does not return to its event loop but
- * once a second, for what only arrives there: the entries of the garbage collector.
+ * What a shard's thread is started with, and the file that a reload looks for: little, so that a thread that starts
+ * beside others is in the background before it loads its code. Piscina calls it.
  */
-import { setImmediate } from 'node:timers/promises';
-import { getHeapStatistics } from 'node:v8';
-import type { Doorbell } from '../engine/doorbell.js';
-import { seatDoorbell } from '../engine/lane-control.js';
-import { observeGc } from './gc-observer.js';
-import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
-import { selfCheck } from './self-check.js';
-import { Shard } from './shard.js';
-import { THREAD_STATS } from './stats.js';
+import { LaneControl } from '../engine/lane-control.js';
+import { enterBackground } from './background.js';
+import type { ShardOptions } from './lane-options.js';
 
-const YIELD_MS = 1000;
-
-const now = (): number => performance.now();
-
-export default async function shardTask(options: ShardOptions): Promise<void> {
-  selfCheck(options.versions);
-  const stats = new Float64Array(options.stats);
-  const endObservation = observeGc((pauseMs) => {
-    stats[THREAD_STATS.GC_COUNT]! += 1;
-    stats[THREAD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
-    stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
-  });
-  const doorbell = seatDoorbell(options.control, options.seat);
-  const shard = new Shard(options, now());
-  shard.touchPages();
-  try {
-    while (!shard.isReady(now())) {
-      runFor(shard, doorbell, YIELD_MS, stats, true);
-      await setImmediate();
-    }
-    options.frontPort.postMessage('ready' satisfies ShardMessage);
-    while (!shard.finished) {
-      runFor(shard, doorbell, YIELD_MS, stats, false);
-      shard.showTurns();
-      shard.showBuffers();
-      stats[THREAD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
-      await setImmediate();
-    }
-  } finally {
-    endObservation();
-    shard.close();
-    options.frontPort.close();
-  }
-}
-
-/** @param isStarting  ends when the shard is ready */
-function runFor(
-  shard: Shard,
-  doorbell: Doorbell,
-  ms: number,
-  stats: Float64Array,
-  isStarting: boolean,
-): void {
-  const end = now() + ms;
-  for (;;) {
-    const busy = shard.turn(now);
-    const nowMs = now();
-    if (nowMs >= end || (isStarting && shard.isReady(nowMs))) return;
-    if (busy) continue;
-    if (shard.finished) return;
-    doorbell.sleep();
-    if (shard.hasWork) {
-      doorbell.rise();
-      continue;
-    }
-    doorbell.wait(TICK_MS);
-    stats[THREAD_STATS.SLEPT_MS]! += now() - nowMs;
-  }
+export default async function shardThread(options: ShardOptions): Promise<void> {
+  const control = new LaneControl(options.control);
+  // If it has lanes, the service begins: nobody is served yet, and the sooner it begins the better.
+  const joins = options.lanes.every(({ lane }) => control.ownerOf(lane) !== options.seat);
+  if (joins) enterBackground(control, options.seat);
+  const { runShard } = await import('./shard-task.js');
+  await runShard(options, joins);
 }

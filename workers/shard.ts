@@ -1,5 +1,5 @@
 /**
- * The lanes of one thread. It has no thread and no clock of its own, so that a test can step it; shard-thread.ts calls
+ * The lanes of one thread. It has no thread and no clock of its own, so that a test can step it; shard-task.ts calls
  * `turn` in a loop.
  *
  * S1  A lane is attached only after its OWNER names this seat, and left alone from the moment in which OWNER names

@@ -16,7 +16,7 @@ beforeAll(() => {
   const version = `lanes: ${VERSIONS.lanes} }`; // constants are numbers in dist/
   otherLayout = builds.make('layout', 'workers/lane-options.js', version, 'lanes: 1000 }');
   const check = 'selfCheck(options.versions);';
-  throwing = builds.make('throwing', 'workers/shard-thread.js', check, "throw new Error('not today');");
+  throwing = builds.make('throwing', 'workers/shard-task.js', check, "throw new Error('not today');");
 });
 afterAll(() => builds.remove());
 

@@ -1,0 +1,91 @@
+/**
+ * What a shard's thread does: it runs lanes until it is told to end. It does not return to its event loop but
+ * once a second, for what only arrives there: the entries of the garbage collector.
+ */
+import { setImmediate } from 'node:timers/promises';
+import { getHeapStatistics } from 'node:v8';
+import type { Doorbell } from '../engine/doorbell.js';
+import { LaneControl, seatDoorbell } from '../engine/lane-control.js';
+import { leaveBackground } from './background.js';
+import { observeGc } from './gc-observer.js';
+import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
+import { rehearse } from './rehearsal.js';
+import { selfCheck } from './self-check.js';
+import { Shard } from './shard.js';
+import { THREAD_STATS } from './stats.js';
+
+const YIELD_MS = 1000;
+/** After each slice of a rehearsal that is not in the background. */
+const REST_MS = 9;
+
+const now = (): number => performance.now();
+
+/** @param joins  others serve already, and it has no lanes yet: it is in the background if it may be */
+export async function runShard(options: ShardOptions, joins: boolean): Promise<void> {
+  selfCheck(options.versions);
+  const stats = new Float64Array(options.stats);
+  const endObservation = observeGc((pauseMs) => {
+    stats[THREAD_STATS.GC_COUNT]! += 1;
+    stats[THREAD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
+    stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
+  });
+  const doorbell = seatDoorbell(options.control, options.seat);
+  if (joins) prepare(options);
+  const shard = new Shard(options, now());
+  shard.touchPages();
+  try {
+    while (!shard.isReady(now())) {
+      runFor(shard, doorbell, YIELD_MS, stats, true);
+      await setImmediate();
+    }
+    options.frontPort.postMessage('ready' satisfies ShardMessage);
+    while (!shard.finished) {
+      runFor(shard, doorbell, YIELD_MS, stats, false);
+      shard.showTurns();
+      shard.showBuffers();
+      stats[THREAD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
+      await setImmediate();
+    }
+  } finally {
+    endObservation();
+    shard.close();
+    options.frontPort.close();
+  }
+}
+
+/** Until the code is compiled, or somebody waits for the thread. */
+function prepare(options: ShardOptions): void {
+  const { seat } = options;
+  const control = new LaneControl(options.control);
+  rehearse(options, {
+    now,
+    restsMs: control.backgroundOf(seat) === 0 ? REST_MS : 0,
+    isNeeded: () => control.isNeeded(seat),
+  });
+  leaveBackground(control, seat);
+}
+
+/** @param isStarting  ends when the shard is ready */
+function runFor(
+  shard: Shard,
+  doorbell: Doorbell,
+  ms: number,
+  stats: Float64Array,
+  isStarting: boolean,
+): void {
+  const end = now() + ms;
+  for (;;) {
+    const busy = shard.turn(now);
+    const nowMs = now();
+    if (nowMs >= end || (isStarting && shard.isReady(nowMs))) return;
+    if (busy) continue;
+    if (shard.finished) return;
+    doorbell.sleep();
+    if (shard.hasWork) {
+      doorbell.rise();
+      continue;
+    }
+    doorbell.wait(TICK_MS);
+    stats[THREAD_STATS.SLEPT_MS]! += now() - nowMs;
+  }
+}
