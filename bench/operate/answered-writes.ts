@@ -23,8 +23,8 @@ import {
 import { Random } from '../random.js';
 import { MESSAGE_HI, type WireWorkload } from '../wire-workload.js';
 
-/** More than can be in flight. */
-const RING = 1 << 20;
+/** More than are sent while one waits for its answer: some seconds of them. */
+const RING = 1 << 22;
 const SHOWN_MAX = 5;
 /** Of a hundred operations; the rest are gets. */
 const ACKS = 70;
@@ -46,6 +46,8 @@ export class AnsweredWrites {
   readonly #workload: WireWorkload;
   #message = 1;
   #next = 0;
+  /** Of what was sent. */
+  #newestId = 0;
   #lastUser = -1;
   #lastSocket = -1;
   readonly #channels: Int32Array;
@@ -104,6 +106,7 @@ export class AnsweredWrites {
   /** A list of each user in turn. */
   readonly listNext = (words: Int32Array, at: number, requestId: number): number => {
     const user = this.#next++ % this.#workload.users;
+    this.#newestId = requestId;
     this.#records[requestId & (RING - 1)] = user * this.#workload.channelsPerUser;
     return this.#workload.write(words, at, requestId, OP_LIST, user, -1, 0);
   };
@@ -130,6 +133,7 @@ export class AnsweredWrites {
   #write(words: Int32Array, at: number, requestId: number, record: number, op: number): number {
     const { channelsPerUser } = this.#workload;
     const message = op === OP_GET ? 0 : ++this.#message;
+    this.#newestId = requestId;
     this.#records[requestId & (RING - 1)] = record;
     this.#messages[requestId & (RING - 1)] = message;
     const user = Math.floor(record / channelsPerUser);
@@ -148,6 +152,10 @@ export class AnsweredWrites {
     }
     const op = head & 0xff;
     const requestId = words[at + REPLY.REQUEST_ID]!;
+    if (((this.#newestId - requestId) | 0) >= RING)
+      throw new Error(
+        `operation ${requestId} is answered after ${RING} others were sent: nothing is known of it`,
+      );
     const record = this.#records[requestId & (RING - 1)]!;
     if (op === OP_LIST) {
       this.#compare(words, at, record);
