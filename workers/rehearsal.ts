@@ -212,7 +212,9 @@ export class Rehearsal {
     words[opAt + REQUEST.HEAD] = n % 3 === 0 && op === OP_ACK ? op | REQUEST_WITH_ENTRY : op;
     words[opAt + REQUEST.REQUEST_ID] = n;
     words[opAt + REQUEST.USER_LO] = user;
-    words[opAt + REQUEST.CHANNEL_LO] = isOfUser ? 0 : CHANNEL_FIRST + user * CHANNELS + ((n >>> 3) % CHANNELS);
+    words[opAt + REQUEST.CHANNEL_LO] = isOfUser
+      ? 0
+      : CHANNEL_FIRST + user * CHANNELS + ((n >>> 3) % CHANNELS);
     words[opAt + REQUEST.ARGUMENT_LO] = hasArgument ? n + 1 : 0;
     requests.commit(ROUTED.WORDS + REQUEST.WORDS);
   }
