@@ -22,6 +22,8 @@ import { OperateError, type ShardView } from './workers.js';
 const POLL_MS = 1;
 /** A lane leaves its thread at the end of a turn; a turn is never so long. */
 const HAND_OVER_TIMEOUT_MS = 30_000;
+/** A spare begins when its predecessor has worked off what had waited for it: both would want the processors. */
+const SPARE_AFTER_MS = 100;
 /** To load its code and to rehearse takes a second, in the background of busy processors some. */
 const START_TIMEOUT_MS = 60_000;
 /**
@@ -239,7 +241,7 @@ export class ShardGroup {
       seatDoorbell(this.#options.control, heir.seat).ring();
       this.#seated.delete(dead);
       this.replaced++;
-      this.#prepareSpare();
+      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpare());
       while (lanes.some(({ stats }, i) => new Float64Array(stats)[LANE_STATS.ATTACHED] === attached[i])) {
         if (this.#threads[shard] !== heir || this.#ending) return; // it has ended, too
         await delay(POLL_MS);
