@@ -8,6 +8,7 @@
  * I3  A record in flight keeps its slot until it is answered, whatever happens to it.
  * I4  While a wipe is on its way nothing else of that user is sent.
  */
+import { hashUser } from './hash.js';
 import { checkHeap } from './heap-check.js';
 import { HeapCursor } from './heap-cursor.js';
 import { HeapJournal } from './heap-journal.js';
@@ -242,14 +243,25 @@ class HeapPartition extends HeapJournal implements Partition {
     this.retries[queue]!.insert(user, (this.tick + retryTicks(this.options, queue)) | 0);
   }
 
-  hottestUsers(out: Int32Array, at: number, max: number): number {
-    let count = 0;
-    for (let user = this.active.newest; user !== null && count < max; user = user.older) {
-      out[at + count * 2] = user.lo;
-      out[at + count * 2 + 1] = user.hi;
-      count++;
+  hottestUsers(out: Int32Array, at: number, max: number, count: number, since: number): number {
+    let user = count === 0 ? this.active.newest : this.#olderThanListed(out, at, count, since);
+    let listed = count;
+    for (; user !== null && listed < max; user = user.older) {
+      out[at + listed * 2] = user.lo;
+      out[at + listed * 2 + 1] = user.hi;
+      listed++;
     }
-    return count;
+    return listed;
+  }
+
+  #olderThanListed(out: Int32Array, at: number, count: number, since: number): HeapUser | null {
+    for (let i = count - 1; i >= 0; i--) {
+      const lo = out[at + i * 2]!;
+      const hi = out[at + i * 2 + 1]!;
+      const user = this.users[this.findUser(hashUser(lo, hi), lo, hi)];
+      if (user?.list === this.active && ((user.touched - since) | 0) < 0) return user.older;
+    }
+    return null;
   }
 
   afterRestart(): void {

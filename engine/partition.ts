@@ -191,8 +191,15 @@ export interface Partition {
    */
   failFlights(from: UserSlot, steps: number): UserSlot;
 
-  /** Ids (low word, high word) of the active users who did something last, newest first, to `out[at]`; how many. O(max). */
-  hottestUsers(out: Int32Array, at: number, max: number): number;
+  /**
+   * Ids (low word, high word) of the active users who did something last, newest first, to `out[at]`. In portions: each goes on
+   * behind the last of those there who have done nothing since, so that nobody is there twice.
+   * @param count  users that earlier portions have put there
+   * @param max    users there at most after this one
+   * @param since  tick of the first portion
+   * @returns how many are there now; `count`: there are no more. O(max - count)
+   */
+  hottestUsers(out: Int32Array, at: number, max: number, count: number, since: number): number;
   /**
    * After a restart with the memory of an earlier process, which had saved everything: nobody waits and nobody is subscribed
    * to any more. Throws if something is unsaved. O(users).

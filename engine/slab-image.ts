@@ -5,8 +5,10 @@
  * I1  All words outside the used ranges may be 0, as in new memory: slots never used, and the watched users, whose
  *     connections are gone.
  */
-import { assert, LAYOUT_VERSION, RECORD, USER, USER_LIVE, USER_WATCHED } from './layout.js';
+import { hashUser } from './hash.js';
+import { assert, LAYOUT_VERSION, RECORD, USER, USER_ACTIVE, USER_LIVE, USER_WATCHED } from './layout.js';
 import type { PartitionOptions } from './partition.js';
+import { findUser } from './slab-index.js';
 import { HEADER, regionsOf, type SlabMemory } from './slab-memory.js';
 import { OwnWords } from './undo-log.js';
 import { WatchSet } from './watch-set.js';
@@ -76,16 +78,46 @@ export function afterRestart(memory: SlabMemory): void {
 }
 
 /** See `Partition.hottestUsers`. */
-export function hottestUsers(memory: SlabMemory, out: Int32Array, at: number, max: number): number {
+export function hottestUsers(
+  memory: SlabMemory,
+  out: Int32Array,
+  at: number,
+  max: number,
+  count: number,
+  since: number,
+): number {
   const { header, users } = memory;
-  let count = 0;
-  for (let user = header[HEADER.ACTIVE_NEWEST]!; user !== 0 && count < max; count++) {
+  let user = count === 0 ? header[HEADER.ACTIVE_NEWEST]! : olderThanListed(memory, out, at, count, since);
+  let listed = count;
+  for (; user !== 0 && listed < max; listed++) {
     const userAt = memory.userAt(user);
-    out[at + count * 2] = users[userAt + USER.ID_LO]!;
-    out[at + count * 2 + 1] = users[userAt + USER.ID_HI]!;
+    out[at + listed * 2] = users[userAt + USER.ID_LO]!;
+    out[at + listed * 2 + 1] = users[userAt + USER.ID_HI]!;
     user = users[userAt + USER.LRU_OLDER]!;
   }
-  return count;
+  return listed;
+}
+
+/** The older neighbour of the last of `count` listed users who has not moved since a tick; 0: there is none. */
+function olderThanListed(
+  memory: SlabMemory,
+  out: Int32Array,
+  at: number,
+  count: number,
+  since: number,
+): number {
+  const { users } = memory;
+  for (let i = count - 1; i >= 0; i--) {
+    const lo = out[at + i * 2]!;
+    const hi = out[at + i * 2 + 1]!;
+    const user = findUser(memory, hashUser(lo, hi), lo, hi);
+    if (user === 0) continue;
+    const userAt = memory.userAt(user);
+    const hasMoved = ((users[userAt + USER.TOUCHED]! - since) | 0) >= 0;
+    if (!hasMoved && (users[userAt + USER.STATE]! & USER_ACTIVE) !== 0)
+      return users[userAt + USER.LRU_OLDER]!;
+  }
+  return 0;
 }
 
 /**

@@ -458,8 +458,8 @@ class SlabPartition implements Partition {
   failFlights(from: UserSlot, steps: number): UserSlot {
     return failFlights(this.memory, this.#walk, this.#journal, this.tick, from, steps);
   }
-  hottestUsers(out: Int32Array, at: number, max: number): number {
-    return hottestUsers(this.memory, out, at, max);
+  hottestUsers(out: Int32Array, at: number, max: number, count: number, since: number): number {
+    return hottestUsers(this.memory, out, at, max, count, since);
   }
   afterRestart(): void {
     afterRestart(this.memory);

@@ -155,9 +155,28 @@ describe.each([slab, heap])('$name', (engine) => {
       run(partition, user === 5 ? OP_MENTION : OP_ACK, user, 1, 7);
     }
     const ids = new Int32Array(20);
-    expect(partition.hottestUsers(ids, 2, 4)).toBe(4);
+    expect(partition.hottestUsers(ids, 2, 4, 0, 109)).toBe(4);
     expect([...ids]).toEqual([0, 0, 9, 0, 8, 0, 7, 0, 6, 0, ...new Array(10).fill(0)]);
-    expect(partition.hottestUsers(ids, 0, 10)).toBe(8);
+    expect(partition.hottestUsers(ids, 0, 10, 0, 109)).toBe(8);
+  });
+
+  it('names the hottest users in portions, nobody twice, whoever does something in between', () => {
+    const { partition } = create(engine);
+    for (let user = 1; user <= 9; user++) {
+      partition.setTick(100 + user);
+      run(partition, OP_ACK, user, 1, 7);
+    }
+    const ids = new Int32Array(20);
+    const since = 150;
+    partition.setTick(since);
+    expect(partition.hottestUsers(ids, 0, 3, 0, since)).toBe(3);
+    partition.setTick(since + 1);
+    for (const user of [7, 4]) run(partition, OP_ACK, user, 1, 8); // the last of the portion, and one of the rest
+    expect(partition.hottestUsers(ids, 0, 5, 3, since)).toBe(5);
+    run(partition, OP_ACK, 5, 1, 8); // the last of this one
+    expect(partition.hottestUsers(ids, 0, 10, 5, since)).toBe(8);
+    expect([...ids].filter((_, i) => i % 2 === 0)).toEqual([9, 8, 7, 6, 5, 3, 2, 1, 0, 0]);
+    expect(partition.hottestUsers(ids, 0, 10, 8, since)).toBe(8);
   });
 
   it('has clocks that grow when the wall clock is set back, also below the floor after a restart', () => {
