@@ -33,6 +33,9 @@ interface StoreFile {
 interface RestartFile {
   readonly findings: readonly { what: string; measured: string; met: boolean }[];
 }
+interface OperateFile {
+  readonly findings: readonly { what: string; measured: string; met: boolean }[];
+}
 interface LargeUserFile {
   readonly results: Record<string, readonly { phase: string; quietMs: number; largeMs: number }[]>;
 }
@@ -77,6 +80,21 @@ function restartCell(start: string) {
     const finding = findings.find(({ what }) => what.startsWith(start));
     if (finding === undefined) throw new Error(`the file has no finding ${start}`);
     return { figure: finding.measured.replace(/ \([^)]*\)$/, ''), isMissed: !finding.met };
+  };
+}
+
+/** Of all findings that begin and end so, in their order. */
+function operateCell(...wanted: readonly (readonly [start: string, end: string])[]) {
+  return ({ findings }: OperateFile): Cell => {
+    const own = wanted.map(([start, end]) => {
+      const finding = findings.find(({ what }) => what.startsWith(start) && what.endsWith(end));
+      if (finding === undefined) throw new Error(`the file has no finding ${start} ... ${end}`);
+      return finding;
+    });
+    return {
+      figure: own.map(({ measured }) => measured).join(', '),
+      isMissed: own.some(({ met }) => !met),
+    };
   };
 }
 
@@ -155,6 +173,14 @@ const CELLS: readonly [start: string, cell: (file: never) => Cell][] = [
   ['misses on Cassandra', storeCell('miss')],
   ['warm start with 8 M entries', restartCell('warm start, saved partitions in the page cache')],
   ['start after `kill -9`', restartCell('start after kill -9')],
+  [
+    "100 ends of a shard's thread",
+    operateCell(['kill to service again', 'p50'], ['kill to service again', 'p99']),
+  ],
+  ['the same: answered writes lost', operateCell(['kills: of', 'out of order'])],
+  ['resize 1 to 4', operateCell(['resize 1 to 4, 2, 1: longest', ''], ['moves: of', 'refused'])],
+  ['20 reloads', operateCell(['20 reloads: longest', ''], ['moves: of', 'refused'])],
+  ['both: answered writes lost', operateCell(['moves: of', 'out of order'])],
   ['beside a user with 100,000 entries, LMDB', largeUserCell('lmdb')],
   ['beside a user with 100,000 entries, Cassandra', largeUserCell('cassandra')],
   [
