@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { LaneControlMemory } from '../engine/lane-control.js';
 import { LAYOUT_VERSION } from '../engine/layout.js';
 import type { PartitionOptions } from '../engine/partition.js';
+import { createRing } from '../engine/ring.js';
 import type { IntrospectionMemory } from './introspection/lane-introspection.js';
 import type { RateLimits } from './introspection/limiter.js';
 import type { ReplaySegment } from './journal/reader.js';
@@ -68,6 +69,17 @@ export interface LaneRings {
   readonly loads: SharedArrayBuffer;
   readonly flushes: SharedArrayBuffer;
   readonly storeAnswers: SharedArrayBuffer;
+}
+
+/** The rings of one lane. */
+export function createRings(sizes: RingSizes): LaneRings {
+  return {
+    requests: createRing(sizes.requests),
+    replies: createRing(sizes.replies),
+    loads: createRing(sizes.loads),
+    flushes: createRing(sizes.flushes),
+    storeAnswers: createRing(sizes.storeAnswers),
+  };
 }
 
 /**

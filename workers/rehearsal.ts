@@ -30,13 +30,14 @@ import {
   REQUEST_WITH_ENTRY,
   ROUTED,
 } from '../engine/messages.js';
-import { createRing, RingReader, RingWriter } from '../engine/ring.js';
+import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { createIntrospection } from './introspection/lane-introspection.js';
 import { createLaneMemory } from './lane-memory.js';
 import {
   COLD_START,
+  createRings,
   type LaneOptions,
   laneSizes,
   partitionOptions,
@@ -87,14 +88,7 @@ class RehearsedLane {
 
   /** @param hasIntrospection  as in the lanes that it is like */
   constructor(service: ServiceOptions, lane: number, hasIntrospection: boolean) {
-    const sizes = ringSizes(1, Number.MAX_SAFE_INTEGER); // the smallest
-    const rings = {
-      requests: createRing(sizes.requests),
-      replies: createRing(sizes.replies),
-      loads: createRing(sizes.loads),
-      flushes: createRing(sizes.flushes),
-      storeAnswers: createRing(sizes.storeAnswers),
-    };
+    const rings = createRings(ringSizes(1, Number.MAX_SAFE_INTEGER)); // the smallest
     const bytes = slab.sharedBytes(partitionOptions(service));
     const owned = [];
     for (let index = lane; index < PARTITIONS; index += LANES)
@@ -286,6 +280,7 @@ export function rehearse(options: Rehearsed, { now, restsMs, isNeeded }: Stage):
       rehearsal.run(SLICE_MS, now);
       if (restsMs > 0) Atomics.wait(rest, 0, 0, restsMs);
     }
+    if (isNeeded()) break;
     if (part < PARTS) rehearsal.handOver(now());
   }
   rehearsal.close();

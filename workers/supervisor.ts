@@ -10,7 +10,7 @@ import { createDoorbell } from '../engine/doorbell.js';
 import { createLaneControl, LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
-import { createRing, ringDepth } from '../engine/ring.js';
+import { ringDepth } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { FrontRings } from './front-port.js';
@@ -21,6 +21,7 @@ import { lanesFor, parkedOfLane } from './lane-counts.js';
 import { createLaneMemory } from './lane-memory.js';
 import {
   COLD_START,
+  createRings,
   type LaneOptions,
   type LaneStart,
   laneSizes,
@@ -195,16 +196,9 @@ function laneOptions(
   const owned = [];
   for (let index = lane; index < partitions; index += lanes)
     owned.push({ index, memory: null, byteOffset: 0, ...places[index] });
-  const sizes = ringSizes(shards, lanes);
   return {
     lane,
-    rings: {
-      requests: createRing(sizes.requests),
-      replies: createRing(sizes.replies),
-      loads: createRing(sizes.loads),
-      flushes: createRing(sizes.flushes),
-      storeAnswers: createRing(sizes.storeAnswers),
-    },
+    rings: createRings(ringSizes(shards, lanes)),
     memory: createLaneMemory(laneSizes(service)),
     undo: new SharedArrayBuffer(UndoLog.bytes()),
     stats: createStats(LANE_STATS),

@@ -1,7 +1,7 @@
 /** A lane without a thread, stepped by the test, which plays the front, the store and the clock. */
 import { MessageChannel } from 'node:worker_threads';
 import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
-import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
+import { RingReader, RingWriter } from '../../engine/ring.js';
 import { slab } from '../../engine/slab.js';
 import { UndoLog } from '../../engine/undo-log.js';
 import { FrontBell } from '../../workers/front-bell.js';
@@ -9,6 +9,7 @@ import { Lane } from '../../workers/lane.js';
 import { createLaneMemory } from '../../workers/lane-memory.js';
 import {
   COLD_START,
+  createRings,
   type LaneOptions,
   type LanePorts,
   laneSizes,
@@ -60,14 +61,7 @@ export function createLaneRig(
     partitionStats: createStats(PARTITION_STATS, service.partitions ?? 1),
     ...service,
   };
-  const sizes = ringSizes(1, options.lanes);
-  const rings = {
-    requests: createRing(sizes.requests),
-    replies: createRing(sizes.replies),
-    loads: createRing(sizes.loads),
-    flushes: createRing(sizes.flushes),
-    storeAnswers: createRing(sizes.storeAnswers),
-  };
+  const rings = createRings(ringSizes(1, options.lanes));
   const bytes = slab.sharedBytes(partitionOptions(options));
   const owned = Array.from({ length: options.partitions }, (_, index) => ({
     index,
