@@ -10,13 +10,20 @@
  * I2  Only the producer stores the tail, only the consumer stores the head.
  * I3  What lies between head and tail is complete: the tail is published after the words are written (both are
  *     Atomics, which order the plain stores before them and the plain loads after them).
- * I4  A message is at most half the capacity, so that a pad before it and the message itself always fit in an
+ * I4  A producer that sleeps until something is released says so, and then looks at the head once more; the consumer
+ *     stores the head, and then looks whether it has to ring (like doorbell.ts).
+ * I5  A message is at most half the capacity, so that a pad before it and the message itself always fit in an
  *     empty ring.
  */
 import { assert, broken, layout } from './layout.js';
 
-/** The two positions are 128 bytes apart: processors fetch cache lines of 64 bytes in pairs. */
-export const RING = layout({ TAIL: 32, HEAD: 32, DATA: 1 });
+/** What either side stores is 128 bytes apart: processors fetch cache lines of 64 bytes in pairs. */
+export const RING = layout({
+  TAIL: 1,
+  PRODUCER_WAITS: 31, // 1: whoever releases has to ring the producer
+  HEAD: 32,
+  DATA: 1,
+});
 
 /** Bytes of shared memory for a ring of `capacityWords`, a power of two. */
 export function ringBytes(capacityWords: number): number {
@@ -53,6 +60,7 @@ export class RingWriter {
   #tail: number;
   #published: number;
   #head: number;
+  #waits: boolean;
 
   constructor(memory: SharedArrayBuffer) {
     this.capacity = capacityOf(memory);
@@ -61,6 +69,7 @@ export class RingWriter {
     this.#tail = Atomics.load(this.#positions, RING.TAIL);
     this.#published = this.#tail;
     this.#head = Atomics.load(this.#positions, RING.HEAD);
+    this.#waits = Atomics.load(this.#positions, RING.PRODUCER_WAITS) !== 0;
   }
 
   /**
@@ -146,6 +155,19 @@ export class RingWriter {
     Atomics.store(this.#positions, RING.HEAD, this.#tail); // I2: nobody else stores it now
   }
 
+  /** Whether the consumer has released all before a position, at most half of 2^32 words ago. */
+  isReleased(position: number): boolean {
+    this.#head = Atomics.load(this.#positions, RING.HEAD);
+    return ((this.#head - position) | 0) >= 0;
+  }
+
+  /** I4: whether the producer is to be rung after a release. It looks at the head once more before it sleeps. */
+  setWaits(waits: boolean): void {
+    if (waits === this.#waits) return;
+    this.#waits = waits;
+    Atomics.store(this.#positions, RING.PRODUCER_WAITS, waits ? 1 : 0);
+  }
+
   /** Committed words that the consumer has not released, pads included. */
   get filledWords(): number {
     this.#head = Atomics.load(this.#positions, RING.HEAD);
@@ -215,5 +237,10 @@ export class RingReader {
   /** Gives the room of all messages taken by `next` back to the producer. */
   release(): void {
     Atomics.store(this.#positions, RING.HEAD, this.#head);
+  }
+
+  /** I4: after a release. */
+  producerWaits(): boolean {
+    return Atomics.load(this.#positions, RING.PRODUCER_WAITS) !== 0;
   }
 }

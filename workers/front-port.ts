@@ -134,6 +134,7 @@ export class FrontRings implements FrontPort {
       count += replies.length;
     }
     replies.release(); // a lane without room for its answers does not sleep, so it need not be woken
+    if (replies.producerWaits()) end.bell.ring();
     return count;
   }
 }

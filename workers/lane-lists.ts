@@ -38,10 +38,11 @@ export function sinceOf(partition: Partition, user: UserSlot, words: Int32Array)
   return since > partition.versionOf(user) || partition.deletedVersionOf(user) > since ? -1 : since;
 }
 
-/** Gives each hold that is ready its turn, once. @returns whether any was */
+/** Gives each hold that is ready its turn, once. @returns whether any could use it */
 export function serveReady(lane: LaneState): boolean {
   const { ready, holds } = lane;
   const turns = ready.count;
+  lane.listsWaiting = 0;
   for (let count = turns; count > 0; count--) {
     const hold = ready.shift();
     if (!lane.hasReplyRoom()) {
@@ -56,7 +57,8 @@ export function serveReady(lane: LaneState): boolean {
     else if (kind === HOLD_CURSOR) openCursor(lane, hold); // that of the thread before is gone
     lane.done();
   }
-  return turns > 0;
+  lane.replies.setWaits(lane.listsWaiting > 0);
+  return turns > lane.listsWaiting;
 }
 
 function openCursor(lane: LaneState, hold: number): void {
@@ -88,7 +90,13 @@ function stepCursor(lane: LaneState, hold: number): void {
   lane.waited(hold, WAIT.CURSOR);
   lane.parking.peek(hold, scratch);
   const index = holds.get(hold, HOLD.PARTITION);
-  if ((scratch[ROUTED.WORDS + REQUEST.HEAD]! & 0xff) === OP_BADGE) {
+  const isBadge = (scratch[ROUTED.WORDS + REQUEST.HEAD]! & 0xff) === OP_BADGE;
+  if (!isBadge && !lane.listWindow.isOpen) {
+    lane.listsWaiting++;
+    lane.ready.push(hold);
+    return;
+  }
+  if (isBadge) {
     answerBadge(lane, scratch, cursor.mentionCount, cursor.mentionedEntries);
   } else if (!answerPart(lane, hold, cursor, scratch)) {
     lane.ready.push(hold);
@@ -120,6 +128,7 @@ function answerPart(lane: LaneState, hold: number, cursor: Cursor, words: Int32A
   out[outAt + REPLY.MENTION_COUNT] = entries;
   out[outAt + REPLY.VERSION] = partition.versionOf(user);
   lane.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
+  lane.listWindow.wrote(REPLY.WORDS + entries * ENTRY.WORDS);
   holds.set(hold, HOLD.WRITTEN, last ? 0 : holds.get(hold, HOLD.WRITTEN) + entries);
   if (last) lane.answered(words, 0, OP_LIST);
   return last;

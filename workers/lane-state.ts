@@ -67,10 +67,11 @@ import {
   type ServiceOptions,
   TICK_MS,
 } from './lane-options.js';
+import { ListWindow } from './list-window.js';
 import { Parking } from './parking.js';
 import { LANE_STATS } from './stats.js';
 
-/** Lists that are being written at once; others wait. Each keeps two words for each entry of its user. */
+/** Lists that are being written at once; others wait. Each keeps six words for each entry of its user. */
 export const CURSORS_MAX = 16;
 
 /** The bits below choose the partition. */
@@ -143,6 +144,9 @@ export class LaneState {
   readonly cursorOf = new Map<number, Cursor>();
   /** Cursors not in use, by partition. */
   readonly idleCursors: Cursor[][];
+  readonly listWindow: ListWindow;
+  /** Of the holds that are ready: lists for which the window was closed when they had their turn. */
+  listsWaiting = 0;
   /** The operation at hand, when it comes from the parking. */
   readonly scratch = new Int32Array(OPERATION_WORDS_MAX);
   /** LANE.TICK */
@@ -189,6 +193,7 @@ export class LaneState {
     for (const partition of own.owned) this.#attach(partition, logIsBroken);
     this.requests = new RingReader(own.rings.requests);
     this.replies = new RingWriter(own.rings.replies);
+    this.listWindow = new ListWindow(this.replies);
     this.loads = new RingWriter(own.rings.loads);
     this.flushes = new RingWriter(own.rings.flushes);
     this.storeAnswers = new RingReader(own.rings.storeAnswers);

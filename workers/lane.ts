@@ -327,9 +327,12 @@ export class Lane {
     if (state.loads.publish()) state.persister.ring();
   }
 
-  /** Requests wait, and not for the front to take answers. */
+  /** Requests or holds wait, and not for the front to take answers. */
   get goesOn(): boolean {
-    return this.#batchCount === 0 && this.state.requests.refresh();
+    const { state } = this;
+    if (this.#batchCount > 0) return false;
+    if (state.requests.refresh()) return true;
+    return state.ready.count > state.listsWaiting && state.repliesHaveRoom();
   }
 
   /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
@@ -466,7 +469,8 @@ export class Lane {
     return (
       state.recalls ||
       state.restores ||
-      state.ready.count > 0 ||
+      state.ready.count > state.listsWaiting ||
+      (state.listsWaiting > 0 && state.listWindow.isOpen) ||
       this.#batchCount > 0 ||
       state.roomMayBe ||
       state.flushSoon ||

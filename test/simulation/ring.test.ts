@@ -136,6 +136,79 @@ describe('a ring', () => {
   });
 });
 
+interface WaitVariant {
+  mutation?: Mutation;
+  /** The producer waits without looking again after it said that it waits. */
+  isCareless?: boolean;
+  /** The consumer looks whether it has to ring before it releases. */
+  isHasty?: boolean;
+}
+
+/** The producer has sent a message, and sleeps until it is released. */
+function waitScenario(variant: WaitVariant): () => Scenario {
+  const createRingModule = loadParked('ring', variant.mutation);
+  const createDoorbellModule = loadParked('doorbell');
+  return () => {
+    const { RingWriter: Writer, RingReader: Reader } = createRingModule() as unknown as {
+      RingWriter: WriterClass;
+      RingReader: ReaderClass;
+    };
+    const DoorbellOf = createDoorbellModule().Doorbell as DoorbellClass;
+    const memory = createRing(CAPACITY);
+    const bell = createDoorbell();
+    const writer = new Writer(memory);
+    const reader = new Reader(memory);
+    let isReleased = false;
+
+    function* produce(): Thread {
+      const doorbell = new DoorbellOf(bell);
+      yield* writer.reserve(2);
+      yield* writer.commit(2);
+      yield* writer.publish();
+      const { position } = writer;
+      while (!(yield* writer.isReleased(position))) {
+        yield* writer.setWaits(true);
+        yield* doorbell.sleep();
+        if (!variant.isCareless && (yield* writer.isReleased(position))) yield* doorbell.rise();
+        else yield* doorbell.wait(1000);
+      }
+      yield* writer.setWaits(false);
+      isReleased = true;
+    }
+
+    function* consume(): Thread {
+      const doorbell = new DoorbellOf(bell);
+      for (let isTaken = false; !isTaken; ) {
+        yield* reader.refresh();
+        isTaken = (yield* reader.next()) !== -1;
+        const rings = variant.isHasty && (yield* reader.producerWaits());
+        yield* reader.release();
+        if (rings || (!variant.isHasty && (yield* reader.producerWaits()))) yield* doorbell.ring();
+        if (!isTaken) yield () => reader.filledWords > 0;
+      }
+    }
+
+    return { threads: [produce(), consume()], finish: () => assert(isReleased, 'it has not ended') };
+  };
+}
+
+describe('a producer that waits for a release', () => {
+  it('is rung, in every order', { timeout: 60_000 }, () => {
+    expect(explore(waitScenario({}), { interruptionsMax: 5 })).toBeGreaterThan(500);
+  });
+
+  it.each<[string, WaitVariant]>([
+    ['does not look again before it sleeps', { isCareless: true }],
+    ['has a consumer that looks before it releases', { isHasty: true }],
+    [
+      'does not say that it waits',
+      { mutation: [[`Atomics.store(this.#positions, ${RING.PRODUCER_WAITS}, waits ? 1 : 0);`, '']] },
+    ],
+  ])('sleeps for ever in some order if it %s', (_name, variant) => {
+    expect(() => explore(waitScenario(variant), { interruptionsMax: 5 })).toThrow('nobody wakes thread 0');
+  });
+});
+
 /** The tail is stored before the length of the message. */
 const PUBLISHED_EARLY: Mutation = [
   [
