@@ -59,7 +59,7 @@ export class ShardEnd {
     queueMicrotask(() => this.publish());
   }
 
-  /** As `publishSoon`, after all that the network has brought in this turn: one wake-up for many confirmations. */
+  /** As `publishSoon`, after all that this turn of the event loop brings: one wake-up for many answers. */
   publishLater(): void {
     if (this.#publishes || this.#publishesLater) return;
     this.#publishesLater = true;

@@ -221,6 +221,7 @@ export class PersisterLoads {
     words[at + LOADED.COUNT] = count;
     words.set(rows.subarray(0, count * ROW.WORDS), at + LOADED.WORDS);
     answers.commit(length);
-    shard.publishSoon();
+    if ((head & LOADED_LAST) !== 0) shard.publishSoon();
+    else shard.publishLater(); // several parts of a long load with one wake-up
   }
 }
