@@ -3,19 +3,11 @@
  * measurement: `node large-user-child.js URL`, forked. Takes the name of a phase and repeats it until it gets `stop`,
  * then says how often it was done and how long each took. `prepare` is done once.
  */
-import { constants, setPriority } from 'node:os';
 import { TidemarkClient } from '../gateway/client/index.js';
 import { sleep } from './clock.js';
+import { type Done, ENTRIES, type Phase } from './large-user-phases.js';
 import { rawWebSocket } from './raw-web-socket.js';
 
-export const PHASES = ['list', 'reload', 'write', 'delete'] as const;
-export type Phase = (typeof PHASES)[number];
-/** Of one phase. */
-export interface Done {
-  readonly times: number[];
-}
-
-export const ENTRIES = 100_000;
 const USER = '1215086513356800001';
 const FIRST_CHANNEL = 1_215_086_513_356_800_000n;
 const BULK = 100;
@@ -24,7 +16,6 @@ const BULKS_AT_ONCE = 8;
 const CROWD = 250;
 const PAUSE_MS = 200;
 
-setPriority(constants.priority.PRIORITY_LOW);
 const client = new TidemarkClient({
   url: process.argv[2]!,
   webSocket: rawWebSocket,
