@@ -12,8 +12,12 @@ const USER = '1215086513356800001';
 const FIRST_CHANNEL = 1_215_086_513_356_800_000n;
 const BULK = 100;
 const BULKS_AT_ONCE = 8;
-/** Users of BULK entries each who push the large one out. */
-const CROWD = 250;
+/**
+ * Users of BULK entries each, in two halves, which are listed in turn: either has no room beside the large user, and is so long in
+ * being listed that its first users are older than any of the others when the large one comes back.
+ */
+const CROWD = 900;
+const CROWD_FIRST = 2n ** 61n;
 const PAUSE_MS = 200;
 
 const client = new TidemarkClient({
@@ -23,7 +27,9 @@ const client = new TidemarkClient({
   triesMax: 1000,
 });
 let message = BigInt(Date.now()) << 20n;
-let crowd = 2n ** 61n + (BigInt(Date.now()) << 16n);
+
+/** The first of the half that is listed next. */
+let crowd = CROWD_FIRST;
 
 async function write(user: string, entries: number): Promise<void> {
   let next = 0;
@@ -43,16 +49,23 @@ async function write(user: string, entries: number): Promise<void> {
   await Promise.all(Array.from({ length: BULKS_AT_ONCE }, writer));
 }
 
-async function list(): Promise<void> {
-  const { entries } = await client.list(USER);
-  if (entries.length !== ENTRIES) throw new Error(`${entries.length} entries, and should be ${ENTRIES}`);
+async function list(user: string, expected: number): Promise<void> {
+  const { entries } = await client.list(user);
+  if (entries.length !== expected) throw new Error(`${entries.length} entries, and should be ${expected}`);
+}
+
+async function prepare(): Promise<Done> {
+  for (let i = 0; i < CROWD; i++) await write(String(CROWD_FIRST + BigInt(i)), BULK);
+  await write(USER, ENTRIES);
+  return { times: [] };
 }
 
 const WORK: Record<Phase, () => Promise<void>> = {
-  list,
+  list: () => list(USER, ENTRIES),
   reload: async () => {
-    for (let i = 0; i < CROWD; i++) await write(String(++crowd), BULK);
-    await list();
+    for (let i = 0; i < CROWD / 2; i++) await list(String(crowd + BigInt(i)), BULK);
+    crowd = crowd === CROWD_FIRST ? CROWD_FIRST + BigInt(CROWD / 2) : CROWD_FIRST;
+    await list(USER, ENTRIES);
   },
   write: () => write(USER, ENTRIES),
   delete: async () => {
@@ -80,7 +93,7 @@ process.on('message', (order: Phase | 'prepare' | 'stop') => {
     isStopped = true;
     return;
   }
-  const work = order === 'prepare' ? write(USER, ENTRIES).then(() => ({ times: [] })) : repeat(order);
+  const work = order === 'prepare' ? prepare() : repeat(order);
   work.then(
     (done: Done) => process.send!(done),
     (error: Error) => {
