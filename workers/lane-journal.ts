@@ -33,8 +33,12 @@ import {
 } from './journal/writer.js';
 import { LANE_STATS } from './stats.js';
 
-/** Images carried over in a turn, at least. */
-const CARRY_MIN_IMAGES = 512;
+/**
+ * Images carried over between two ticks, times the rate, however little changes; and in a turn for that. A busy lane has thousands
+ * of turns in a tick: a least number in each had them do little else.
+ */
+const CARRY_TICK_IMAGES = 8192;
+const CARRY_SLICE_IMAGES = 512;
 /** Slots looked at for them, at least, and for each image of the turn: many are clean. */
 const CARRY_MIN_STEPS = 512;
 const CARRY_STEPS_AN_IMAGE = 64;
@@ -74,6 +78,8 @@ export class LaneJournal {
   #carries = false;
   /** The last that was asked for: what was begun goes on. */
   #carryRate = 0;
+  /** Images that are still to be carried before the next tick, however little changes. */
+  #carryLeast = 0;
   /** Slots looked at since something was carried. */
   #fruitless = 0;
 
@@ -146,10 +152,11 @@ export class LaneJournal {
     const writer = this.#writer;
     const { carryRate } = writer;
     if (carryRate !== 0) this.#carryRate = carryRate;
+    if (ticked) this.#carryLeast = CARRY_TICK_IMAGES * this.#carryRate;
     if (carryRate !== 0 || this.#carries) this.#carry();
     if (writer.imageCount > 0 && !writer.commit(nowMs)) this.#spoilAnswers();
     if (ticked || this.#carries) this.#show();
-    return this.#carries && this.#fruitless < CARRY_FRUITLESS_STEPS;
+    return this.#carries && this.#carryLeast > 0 && this.#fruitless < CARRY_FRUITLESS_STEPS;
   }
 
   #carry(): void {
@@ -158,7 +165,8 @@ export class LaneJournal {
     if (writer.state !== WRITER_READY) return;
     const other = (writer.epoch & 1) ^ 1;
     const changes = writer.imageCount;
-    let images = Math.max(CARRY_MIN_IMAGES, changes * this.#carryRate);
+    let images = Math.max(Math.min(CARRY_SLICE_IMAGES, this.#carryLeast), changes * this.#carryRate);
+    this.#carryLeast = Math.max(0, this.#carryLeast - images);
     let steps = Math.max(CARRY_MIN_STEPS, changes * CARRY_STEPS_AN_IMAGE);
     for (let done = 0; done < this.#partitions.length; ) {
       const partition = this.#partitions[this.#turn]!;
@@ -169,13 +177,13 @@ export class LaneJournal {
       }
       this.#carries = true;
       if (images <= 0 || steps <= 0) return;
-      const slice = Math.min(images, steps);
-      const carried = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, slice);
+      const looks = Math.min(images, steps);
+      const carried = partition.carryUnsaved(writer.words, writer.imageAt, writer.roomImages, looks);
       writer.imageCount += carried;
       this.#stats[LANE_STATS.CARRIED_IMAGES]! += carried;
-      this.#fruitless = carried > 0 ? 0 : this.#fruitless + slice;
+      this.#fruitless = carried > 0 ? 0 : this.#fruitless + looks;
       images -= carried;
-      steps -= slice;
+      steps -= looks;
     }
   }
 

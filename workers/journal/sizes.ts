@@ -12,13 +12,16 @@ const LIMIT_MIN_BYTES = 256 * MIB;
 const LIMIT_CAPACITIES = 5;
 /**
  * Images carried over for each image of a change. With 8 a busy shard does little else for a while and answers wait (p99.9
- * 28 to 35 ms, with 2 it is 12 to 15: 1.1 M records, all unsaved, 1.3 M operations/s on a 2-core EPYC); but with 2 half
- * as many changes as copies come meanwhile, which needs room.
+ * 28 to 35 ms, with 2 it is 12 to 15: 1.1 M records, all unsaved, 1.3 M operations/s on a 2-core EPYC); with 2, and 512 in
+ * each turn at the least, requests took up to 0.7 s in the first epoch of 8 M records at half load, whose files are new: three
+ * times as many bytes, and as many zeros. With 1 as many changes as copies come meanwhile, which needs room.
  */
-const CARRY_RATE = 2;
+const CARRY_RATE = 1;
 const CARRY_RATE_TIGHT = 8;
 /** The last copy, the changes that come meanwhile with CARRY_RATE, and some waste. */
-const CARRY_CAPACITIES = 1.6;
+const CARRY_CAPACITIES = 2.1;
+/** Of the limit: how full the journal is at least before anything is carried, also where that leaves too little for the copy. */
+const CARRY_FROM_MIN = 0.4;
 const SEGMENT_MIN_BYTES = MIB;
 const SEGMENT_MAX_BYTES = 16 * MIB;
 /** Of each shard, so that epochs are a small part of the journal. */
@@ -45,7 +48,7 @@ export function journalSizes(limitBytes: number, capacity: number, shards: numbe
   const share = 2 ** Math.floor(Math.log2(limit / (shards * SEGMENTS_A_SHARD)));
   const segmentBytes = Math.min(SEGMENT_MAX_BYTES, Math.max(SEGMENT_MIN_BYTES, share));
   const spareBytes = shards * SPARES * segmentBytes;
-  const carryBytes = Math.max(limit / 2, limit - spareBytes - CARRY_CAPACITIES * all);
+  const carryBytes = Math.max(limit * CARRY_FROM_MIN, limit - spareBytes - CARRY_CAPACITIES * all);
   const isTight = limit - spareBytes - carryBytes < CARRY_CAPACITIES * all;
   const carryRate = isTight ? CARRY_RATE_TIGHT : CARRY_RATE;
   return { limitBytes: limit, segmentBytes, carryBytes, carryRate };
