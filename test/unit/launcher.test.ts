@@ -43,6 +43,7 @@ test.each([
   const [flags] = told(undefined, undefined, args);
   expect(flags.includes('--single-threaded-gc')).toBe(isSlab);
   expect(flags.includes('--no-memory-reducer')).toBe(isSlab);
+  expect(flags.includes('--v8-pool-size=1')).toBe(isSlab);
   expect(flags.some((flag) => flag.startsWith('--max-inlined-bytecode-size-cumulative='))).toBe(true);
 });
 
