@@ -66,7 +66,10 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
       refused > 0 ? warn(`refused/s ${formatCount(refused)}`) : item('refused/s', '0'),
       item('waiting', formatCount(totals.parked)),
       item('events/s', formatCount(totals.events_per_s)),
-    ].join('   '),
+      totals.shards_replaced > 0 ? warn(`threads of shards replaced ${totals.shards_replaced} times`) : '',
+    ]
+      .filter((text) => text !== '')
+      .join('   '),
     [
       item(
         'records',

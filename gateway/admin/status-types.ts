@@ -68,6 +68,8 @@ export interface StatusTotals {
   readonly oldest_unsaved_ms: number;
   /** Operations that wait for the store, a cursor or room. */
   readonly parked: number;
+  /** Threads of shards that ended by themselves, or hung, since the start: others have gone on with their lanes. */
+  readonly shards_replaced: number;
 }
 
 export interface RingStatus {

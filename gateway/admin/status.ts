@@ -133,6 +133,7 @@ function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Wor
     unsaved_users: sum(now, S.DIRTY_USERS),
     oldest_unsaved_ms: oldestUnsavedMs(workers),
     parked: sum(now, S.PARKED),
+    shards_replaced: workers.replacedThreads,
   };
 }
 

@@ -221,7 +221,7 @@ function showTiles(status: AdminStatus): void {
   );
 }
 
-function showFacts({ settings, version, node, uptime_s, pid }: AdminStatus): void {
+function showFacts({ settings, version, node, uptime_s, pid, totals, store }: AdminStatus): void {
   const facts: [string, string][] = [
     ['up', formatMs(uptime_s * 1000)],
     ['version', version],
@@ -230,6 +230,10 @@ function showFacts({ settings, version, node, uptime_s, pid }: AdminStatus): voi
     ['store', settings.store],
     ['durability', settings.durability],
     ['flush delay', formatMs(settings.flush_delay_ms)],
+    [
+      'replaced threads',
+      `${totals.shards_replaced} of shards, ${store.persisters_replaced} of the persister`,
+    ],
   ];
   byId('facts').replaceChildren(
     ...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value))),

@@ -7,50 +7,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { killChild, type Service, startService } from '../../bench/service-child.js';
 import { formatCount } from '../../gateway/admin/format.js';
 import type { AdminStatus } from '../../gateway/admin/status-types.js';
-import { Client } from '../integration/gateway-support.js';
 import { Browser, HAS_CHROMIUM, PATIENCE_MS } from './chromium.js';
+import { Load, USERS } from './load.js';
 import { COLORS_DRAWN, CONTRAST_RATIOS } from './page-probes.js';
 
 const TOKEN = 'the-token-of-the-operators';
 const TEST_MS = 180_000;
-const REQUESTS_A_FRAME = 50;
-const USERS = 400;
 
 const directory = mkdtempSync(join(tmpdir(), 'tidemark-console-'));
 const SERVICE = ['--store', 'memory:', '--shards', '2', '--partitions', '8', '--capacity', '20k'];
-
-/** Acks, gets and lists of some hundred users, until it is stopped. */
-class Load {
-  #stopped = false;
-  readonly #done: Promise<void>;
-
-  constructor(url: URL) {
-    this.#done = this.#run(`${url.href.replace('http', 'ws')}v1/stream`);
-  }
-
-  async #run(url: string): Promise<void> {
-    const client = await Client.open(url, 'tidemark.v1.json');
-    for (let i = 0; !this.#stopped; ) {
-      const requests = Array.from({ length: REQUESTS_A_FRAME }, () => {
-        const user_id = String(1 + (i % USERS));
-        const id = i++;
-        if (id % 10 === 0) return { id, op: 'list', user_id };
-        const channel_id = String(1 + (id % 7));
-        return id % 3 === 0
-          ? { id, op: 'get', user_id, channel_id }
-          : { id, op: 'ack', user_id, channel_id, message_id: String(1 + id) };
-      });
-      await client.ask(...requests);
-      client.received.length = 0;
-    }
-    client.socket.terminate();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#done;
-  }
-}
 
 async function statusOf(url: URL, token?: string): Promise<AdminStatus> {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };

@@ -41,6 +41,7 @@ const STATUS: AdminStatus = {
     unsaved_users: 3,
     oldest_unsaved_ms: 2500,
     parked: 0,
+    shards_replaced: 2,
   },
   shards: [
     {
