@@ -24,6 +24,7 @@ interface Given {
   durability: string;
   flushDelay: string;
   serve: string[];
+  operate?: boolean;
   nodes: number;
   trouble?: string;
   troubleTime: number;
@@ -80,6 +81,7 @@ const command = new Command('torture')
   .option('--engine <names>', 'engine', 'slab')
   .option('--durability <levels>', 'durability', 'process')
   .option('--flush-delay <times>', 'from a change to its write', '50ms,300ms,2s,30s')
+  .option('--operate', 'resize and reload under load, all the time')
   .option('--serve <option=values>', 'another option of serve; repeat it', collect, [])
   .addHelpText(
     'after',
@@ -105,6 +107,7 @@ const options: TortureOptions = {
   residents: trouble === undefined ? 0 : given.residents,
   lifeMs: life,
   stopShare: stops,
+  operates: given.operate === true,
   serve: {
     ...(store === undefined ? {} : { store: [store] }),
     capacity: (given.capacity ?? (trouble === undefined ? '500,1500,6000' : TROUBLE.capacity)).split(','),
@@ -143,7 +146,7 @@ try {
 }
 const { checker, counters } = result;
 process.stdout.write(
-  `${result.kills} kills (${result.startKills} during a start, ${result.stopKills} during a stop), ${result.stops} orderly stops, ${Math.round((performance.now() - startMs) / 1000)} s
+  `${result.kills} kills (${result.startKills} during a start, ${result.stopKills} during a stop), ${result.stops} orderly stops, ${result.orders} resizes and reloads, ${Math.round((performance.now() - startMs) / 1000)} s
 ${checker.answeredCount} operations answered, ${checker.lostCount} without an answer, at most ${checker.statesMax} states possible for a user
 ${[...counters].map(([name, value]) => `${name} ${value}`).join('\n')}
 `,

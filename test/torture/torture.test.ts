@@ -17,6 +17,18 @@ it.each(SLAB_AND_HEAP)('loses nothing when it is killed, engine %s', { timeout: 
   expectWork(result);
 });
 
+it('loses nothing when it is killed while lanes go from thread to thread', { timeout: 180_000 }, async () => {
+  const given = tortureOptions(
+    { lifeMs: 3000, operates: true },
+    { durability: ['process'], shards: ['1', '2'], 'flush-delay': ['100ms', '30s'] },
+  );
+  const result = await new Torture(given).run();
+  expect(result.checker.violations, report(result, given)).toEqual([]);
+  expect(result.kills).toBe(5);
+  expect(result.orders).toBeGreaterThan(3); // some were killed half way
+  expectWork(result);
+});
+
 it('loses nothing at an orderly stop, also without a journal', { timeout: 120_000 }, async () => {
   const given = tortureOptions(
     { kills: 0, lives: 3 },

@@ -16,6 +16,7 @@ import { sleep } from '../../bench/clock.js';
 import { Random } from '../../bench/random.js';
 import type { Checker } from './checker.js';
 import { LOAD_DEFAULTS, Load, type LoadOptions } from './load.js';
+import { Operator } from './operator.js';
 import { Server } from './server.js';
 
 export interface TortureOptions extends Partial<Omit<LoadOptions, 'seed'>> {
@@ -30,6 +31,8 @@ export interface TortureOptions extends Partial<Omit<LoadOptions, 'seed'>> {
   lifeMs: number;
   /** Of all lives, how many end with an orderly stop. */
   stopShare: number;
+  /** Lanes go from thread to thread all the time (operator.ts). */
+  operates?: boolean;
   log: (line: string) => void;
 }
 
@@ -39,6 +42,8 @@ export interface TortureResult {
   startKills: number;
   stopKills: number;
   stops: number;
+  /** Resizes and reloads that were begun. */
+  orders: number;
   checker: Checker;
   directory: string;
   /** Sums over all lives of what the service counted before it was killed, as far as it was asked. */
@@ -68,6 +73,7 @@ export class Torture {
   #startKills = 0;
   #stopKills = 0;
   #stops = 0;
+  #orders = 0;
 
   constructor(options: TortureOptions) {
     this.#options = options;
@@ -103,6 +109,7 @@ export class Torture {
       startKills: this.#startKills,
       stopKills: this.#stopKills,
       stops: this.#stops,
+      orders: this.#orders,
       checker: this.load.checker,
       directory: isKept ? this.directory : '',
       counters: this.#counters,
@@ -162,6 +169,15 @@ export class Torture {
     await this.load.retryLost();
     if (!this.isFine) return this.#kill(server.server, 'killed');
     this.load.start();
+    const operator = this.#options.operates === true ? new Operator(server.url, random) : null;
+    const how = await this.#endUnderLoad(server, isClean);
+    await operator?.stop();
+    this.#orders += operator?.orders ?? 0;
+    return how;
+  }
+
+  async #endUnderLoad(server: Started, isClean: boolean): Promise<string> {
+    const random = this.#random;
     const { checker } = this.load;
     const before = checker.answeredCount;
     await sleep(20 + random.fraction() * this.#options.lifeMs);
