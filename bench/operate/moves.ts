@@ -5,6 +5,9 @@ import type { LatencySummary } from '../run-stats.js';
 import type { CheckedLoad } from './checked-load.js';
 import type { OperatedService } from './operated-service.js';
 
+/** What is summed up between two parts holds the load generator up, and is no part of either. */
+const SETTLE_MS = 500;
+
 export interface MovesResult {
   /** The same load just before. */
   readonly quietMs: LatencySummary;
@@ -33,6 +36,7 @@ export async function moveLanes(
   const quietMs = load.latencyMs;
   const before = residentBytes(service.pid);
   service.forgetPeak();
+  await sleep(SETTLE_MS);
   load.forget();
   const tookMs: number[] = [];
   let buffersMax = 0;

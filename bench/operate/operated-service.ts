@@ -49,7 +49,10 @@ export class OperatedService {
     const command = [process.execPath, ...launcherFlags(), file, '--port', '0', ...args];
     const env = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1', ...process.env };
     const { child, line } = await startChild(command, /"msg":"ready"/, env, READY_TIMEOUT_MS, true);
-    return new OperatedService(child, new URL((JSON.parse(line) as { url: string }).url));
+    const url = new URL((JSON.parse(line) as { url: string }).url);
+    // The first use of fetch loads it, for some ten milliseconds in which this process would send nothing.
+    await (await fetch(new URL('/healthz', url))).arrayBuffer();
+    return new OperatedService(child, url);
   }
 
   get pid(): number {
