@@ -3,8 +3,9 @@ import { sleep } from '../../bench/clock.js';
 import type { Random } from '../../bench/random.js';
 
 const PAUSE_MS_MAX = 100;
-/** Of a service that stops. */
+/** Of a service that stops: what comes then; what was under way is refused with these words. */
 const STOPPING = 503;
+const STOPS = 'the service is stopping';
 
 export class Operator {
   /** Orders that were given, to a service that was not about to stop. */
@@ -44,8 +45,10 @@ export class Operator {
       this.orders++;
       const answer = await this.#ask(isResize ? 'shards' : 'reload', order);
       if (answer === null) return;
-      if (answer.status !== 200)
-        throw new Error(`${isResize ? 'a resize' : 'a reload'} was refused: ${await answer.text()}`);
+      if (answer.status === 200) continue;
+      const text = await answer.text();
+      if (text.includes(STOPS)) return; // it was under way when an orderly stop began
+      throw new Error(`${isResize ? 'a resize' : 'a reload'} was refused: ${text}`);
     }
   }
 
