@@ -60,7 +60,6 @@ export class RingWriter {
   #tail: number;
   #published: number;
   #head: number;
-  #waits: boolean;
 
   constructor(memory: SharedArrayBuffer) {
     this.capacity = capacityOf(memory);
@@ -69,7 +68,6 @@ export class RingWriter {
     this.#tail = Atomics.load(this.#positions, RING.TAIL);
     this.#published = this.#tail;
     this.#head = Atomics.load(this.#positions, RING.HEAD);
-    this.#waits = Atomics.load(this.#positions, RING.PRODUCER_WAITS) !== 0;
   }
 
   /**
@@ -163,8 +161,7 @@ export class RingWriter {
 
   /** I4: whether the producer is to be rung after a release. It looks at the head once more before it sleeps. */
   setWaits(waits: boolean): void {
-    if (waits === this.#waits) return;
-    this.#waits = waits;
+    if ((Atomics.load(this.#positions, RING.PRODUCER_WAITS) !== 0) === waits) return;
     Atomics.store(this.#positions, RING.PRODUCER_WAITS, waits ? 1 : 0);
   }
 

@@ -7,14 +7,11 @@
  *     at NEEDED. So one of them sees the other, and a thread that somebody waits for does not stay.
  */
 import { readlinkSync } from 'node:fs';
-import { getPriority, setPriority } from 'node:os';
+import { constants, getPriority, setPriority } from 'node:os';
 import type { LaneControl } from '../engine/lane-control.js';
 
-/**
- * Beside a busy thread, a thread has 1.5% of a processor: it gets on even if there is never one idle. With 10, a tenth, twenty
- * reloads at half load had a longest request of 119 ms, with this 55 ms, and none took longer (2 cores, 8 M records).
- */
-const LOWER_BY = 19;
+/** The lowest: beside a busy thread, a thread has 1.5% of a processor, and gets on even if there is never one idle. */
+const { PRIORITY_LOW } = constants.priority;
 /** That of the first thread, which never goes into the background. */
 const USUAL = getPriority(process.pid);
 
@@ -24,7 +21,7 @@ export function enterBackground(control: LaneControl, seat: number): void {
     const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1)); // Linux: threads have priorities
     setPriority(thread, USUAL - 1); // needs what the way back will need
     control.setBackground(seat, thread);
-    setPriority(thread, USUAL + LOWER_BY);
+    setPriority(thread, PRIORITY_LOW);
     if (control.isNeeded(seat)) setPriority(thread, USUAL); // B1
   } catch {
     control.setBackground(seat, 0); // it stays as it is

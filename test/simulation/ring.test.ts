@@ -24,21 +24,27 @@ interface Variant {
   hasDoorbell?: boolean;
 }
 
-/** One writer sends messages whose words are all the message's number; a full ring refuses some. */
-function scenario(variant: Variant): () => Scenario {
-  const createRingModule = loadParked('ring', variant.mutation);
+/** Both ends of an empty ring, and a doorbell, anew at each call. */
+function loadEnds(mutation?: Mutation) {
+  const createRingModule = loadParked('ring', mutation);
   const createDoorbellModule = loadParked('doorbell');
   return () => {
-    const { lengths, batch = 1, looks = 2 } = variant;
     const { RingWriter: Writer, RingReader: Reader } = createRingModule() as unknown as {
       RingWriter: WriterClass;
       RingReader: ReaderClass;
     };
     const DoorbellOf = createDoorbellModule().Doorbell as DoorbellClass;
     const memory = createRing(CAPACITY);
-    const bell = createDoorbell();
-    const writer = new Writer(memory);
-    const reader = new Reader(memory);
+    return { writer: new Writer(memory), reader: new Reader(memory), DoorbellOf, bell: createDoorbell() };
+  };
+}
+
+/** One writer sends messages whose words are all the message's number; a full ring refuses some. */
+function scenario(variant: Variant): () => Scenario {
+  const createEnds = loadEnds(variant.mutation);
+  return () => {
+    const { lengths, batch = 1, looks = 2 } = variant;
+    const { writer, reader, DoorbellOf, bell } = createEnds();
     const sent: number[] = [];
     const received: number[] = [];
     let hasEnded = false;
@@ -146,18 +152,9 @@ interface WaitVariant {
 
 /** The producer has sent a message, and sleeps until it is released. */
 function waitScenario(variant: WaitVariant): () => Scenario {
-  const createRingModule = loadParked('ring', variant.mutation);
-  const createDoorbellModule = loadParked('doorbell');
+  const createEnds = loadEnds(variant.mutation);
   return () => {
-    const { RingWriter: Writer, RingReader: Reader } = createRingModule() as unknown as {
-      RingWriter: WriterClass;
-      RingReader: ReaderClass;
-    };
-    const DoorbellOf = createDoorbellModule().Doorbell as DoorbellClass;
-    const memory = createRing(CAPACITY);
-    const bell = createDoorbell();
-    const writer = new Writer(memory);
-    const reader = new Reader(memory);
+    const { writer, reader, DoorbellOf, bell } = createEnds();
     let isReleased = false;
 
     function* produce(): Thread {

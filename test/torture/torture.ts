@@ -169,7 +169,10 @@ export class Torture {
     await this.load.retryLost();
     if (!this.isFine) return this.#kill(server.server, 'killed');
     this.load.start();
-    const operator = this.#options.operates === true ? new Operator(server.url, random) : null;
+    const operator =
+      this.#options.operates === true
+        ? new Operator(server.url, new Random(this.#options.seed + life))
+        : null;
     const how = await this.#endUnderLoad(server, isClean);
     await operator?.stop();
     this.#orders += operator?.orders ?? 0;
