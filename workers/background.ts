@@ -1,31 +1,46 @@
 /**
- * Lets a thread that starts have only what those who serve leave of the processors: the load of its code (90 ms of a
- * processor) and its rehearsal would take their turns otherwise. The kernel must allow the way back to the priority of
- * before (CAP_SYS_NICE); where it does not, nothing is changed, and the thread has to rest by itself.
+ * Lets a thread that starts have only what those who serve leave of the processors: the start of a Node (25 ms of a processor),
+ * the load of its code (60 ms) and its rehearsal would take their turns otherwise. The kernel must allow the way back
+ * (thread-priority.ts); where it does not, nothing is changed, and the thread has to rest by itself.
  *
- * B1  Who waits for the thread stores NEEDED, then looks at BACKGROUND; the thread stores BACKGROUND, goes, and then looks
- *     at NEEDED. So one of them sees the other, and a thread that somebody waits for does not stay.
+ * A thread that is ordered (resize, reload) makes way for all, and takes some seconds on busy processors. A spare is urgent,
+ * but for the one after a reload: without one the end of a thread costs a tenth of a second more, and while the service is young,
+ * V8 has to compile for those who serve, too.
  */
-import { readlinkSync } from 'node:fs';
-import { constants, getPriority, setPriority } from 'node:os';
+import { readdirSync } from 'node:fs';
 import type { LaneControl } from '../engine/lane-control.js';
+import { makeWay, standBack, standWithOthers } from './thread-priority.js';
 
-/** The lowest: beside a busy thread, a thread has 1.5% of a processor, and gets on even if there is never one idle. */
-const { PRIORITY_LOW } = constants.priority;
-/** That of the first thread, which never goes into the background. */
-const USUAL = getPriority(process.pid);
-
-/** The thread that calls goes into the background, if the kernel would let it out again. @param seat  its own */
-export function enterBackground(control: LaneControl, seat: number): void {
+/** Of this process, as the kernel numbers them. */
+function ownThreads(): number[] {
   try {
-    const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1)); // Linux: threads have priorities
-    setPriority(thread, USUAL - 1); // needs what the way back will need
-    control.setBackground(seat, thread);
-    setPriority(thread, PRIORITY_LOW);
-    if (control.isNeeded(seat)) setPriority(thread, USUAL); // B1
+    return readdirSync('/proc/self/task').map(Number);
   } catch {
-    control.setBackground(seat, 0); // it stays as it is
+    return []; // no Linux
   }
+}
+
+/**
+ * Starts a thread and puts it into the background, if the kernel would let it out again.
+ * @param start  has one thread more run when it returns. If another began meanwhile, it is not known which is which, and
+ *               both stay where they are
+ */
+export function startInBackground<T>(
+  control: LaneControl,
+  seat: number,
+  isUrgent: boolean,
+  start: () => T,
+): T {
+  const before = new Set(ownThreads());
+  const started = start();
+  const [thread, ...others] = ownThreads().filter((id) => !before.has(id));
+  if (thread === undefined || others.length > 0) return started;
+  try {
+    if (isUrgent) standBack(thread);
+    else makeWay(thread);
+    control.setBackground(seat, thread);
+  } catch {} // it stays as it is
+  return started;
 }
 
 /** Has a thread leave the background, if it is there; for the thread, or for who waits for it. */
@@ -33,13 +48,71 @@ export function leaveBackground(control: LaneControl, seat: number): void {
   const thread = control.backgroundOf(seat);
   if (thread === 0) return;
   control.setBackground(seat, 0);
-  try {
-    setPriority(thread, USUAL);
-  } catch {} // it has ended
+  standWithOthers(thread);
 }
 
-/** Somebody waits for a thread that may still be on its way. */
+/** Somebody waits for a thread that is on its way. */
 export function callFromBackground(control: LaneControl, seat: number): void {
   control.setNeeded(seat, true);
-  leaveBackground(control, seat); // B1
+  leaveBackground(control, seat);
+}
+
+/** The flag with which V8 has one thread to compile for all others: scripts/tidemark gives it. */
+const ONE_COMPILER = '--v8-pool-size=1';
+/** Node starts the first thread, the one of V8's timers, then those of its pool: threads are numbered in that order. */
+const COMPILER_PLACE = 2;
+
+/**
+ * The thread in which V8 compiles for all threads of this process; 0 where it is not known. Should it not be what Node starts
+ * there, another of its own is in the background: none that serves.
+ */
+export function compilerThread(): number {
+  if (!process.execArgv.includes(ONE_COMPILER)) return 0;
+  return ownThreads().sort((a, b) => a - b)[COMPILER_PLACE] ?? 0;
+}
+
+/**
+ * While threads that are not urgent start beside those who serve, V8 compiles for them in the background as well: what they had it compile took a
+ * processor from the others for 0.3 s. While somebody waits for one of them it does not, nor when all have started: what was compiled
+ * for a rehearsal and does not hold for real lanes is compiled anew at once.
+ */
+export class BackgroundCompiler {
+  readonly #thread: number;
+  #starting = 0;
+  #needed = 0;
+
+  constructor(thread = compilerThread()) {
+    this.#thread = thread;
+  }
+
+  /** A thread starts beside others, and is not urgent, until `ready` is settled. */
+  begin(ready: Promise<unknown>): void {
+    this.#starting++;
+    this.#set();
+    const end = (): void => {
+      this.#starting--;
+      this.#set();
+    };
+    ready.then(end, end);
+  }
+
+  /** Somebody waits for a thread that starts, until `ready` is settled. */
+  hurry(ready: Promise<unknown>): void {
+    this.#needed++;
+    this.#set();
+    const end = (): void => {
+      this.#needed--;
+      this.#set();
+    };
+    ready.then(end, end);
+  }
+
+  #set(): void {
+    if (this.#thread === 0) return;
+    const isBackground = this.#starting > 0 && this.#needed === 0;
+    try {
+      if (isBackground) makeWay(this.#thread);
+      else standWithOthers(this.#thread);
+    } catch {} // it stays as it is
+  }
 }

@@ -6,6 +6,7 @@
  * The rehearsal plays front and persister. It goes in slices, between which it can rest, and ends early when somebody
  * needs the thread.
  */
+import { join } from 'node:path';
 import { MessageChannel } from 'node:worker_threads';
 import { createDoorbell } from '../engine/doorbell.js';
 import { hashUser, partitionOf } from '../engine/hash.js';
@@ -34,6 +35,8 @@ import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { createIntrospection } from './introspection/lane-introspection.js';
+import { rehearsalName } from './journal/format.js';
+import type { JournalWriterOptions } from './journal/writer.js';
 import { createLaneMemory } from './lane-memory.js';
 import {
   COLD_START,
@@ -46,6 +49,7 @@ import {
   type ShardOptions,
   VERSIONS,
 } from './lane-options.js';
+import { RehearsedJournal } from './rehearsed-journal.js';
 import { Shard } from './shard.js';
 import { createStats, LANE_STATS, PARTITION_STATS, THREAD_STATS } from './stats.js';
 
@@ -53,7 +57,7 @@ import { createStats, LANE_STATS, PARTITION_STATS, THREAD_STATS } from './stats.
 const OPERATIONS = 100_000;
 /** After each but the last, another shard goes on: what only was so while there was one is not compiled in. */
 const PARTS = 3;
-const LONGEST_MS = 5000;
+const LONGEST_MS = 20_000;
 const SLICE_MS = 1;
 
 /** More channels than records, so that users are evicted, flushed and loaded, too. */
@@ -75,7 +79,7 @@ const RARE_EACH = 16;
 const RARE = [OP_LIST, OP_BADGE, OP_PIN_ACK, OP_DELETE];
 
 /** What is rehearsed is like the thread's service, but small. */
-export type Rehearsed = Pick<ShardOptions, 'service' | 'lanes'>;
+export type Rehearsed = Pick<ShardOptions, 'service' | 'lanes' | 'seat'>;
 
 /** A lane of the rehearsal, and the ends of its rings that front and persister have. */
 class RehearsedLane {
@@ -86,8 +90,13 @@ class RehearsedLane {
   readonly flushes: RingReader;
   readonly answers: RingWriter;
 
-  /** @param hasIntrospection  as in the lanes that it is like */
-  constructor(service: ServiceOptions, lane: number, hasIntrospection: boolean) {
+  /** @param hasIntrospection  as in the lanes that it is like; so is the journal */
+  constructor(
+    service: ServiceOptions,
+    lane: number,
+    hasIntrospection: boolean,
+    journal: RehearsedJournal | null,
+  ) {
     const rings = createRings(ringSizes(1, Number.MAX_SAFE_INTEGER)); // the smallest
     const bytes = slab.sharedBytes(partitionOptions(service));
     const owned = [];
@@ -102,7 +111,7 @@ class RehearsedLane {
       introspection: hasIntrospection ? createIntrospection() : null,
       owned,
       start: COLD_START,
-      journal: null,
+      journal: journal?.writerOptions(lane) ?? null,
     };
     this.requests = new RingWriter(rings.requests);
     this.replies = new RingReader(rings.replies);
@@ -117,13 +126,14 @@ export class Rehearsal {
   readonly lanes: readonly RehearsedLane[];
   readonly #service: ServiceOptions;
   readonly #control = createLaneControl(1, LANES);
+  readonly #journal: RehearsedJournal | null;
   #ports: readonly MessageChannel[] = [];
   #shard: Shard;
   #turns = 0;
   #sent = 0;
   answered = 0;
 
-  constructor({ service, lanes }: Rehearsed, nowMs: number) {
+  constructor({ service, lanes, seat }: Rehearsed, nowMs: number) {
     this.#service = {
       ...service,
       lanes: LANES,
@@ -138,9 +148,10 @@ export class Rehearsal {
       partitionStats: createStats(PARTITION_STATS, PARTITIONS),
     };
     const hasIntrospection = lanes[0]!.introspection !== null;
+    this.#journal = openJournal(lanes[0]!.journal, seat);
     this.lanes = Array.from(
       { length: LANES },
-      (_, lane) => new RehearsedLane(this.#service, lane, hasIntrospection),
+      (_, lane) => new RehearsedLane(this.#service, lane, hasIntrospection, this.#journal),
     );
     this.#shard = this.#attach(nowMs);
   }
@@ -167,7 +178,7 @@ export class Rehearsal {
 
   /** Another shard goes on with the lanes. */
   handOver(nowMs: number): void {
-    this.close();
+    this.#detach();
     this.#shard = this.#attach(nowMs);
   }
 
@@ -182,6 +193,7 @@ export class Rehearsal {
         store(lane);
         this.answered += takeAnswers(lane);
       }
+      this.#journal?.step();
     } while (now() < endMs);
   }
 
@@ -213,12 +225,27 @@ export class Rehearsal {
     requests.commit(ROUTED.WORDS + REQUEST.WORDS);
   }
 
-  close(): void {
+  #detach(): void {
     this.#shard.close();
     for (const { port1, port2 } of this.#ports) {
       port1.close();
       port2.close();
     }
+  }
+
+  close(): void {
+    this.#detach();
+    this.#journal?.close();
+  }
+}
+
+/** As the service has one. Where its directory cannot be made, on a full disk say, threads must start all the same. */
+function openJournal(like: JournalWriterOptions | null, seat: number): RehearsedJournal | null {
+  if (like === null) return null;
+  try {
+    return new RehearsedJournal(join(like.directory, rehearsalName(seat)), LANES);
+  } catch {
+    return null;
   }
 }
 

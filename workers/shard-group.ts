@@ -10,7 +10,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LaneBell, LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
-import { callFromBackground } from './background.js';
+import { BackgroundCompiler, callFromBackground, leaveBackground, startInBackground } from './background.js';
 import { spreadLanes } from './lane-counts.js';
 import type { LaneOptions, ReplayOptions, ServiceOptions } from './lane-options.js';
 import { Relapses } from './relapses.js';
@@ -26,6 +26,8 @@ const HAND_OVER_TIMEOUT_MS = 30_000;
 const SPARE_AFTER_MS = 100;
 /** To load its code and to rehearse takes a second, in the background of busy processors some. */
 const START_TIMEOUT_MS = 60_000;
+/** In the background of processors that are never idle a thread would not get there: it is called out of it then. */
+const BACKGROUND_MAX_MS = 10_000;
 /**
  * From one lane to the next that goes over. A new thread meets what its rehearsal did not have (V8 compiles some of it anew),
  * and its cold caches: with all lanes at once, all would wait for that; so it begins with the load of one.
@@ -61,6 +63,7 @@ export class ShardGroup {
   readonly #control: LaneControl;
   readonly #figures: ShardFigures;
   readonly #relapses = new Relapses();
+  readonly #compiler = new BackgroundCompiler();
   /** By shard number. */
   #threads: ShardThread[] = [];
   /** G4 */
@@ -99,13 +102,14 @@ export class ShardGroup {
   async start(lanes: readonly LaneOptions[], replay: ReplayOptions | null): Promise<void> {
     this.#options = { ...this.#options, lanes };
     const { shards, hangTimeoutMs } = this.#options;
-    for (let shard = 0; shard < shards; shard++) this.#threads.push(this.#startThread(replay));
+    const create = (seat: number): ShardThread => new ShardThread(this.#file, seat, this.#options, replay);
+    for (let shard = 0; shard < shards; shard++) this.#threads.push(this.#startThread(create));
     await Promise.race([
       Promise.all(this.#threads.map(({ ready }) => ready)),
       Promise.all(this.#threads.map(({ done }) => done)),
     ]);
     if (!this.#isReplaceable) return;
-    this.#prepareSpare();
+    this.#prepareSpare(true);
     if (hangTimeoutMs > 0) this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
   }
 
@@ -114,12 +118,12 @@ export class ShardGroup {
     return this.#options.service.engine === 'slab';
   }
 
-  #startThread(replay: ReplayOptions | null, file = this.#file): ShardThread {
+  #startThread(create: (seat: number) => ShardThread): ShardThread {
     const seat = this.#freeSeat();
     this.#control.setEnds(seat, false);
     this.#control.setNeeded(seat, false);
     this.#control.setBackground(seat, 0);
-    const thread = new ShardThread(file, seat, this.#options, replay);
+    const thread = create(seat);
     this.#seated.add(thread);
     thread.done.catch((error: unknown) => this.#ended(thread, error));
     return thread;
@@ -132,15 +136,29 @@ export class ShardGroup {
     return seat;
   }
 
-  #begin(file = this.#file): StartingThread {
-    const thread = this.#startThread(null, file);
-    return { thread, ready: this.#whenReady(thread) };
+  #begin(file = this.#file, isUrgent = false): StartingThread {
+    const thread = this.#startThread((seat) =>
+      startInBackground(
+        this.#control,
+        seat,
+        isUrgent,
+        () => new ShardThread(file, seat, this.#options, null),
+      ),
+    );
+    const ready = this.#whenReady(thread);
+    if (!isUrgent) this.#compiler.begin(ready);
+    return { thread, ready };
   }
 
   /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
   async #whenReady(thread: ShardThread): Promise<ShardThread> {
     const given = new AbortController();
-    const late = delay(START_TIMEOUT_MS, undefined, { ref: false, signal: given.signal }).then(() => {
+    const { signal } = given;
+    const long = delay(BACKGROUND_MAX_MS, undefined, { ref: false, signal }).then(() => {
+      leaveBackground(this.#control, thread.seat);
+      this.#compiler.hurry(thread.ready);
+    });
+    const late = delay(START_TIMEOUT_MS, undefined, { ref: false, signal }).then(() => {
       throw new Error(`it was not ready within ${START_TIMEOUT_MS} ms`);
     });
     try {
@@ -150,14 +168,16 @@ export class ShardGroup {
       await this.#destroy(thread);
       throw new OperateError(`a new thread did not start: ${(error as Error).message}`);
     } finally {
+      long.catch(() => {});
       late.catch(() => {});
       given.abort();
     }
   }
 
-  #prepareSpare(): void {
+  /** @param isUrgent  see background.ts */
+  #prepareSpare(isUrgent: boolean): void {
     if (this.#spare !== null || this.#stopping) return;
-    const spare = this.#begin();
+    const spare = this.#begin(this.#file, isUrgent);
     this.#spare = spare;
     spare.ready.catch(() => {
       if (this.#spare === spare) this.#spare = null; // whoever needs one starts one
@@ -169,6 +189,7 @@ export class ShardGroup {
     const { thread, ready } = this.#spare ?? this.#begin();
     this.#spare = null;
     callFromBackground(this.#control, thread.seat);
+    this.#compiler.hurry(ready);
     return ready;
   }
 
@@ -241,7 +262,7 @@ export class ShardGroup {
       seatDoorbell(this.#options.control, heir.seat).ring();
       this.#seated.delete(dead);
       this.replaced++;
-      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpare());
+      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpare(true));
       while (lanes.some(({ stats }, i) => new Float64Array(stats)[LANE_STATS.ATTACHED] === attached[i])) {
         if (this.#threads[shard] !== heir || this.#ending) return; // it has ended, too
         await delay(POLL_MS);
@@ -328,7 +349,7 @@ export class ShardGroup {
         await this.#endThread(old);
       }
       if (spare !== null) await spare.ready.then((thread) => this.#endThread(thread)).catch(() => {});
-      this.#prepareSpare();
+      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpare(false));
     });
   }
 

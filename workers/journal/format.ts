@@ -89,10 +89,14 @@ export function spareName(shard: number, slot: number): string {
 export function poolName(number: number): string {
   return `pool-${number}`;
 }
-const KEEPERS_OWN = /^(spare-\d+-\d+|pool-\d+)$/;
-/** A file without any content that counts. */
+/** The directory in which the thread of a seat rehearses: ../rehearsed-journal.ts. */
+export function rehearsalName(seat: number): string {
+  return `rehearsal-${seat}`;
+}
+const WITHOUT_CONTENT = /^(spare-\d+-\d+|pool-\d+|rehearsal-\d+)$/;
+/** A file (or a directory) without any content that counts. */
 export function isSpareName(name: string): boolean {
-  return KEEPERS_OWN.test(name);
+  return WITHOUT_CONTENT.test(name);
 }
 
 /** What a shard writes at the start of a segment. */

@@ -66,7 +66,7 @@ export const NODE_KEEPER_FILES: KeeperFiles = {
     }
   },
   rename,
-  remove: (path) => rm(path, { force: true }),
+  remove: (path) => rm(path, { force: true, recursive: true }),
 };
 
 export interface KeeperOptions {
@@ -398,7 +398,7 @@ export class JournalKeeper {
 export async function removeJournal(directory: string): Promise<void> {
   const names = await readdir(directory);
   const own = names.filter((name) => isSpareName(name) || seqOfName(name) !== 0);
-  for (const name of own) await rm(join(directory, name), { force: true });
+  for (const name of own) await rm(join(directory, name), { force: true, recursive: true });
   await rm(join(directory, LIVE_NAME), { force: true });
   if (names.length <= own.length + 1) await rmdir(directory).catch(() => {});
 }
