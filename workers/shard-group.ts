@@ -5,8 +5,8 @@
  * G2  What an operator orders runs alone, one after another (`#alone`). A replacement waits for nothing: an order that is
  *     in the middle of something sees its lanes go to another thread, and goes on from there.
  * G3  A thread is ended only when no lane is its own or wanted by it.
- * G4  One thread more than there are shards is started and waits (the spare): a lane whose thread has ended needs only
- *     to be attached. Its code is that of the others.
+ * G4  Two threads more than there are shards are started and wait (spares): a lane whose thread has ended needs only
+ *     to be attached. Their code is that of the others.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LaneBell, LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
@@ -22,7 +22,7 @@ import { OperateError, type ShardView } from './workers.js';
 const POLL_MS = 1;
 /** A lane leaves its thread at the end of a turn; a turn is never so long. */
 const HAND_OVER_TIMEOUT_MS = 30_000;
-/** A spare begins when its predecessor has worked off what had waited for it: both would want the processors. */
+/** Another spare begins when its predecessor has worked off what had waited for it: both would want the processors. */
 const SPARE_AFTER_MS = 100;
 /** To load its code and to rehearse takes a second, in the background of busy processors some. */
 const START_TIMEOUT_MS = 60_000;
@@ -53,9 +53,12 @@ interface StartingThread {
   readonly ready: Promise<ShardThread>;
 }
 
-/** Seats for as many threads as there are lanes, for their successors, and for two spares. */
+/** A second one for those who end before their predecessor's successor is ready: on busy processors that takes a second. */
+const SPARES = 2;
+
+/** Seats for as many threads as there are lanes, for their successors, for spares, and for one that has ended and has lanes still. */
 export function seatsFor(lanes: number): number {
-  return lanes * 2 + 2;
+  return lanes * 2 + SPARES + 1;
 }
 
 export class ShardGroup {
@@ -66,8 +69,8 @@ export class ShardGroup {
   readonly #compiler = new BackgroundCompiler();
   /** By shard number. */
   #threads: ShardThread[] = [];
-  /** G4 */
-  #spare: StartingThread | null = null;
+  /** G4; the one that was started first is the first. */
+  #spares: StartingThread[] = [];
   /** All that have a seat. */
   readonly #seated = new Set<ShardThread>();
   #file = new URL(BUILD_FILE, import.meta.url).href;
@@ -109,7 +112,7 @@ export class ShardGroup {
       Promise.all(this.#threads.map(({ done }) => done)),
     ]);
     if (!this.#isReplaceable) return;
-    this.#prepareSpare(true);
+    this.#prepareSpares(true);
     if (hangTimeoutMs > 0) this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
   }
 
@@ -175,19 +178,23 @@ export class ShardGroup {
   }
 
   /** @param isUrgent  see background.ts */
-  #prepareSpare(isUrgent: boolean): void {
-    if (this.#spare !== null || this.#stopping) return;
+  #prepareSpares(isUrgent: boolean): void {
+    if (this.#spares.length === SPARES || this.#stopping) return;
     const spare = this.#begin(this.#file, isUrgent);
-    this.#spare = spare;
-    spare.ready.catch(() => {
-      if (this.#spare === spare) this.#spare = null; // whoever needs one starts one
-    });
+    this.#spares.push(spare);
+    spare.ready.then(
+      () => {
+        if (this.#spares.includes(spare)) this.#prepareSpares(isUrgent); // one after another
+      },
+      () => {
+        this.#spares = this.#spares.filter((other) => other !== spare); // whoever needs one starts one
+      },
+    );
   }
 
   /** For lanes that nobody runs: it is ready as soon as may be. */
   #takeSpare(): Promise<ShardThread> {
-    const { thread, ready } = this.#spare ?? this.#begin();
-    this.#spare = null;
+    const { thread, ready } = this.#spares.shift() ?? this.#begin();
     callFromBackground(this.#control, thread.seat);
     this.#compiler.hurry(ready);
     return ready;
@@ -262,7 +269,7 @@ export class ShardGroup {
       seatDoorbell(this.#options.control, heir.seat).ring();
       this.#seated.delete(dead);
       this.replaced++;
-      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpare(true));
+      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpares(true));
       while (lanes.some(({ stats }, i) => new Float64Array(stats)[LANE_STATS.ATTACHED] === attached[i])) {
         if (this.#threads[shard] !== heir || this.#ending) return; // it has ended, too
         await delay(POLL_MS);
@@ -338,8 +345,7 @@ export class ShardGroup {
         throw error;
       }
       this.#file = file;
-      const spare = this.#spare;
-      this.#spare = null;
+      const spares = this.#spares.splice(0);
       for (let shard = 0; shard < successors.length; shard++) {
         const old = this.#threads[shard]!;
         this.#threads[shard] = successors[shard]!;
@@ -348,8 +354,11 @@ export class ShardGroup {
           if (await this.#move(lane, shard)) await delay(i === 0 ? FIRST_MS : NEXT_MS);
         await this.#endThread(old);
       }
-      if (spare !== null) await spare.ready.then((thread) => this.#endThread(thread)).catch(() => {});
-      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpare(false));
+      for (const { thread } of spares) {
+        leaveBackground(this.#control, thread.seat); // it ends sooner
+        await this.#destroy(thread);
+      }
+      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpares(false));
     });
   }
 
@@ -407,7 +416,7 @@ export class ShardGroup {
     this.#ending = true;
     this.#stopping = true;
     if (this.#watch !== null) clearInterval(this.#watch);
-    await this.#spare?.ready.catch(() => {});
+    await Promise.all(this.#spares.map(({ ready }) => ready.catch(() => {})));
     await Promise.all([...this.#seated].map((thread) => thread.destroy()));
   }
 }
