@@ -43,7 +43,7 @@ export function startInBackground<T>(
   return started;
 }
 
-/** Has a thread leave the background, if it is there; for the thread, or for who waits for it. */
+/** Has a thread leave the background, if it is there: when it is ready, or when somebody waits for it. */
 export function leaveBackground(control: LaneControl, seat: number): void {
   const thread = control.backgroundOf(seat);
   if (thread === 0) return;

@@ -51,6 +51,7 @@ interface StartingThread {
   readonly thread: ShardThread;
   /** @throws OperateError if it does not get there */
   readonly ready: Promise<ShardThread>;
+  isReady: boolean;
 }
 
 /** A second one for those who end before their predecessor's successor is ready: on busy processors that takes a second. */
@@ -150,7 +151,7 @@ export class ShardGroup {
     );
     const ready = this.#whenReady(thread);
     if (!isUrgent) this.#compiler.begin(ready);
-    return { thread, ready };
+    return { thread, ready, isReady: false };
   }
 
   /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
@@ -166,6 +167,7 @@ export class ShardGroup {
     });
     try {
       await Promise.race([thread.ready, thread.done, late]);
+      leaveBackground(this.#control, thread.seat);
       return thread;
     } catch (error) {
       await this.#destroy(thread);
@@ -184,12 +186,18 @@ export class ShardGroup {
     this.#spares.push(spare);
     spare.ready.then(
       () => {
+        spare.isReady = true;
         if (this.#spares.includes(spare)) this.#prepareSpares(isUrgent); // one after another
       },
       () => {
         this.#spares = this.#spares.filter((other) => other !== spare); // whoever needs one starts one
       },
     );
+  }
+
+  /** Ends threads that have no lanes, and are not among the spares any more. */
+  async #drop(spares: readonly StartingThread[]): Promise<void> {
+    await Promise.all(spares.map(({ thread }) => this.#destroy(thread)));
   }
 
   /** For lanes that nobody runs: it is ready as soon as may be. */
@@ -337,15 +345,21 @@ export class ShardGroup {
   /** See `Workers.reload`. @param file  of the threads, as a URL */
   reload(file: string): Promise<void> {
     return this.#alone(async () => {
+      // The idle time of the processors is for the successors.
+      const late = this.#spares.filter(({ isReady }) => !isReady);
+      this.#spares = this.#spares.filter(({ isReady }) => isReady);
+      const dropped = this.#drop(late);
       const successors: ShardThread[] = [];
       try {
         for (const _ of this.#threads) successors.push(await this.#begin(file).ready);
       } catch (error) {
         for (const thread of successors) await this.#destroy(thread);
+        await dropped;
+        this.#prepareSpares(false);
         throw error;
       }
       this.#file = file;
-      const spares = this.#spares.splice(0);
+      const spares = this.#spares.splice(0); // their code is that of before
       for (let shard = 0; shard < successors.length; shard++) {
         const old = this.#threads[shard]!;
         this.#threads[shard] = successors[shard]!;
@@ -354,10 +368,7 @@ export class ShardGroup {
           if (await this.#move(lane, shard)) await delay(i === 0 ? FIRST_MS : NEXT_MS);
         await this.#endThread(old);
       }
-      for (const { thread } of spares) {
-        leaveBackground(this.#control, thread.seat); // it ends sooner
-        await this.#destroy(thread);
-      }
+      await Promise.all([dropped, this.#drop(spares)]);
       void delay(SPARE_AFTER_MS).then(() => this.#prepareSpares(false));
     });
   }
@@ -416,6 +427,7 @@ export class ShardGroup {
     this.#ending = true;
     this.#stopping = true;
     if (this.#watch !== null) clearInterval(this.#watch);
+    for (const { thread } of this.#spares) callFromBackground(this.#control, thread.seat);
     await Promise.all(this.#spares.map(({ ready }) => ready.catch(() => {})));
     await Promise.all([...this.#seated].map((thread) => thread.destroy()));
   }

@@ -6,7 +6,6 @@ import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import type { Doorbell } from '../engine/doorbell.js';
 import { LaneControl, seatDoorbell } from '../engine/lane-control.js';
-import { leaveBackground } from './background.js';
 import { observeGc } from './gc-observer.js';
 import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
 import { rehearse } from './rehearsal.js';
@@ -62,7 +61,6 @@ function prepare(options: ShardOptions): void {
     restsMs: control.backgroundOf(seat) === 0 ? REST_MS : 0,
     isNeeded: () => control.isNeeded(seat),
   });
-  leaveBackground(control, seat);
 }
 
 /** @param isStarting  ends when the shard is ready */

@@ -5,6 +5,8 @@
  * The lowest priority is not enough beside threads that sleep and wake: whoever is on a processor has it to itself for a turn of
  * the scheduler (3 to 4 ms) when they wake, and keeps the kernel from moving one of two that share another. A thread with
  * SCHED_IDLE makes way at once, and a processor that only has such threads counts as idle.
+ *
+ * For the main thread: one that is terminated while it loads koffi takes the process with it (napi_throw, SIGABRT).
  */
 import { createRequire } from 'node:module';
 import { constants, getPriority, setPriority } from 'node:os';
