@@ -172,8 +172,8 @@ class LineProcess {
     const ended = new AbortController();
     const onExit = (code: number | null, signal: string | null): void =>
       ended.abort(new Error(`${this.#name} ended with ${signal ?? code} at: ${order}`));
-    this.#child.once('exit', onExit);
-    this.#child.once('error', (error) => ended.abort(error));
+    const onError = (error: Error): void => ended.abort(error);
+    this.#child.once('exit', onExit).once('error', onError);
     try {
       const answer = once(this.#lines, 'line', { signal: ended.signal });
       this.#child.stdin!.write(`${order}\n`);
@@ -181,7 +181,7 @@ class LineProcess {
     } catch (error) {
       throw ended.signal.aborted ? (ended.signal.reason as Error) : error;
     } finally {
-      this.#child.off('exit', onExit);
+      this.#child.off('exit', onExit).off('error', onError);
     }
   }
 

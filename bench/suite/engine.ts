@@ -147,6 +147,7 @@ class EnginePart {
     stream: StreamOrder,
     loaded: number,
   ): Promise<void> {
+    if (sides.length === 0) return; // none of those that were asked for evicts in this order
     const checksums = new Map<string, number>();
     for (const side of sides) {
       // Our engines need room for the unevenness of the hash, so that nothing is evicted.
