@@ -160,7 +160,7 @@ export class ShardGroup {
     const { signal } = given;
     const long = delay(BACKGROUND_MAX_MS, undefined, { ref: false, signal }).then(() => {
       leaveBackground(this.#control, thread.seat);
-      this.#compiler.hurry(thread.ready);
+      this.#compiler.hurry(Promise.race([thread.ready, thread.done]));
     });
     const late = delay(START_TIMEOUT_MS, undefined, { ref: false, signal }).then(() => {
       throw new Error(`it was not ready within ${START_TIMEOUT_MS} ms`);
