@@ -3,8 +3,8 @@
  * the load of its code (60 ms) and its rehearsal would take their turns otherwise. The kernel must allow the way back
  * (thread-priority.ts); where it does not, nothing is changed, and the thread has to rest by itself.
  *
- * A thread that is ordered (resize, reload) makes way for all, and takes some seconds on busy processors. A spare is urgent,
- * but for the one after a reload: without one the end of a thread costs a tenth of a second more, and while the service is young,
+ * A thread that is ordered (resize, reload) makes way for all, and takes some seconds on busy processors. Spares are urgent,
+ * but for those after a reload: without one the end of a thread costs a tenth of a second more, and while the service is young,
  * V8 has to compile for those who serve, too.
  */
 import { readdirSync } from 'node:fs';
@@ -78,8 +78,7 @@ export function compilerThread(): number {
  */
 export class BackgroundCompiler {
   readonly #thread: number;
-  #starting = 0;
-  #needed = 0;
+  readonly #counts = { starting: 0, needed: 0 };
 
   constructor(thread = compilerThread()) {
     this.#thread = thread;
@@ -87,29 +86,27 @@ export class BackgroundCompiler {
 
   /** A thread starts beside others, and is not urgent, until `ready` is settled. */
   begin(ready: Promise<unknown>): void {
-    this.#starting++;
-    this.#set();
-    const end = (): void => {
-      this.#starting--;
-      this.#set();
-    };
-    ready.then(end, end);
+    this.#count('starting', ready);
   }
 
   /** Somebody waits for a thread that starts, until `ready` is settled. */
   hurry(ready: Promise<unknown>): void {
-    this.#needed++;
-    this.#set();
-    const end = (): void => {
-      this.#needed--;
+    this.#count('needed', ready);
+  }
+
+  #count(name: 'starting' | 'needed', ready: Promise<unknown>): void {
+    const change = (by: number): void => {
+      this.#counts[name] += by;
       this.#set();
     };
+    change(1);
+    const end = (): void => change(-1);
     ready.then(end, end);
   }
 
   #set(): void {
     if (this.#thread === 0) return;
-    const isBackground = this.#starting > 0 && this.#needed === 0;
+    const isBackground = this.#counts.starting > 0 && this.#counts.needed === 0;
     try {
       if (isBackground) makeWay(this.#thread);
       else standWithOthers(this.#thread);
