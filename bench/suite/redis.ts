@@ -164,8 +164,9 @@ class RedisPart {
         const { user, system } = process.cpuUsage(cpu);
         clientShares.get(name)!.push((user + system) / 1000 / (performance.now() - start));
       }
+      if (round === 0) continue;
       log(
-        `round ${round + 1}: ${[...rates].map(([name, all]) => `${name} ${formatCount(all.at(-1)!)}`).join('; ')}`,
+        `round ${round}: ${[...rates].map(([name, all]) => `${name} ${formatCount(all.at(-1)!)}`).join('; ')}`,
       );
     }
     return runners.map(({ name, kind }) => {

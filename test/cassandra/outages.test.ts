@@ -6,7 +6,7 @@
  */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../bench/clock.js';
-import { WRITE_LIMIT } from '../../workers/stores/cassandra.js';
+import { WRITE_LIMIT } from '../../workers/stores/cassandra-limits.js';
 import { cassandraClient, describeCassandra } from '../support/cassandra.js';
 import { type Asked, LOAD_TIMEOUT_MS, OutageStage, PATIENCE_MS } from './outage-stage.js';
 

@@ -63,4 +63,30 @@ describe('AdaptiveLimit', () => {
     load.run(200, () => 1);
     expect(load.limit.limit).toBe(100);
   });
+
+  it('does not take the queue of its own burst for a quiet store', () => {
+    let nowMs = 0;
+    const limit = new AdaptiveLimit(OPTIONS, () => nowMs);
+    for (let round = 0; round < 200; round++) {
+      const begun = Array.from({ length: limit.limit }, () => limit.begin());
+      for (const startedMs of begun) {
+        nowMs += 4; // one after the other
+        limit.end(startedMs, true);
+      }
+    }
+    expect(limit.limit).toBeGreaterThanOrEqual(4);
+    expect(limit.limit).toBeLessThanOrEqual(12);
+  });
+
+  it('makes way once for all that waited at the same time', () => {
+    const load = new Load();
+    load.run(100, () => 1);
+    const { limit, nowMs: sinceMs } = load;
+    load.nowMs += 30;
+    limit.makeWay(sinceMs);
+    limit.makeWay(sinceMs);
+    expect(limit.limit).toBe(80);
+    limit.makeWay(load.nowMs);
+    expect(limit.limit).toBe(64);
+  });
 });

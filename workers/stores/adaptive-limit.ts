@@ -3,9 +3,10 @@
  * More when all places were taken and the answers came in time; fewer when they got slow; half when one failed.
  *
  * Latencies are looked at in windows of at least `limit` answers, so that a decision is felt before the next one.
- * "Slow" is a mean of more than SLOW_FACTOR times the quiet latency, which is the lowest mean seen, and more than
- * `slowMs`: below that nobody minds, and a store that answers in 1 ms may take 5 ms when it is used well. When it is
- * slow although only `min` are on their way, it is not for their number: that latency is the quiet one then.
+ * "Slow" is a mean of more than SLOW_FACTOR times the quiet latency, which is that of the quickest answer seen (a mean
+ * would be that of a queue, when the first thing that is seen is a burst), and more than `slowMs`: below that nobody
+ * minds, and a store that answers in 1 ms may take 5 ms when it is used well. When it is slow although only `min` are on
+ * their way, it is not for their number: that latency is the quiet one then.
  */
 import { assert } from '../../engine/layout.js';
 
@@ -18,7 +19,8 @@ export interface LimitOptions {
 }
 
 const WINDOW_ANSWERS_MIN = 16;
-const SLOW_FACTOR = 4;
+/** Beyond so many times the quiet latency it is a queue that takes the time. */
+export const SLOW_FACTOR = 4;
 const GROWTH = 1 / 8;
 const SLOW_CUT = 0.8;
 const FAILURE_CUT = 0.5;
@@ -49,6 +51,16 @@ export class AdaptiveLimit {
     return Math.floor(this.#limit);
   }
 
+  /** See above; infinite before the first answer. */
+  get quietMs(): number {
+    return this.#quietMs;
+  }
+
+  /** Requests that are on their way. */
+  get inWork(): number {
+    return this.#inWork;
+  }
+
   /** A request is sent. @returns what `end` wants to know */
   begin(): number {
     this.#inWork++;
@@ -60,24 +72,37 @@ export class AdaptiveLimit {
    * It was answered, or failed.
    * @param startedMs  what `begin` gave
    * @param well       false: it failed in a way that says that there is too much to do, or nobody there
+   * @returns how long it took, ms
    */
-  end(startedMs: number, well: boolean): void {
+  end(startedMs: number, well: boolean): number {
     this.#inWork--;
     assert(this.#inWork >= 0, 'more ends than begins');
-    if (startedMs < this.#cutMs) return;
+    const tookMs = this.#now() - startedMs;
+    if (well) this.#quietMs = Math.min(this.#quietMs, tookMs);
+    if (startedMs < this.#cutMs) return tookMs;
     if (!well) {
       this.#cut(FAILURE_CUT);
-      return;
+      return tookMs;
     }
     this.#answers++;
-    this.#latencySumMs += this.#now() - startedMs;
-    if (this.#answers < Math.max(this.#limit, WINDOW_ANSWERS_MIN)) return;
-    this.#decide(this.#latencySumMs / this.#answers);
+    this.#latencySumMs += tookMs;
+    if (this.#answers >= Math.max(this.#limit, WINDOW_ANSWERS_MIN)) {
+      this.#decide(this.#latencySumMs / this.#answers);
+    }
+    return tookMs;
+  }
+
+  /**
+   * Fewer requests from now on, for others that wait behind them.
+   * @param sinceMs  when those began to wait: what was cut since then is to be felt first
+   */
+  makeWay(sinceMs: number): void {
+    if (sinceMs >= this.#cutMs) this.#cut(SLOW_CUT);
   }
 
   #decide(meanMs: number): void {
     const { min, max, slowMs } = this.#options;
-    if (meanMs < this.#quietMs || this.limit <= min) this.#quietMs = meanMs;
+    if (this.limit <= min) this.#quietMs = meanMs;
     if (meanMs > Math.max(slowMs, SLOW_FACTOR * this.#quietMs)) {
       this.#cut(SLOW_CUT);
       return;

@@ -8,11 +8,10 @@
  *     neither the user's version nor that of the latest deletion goes back.
  * I2  A group is written by cassandra-writes.ts, in requests of one partition each.
  * I3  No tombstone without need: nulls are never written, and a row that was never stored is not deleted.
- * I4  How many requests are on their way is the store's to say (`loadsAtOnce`, `writesAtOnce`), apart for loads and
- *     writes, so that neither takes the other's places; the caller keeps to it. Each ends within the request timeout.
+ * I4  How many requests are on their way is the store's to say (`loadsAtOnce`, `writesAtOnce`; cassandra-limits.ts), and
+ *     the caller keeps to it. Each ends within the request timeout.
  */
 import { LOAD_KEY, LOAD_PART_ROWS, ROW } from '../../engine/messages.js';
-import { AdaptiveLimit } from './adaptive-limit.js';
 import {
   type CqlClient,
   consistencyOf,
@@ -22,6 +21,7 @@ import {
   type Row,
   reasonOf,
 } from './cassandra-client.js';
+import { CassandraLimits } from './cassandra-limits.js';
 import {
   hasKey,
   keyParams,
@@ -40,10 +40,6 @@ import type { RowSink, Store, UserRow, WriteGroup } from './store.js';
 /** Keys in one request of loadRows: what a bulk operation has at most. */
 const KEYS_MAX = 100;
 
-/** Places for requests; see AdaptiveLimit. A miss has somebody waiting, a flush nobody. */
-const LOAD_LIMIT = { first: 64, min: 4, max: 512, slowMs: 50 };
-export const WRITE_LIMIT = { first: 64, min: 2, max: 256, slowMs: 100 };
-
 export class CassandraStore implements Store {
   readonly rowsAWrite = 1;
   /** For messages: without user and password. */
@@ -52,8 +48,7 @@ export class CassandraStore implements Store {
   readonly #connect: (settings: CassandraSettings) => CqlClient;
   #client: CqlClient | null = null;
   readonly #texts: Texts;
-  readonly #loads = new AdaptiveLimit(LOAD_LIMIT);
-  readonly #writes = new AdaptiveLimit(WRITE_LIMIT);
+  readonly #limits = new CassandraLimits();
   readonly #readOptions: QueryOptions;
   readonly #writeOptions: QueryOptions;
 
@@ -73,11 +68,11 @@ export class CassandraStore implements Store {
   }
 
   get loadsAtOnce(): number {
-    return this.#loads.limit;
+    return this.#limits.loads;
   }
 
   get writesAtOnce(): number {
-    return this.#writes.limit;
+    return this.#limits.writes;
   }
 
   async open(): Promise<void> {
@@ -151,13 +146,13 @@ export class CassandraStore implements Store {
     params: readonly unknown[],
     options: QueryOptions,
   ): Promise<{ readonly rows: readonly Row[]; readonly pageState: string | null }> {
-    const startedMs = this.#loads.begin();
+    const startedMs = this.#limits.beginLoad();
     try {
       const result = await this.#opened().execute(query, params, options);
-      this.#loads.end(startedMs, true);
+      this.#limits.endLoad(startedMs, true, result.rows.length);
       return { rows: result.rows, pageState: result.pageState ?? null };
     } catch (error) {
-      this.#loads.end(startedMs, isRefusal(error));
+      this.#limits.endLoad(startedMs, isRefusal(error), 0);
       throw new Error(`cannot load from the store ${this.#name}: ${reasonOf(error)}`);
     }
   }
@@ -168,15 +163,15 @@ export class CassandraStore implements Store {
 
   readonly #send: SendStatements = async (statements, timestamp, routingKey) => {
     const options = { ...this.#writeOptions, timestamp, routingKey };
-    const startedMs = this.#writes.begin();
+    const startedMs = this.#limits.beginWrite();
     try {
       const client = this.#opened();
       // One row is a statement of its own: cheaper for both sides than a batch of one.
       if (statements.length === 1) await client.execute(statements[0]!.query, statements[0]!.params, options);
       else await client.batch(statements as { query: string; params: unknown[] }[], options);
-      this.#writes.end(startedMs, true);
+      this.#limits.endWrite(startedMs, true);
     } catch (error) {
-      this.#writes.end(startedMs, isRefusal(error));
+      this.#limits.endWrite(startedMs, isRefusal(error));
       throw error;
     }
   };
