@@ -153,8 +153,9 @@ export class RingWriter {
     Atomics.store(this.#positions, RING.HEAD, this.#tail); // I2: nobody else stores it now
   }
 
-  /** Whether the consumer has released all before a position, at most half of 2^32 words ago. */
+  /** Whether the consumer has released all before a position, however long ago that was. */
   isReleased(position: number): boolean {
+    if ((this.#tail - position) >>> 0 > this.capacity) return true; // positions wrap: farther back than what can be filled
     this.#head = Atomics.load(this.#positions, RING.HEAD);
     return ((this.#head - position) | 0) >= 0;
   }

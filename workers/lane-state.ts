@@ -67,8 +67,8 @@ import {
   type ServiceOptions,
   TICK_MS,
 } from './lane-options.js';
-import { ListWindow } from './list-window.js';
 import { Parking } from './parking.js';
+import { RingWindow } from './ring-window.js';
 import { LANE_STATS } from './stats.js';
 
 /** Lists that are being written at once; others wait. Each keeps six words for each entry of its user. */
@@ -144,7 +144,7 @@ export class LaneState {
   readonly cursorOf = new Map<number, Cursor>();
   /** Cursors not in use, by partition. */
   readonly idleCursors: Cursor[][];
-  readonly listWindow: ListWindow;
+  readonly listWindow: RingWindow;
   /** Of the holds that are ready: lists for which the window was closed when they had their turn. */
   listsWaiting = 0;
   /** The operation at hand, when it comes from the parking. */
@@ -193,7 +193,7 @@ export class LaneState {
     for (const partition of own.owned) this.#attach(partition, logIsBroken);
     this.requests = new RingReader(own.rings.requests);
     this.replies = new RingWriter(own.rings.replies);
-    this.listWindow = new ListWindow(this.replies);
+    this.listWindow = new RingWindow(this.replies);
     this.loads = new RingWriter(own.rings.loads);
     this.flushes = new RingWriter(own.rings.flushes);
     this.storeAnswers = new RingReader(own.rings.storeAnswers);

@@ -4,6 +4,7 @@ import { LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { assert } from '../engine/layout.js';
 import { FLUSH, FLUSH_ROW, FLUSH_WIPE, KIND_FLUSH, ROW, STORE_WORDS_MAX } from '../engine/messages.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
+import { RingWindow } from './ring-window.js';
 import type { WriteGroup } from './stores/store.js';
 
 /** The rings between one shard and the persister. */
@@ -34,6 +35,8 @@ export class ShardEnd {
   readonly loads: RingReader;
   readonly flushes: RingReader;
   readonly answers: RingWriter;
+  /** For the parts of long loads in `answers`. */
+  readonly loadWindow: RingWindow;
   readonly #bell: LaneBell;
   #publishes = false;
   #publishesLater = false;
@@ -45,6 +48,7 @@ export class ShardEnd {
     this.loads = new RingReader(shard.loads);
     this.flushes = new RingReader(shard.flushes);
     this.answers = new RingWriter(shard.answers);
+    this.loadWindow = new RingWindow(this.answers);
     this.#bell = new LaneBell(shard.control, shard.lane);
     assert(
       this.answers.capacity >= ANSWERS_WORDS_MIN,

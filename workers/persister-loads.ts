@@ -3,7 +3,8 @@
  *
  * L1  A load gets an answer within the load timeout of what the store did last, also when the store hangs: then it
  *     is given up, and its place is free. What the store still says of it is not heard.
- * L2  While the circuit is open loads are answered at once, and only a probe of the persister's own asks the store:
+ * L2  Of long loads only so much lies in a shard's ring that short ones are not long behind it (ring-window.ts).
+ * L3  While the circuit is open loads are answered at once, and only a probe of the persister's own asks the store:
  *     nobody's request has to find out, and a store that comes back is not met by all that waited.
  */
 import { setTimeout } from 'node:timers/promises';
@@ -206,12 +207,14 @@ export class PersisterLoads {
     rows: Int32Array,
     count: number,
   ): Promise<void> {
-    const { answers } = shard;
+    const { answers, loadWindow } = shard;
+    const isLast = (head & LOADED_LAST) !== 0;
     const length = LOADED.WORDS + count * ROW.WORDS;
-    let at = answers.reserve(length);
+    const reserve = (): number => (isLast || loadWindow.isOpen ? answers.reserve(length) : -1);
+    let at = reserve();
     while (at < 0) {
       await this.#core.room(shard);
-      at = answers.reserve(length);
+      at = reserve();
     }
     const { words } = answers;
     words[at + LOADED.KIND] = KIND_LOADED | head;
@@ -221,7 +224,11 @@ export class PersisterLoads {
     words[at + LOADED.COUNT] = count;
     words.set(rows.subarray(0, count * ROW.WORDS), at + LOADED.WORDS);
     answers.commit(length);
-    if ((head & LOADED_LAST) !== 0) shard.publishSoon();
-    else shard.publishLater(); // several parts of a long load with one wake-up
+    if (isLast) {
+      shard.publishSoon();
+    } else {
+      loadWindow.wrote(length);
+      shard.publishLater(); // several parts of a long load with one wake-up
+    }
   }
 }

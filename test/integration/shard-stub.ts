@@ -132,6 +132,11 @@ export class ShardStub {
     return { loads: this.#loads.filledWords, flushes: this.#flushes.filledWords };
   }
 
+  /** Words of answers that were not taken. */
+  get filledWords(): number {
+    return this.#answers.filledWords;
+  }
+
   /** Takes up to `max` answers from the ring. */
   take(max = Number.POSITIVE_INFINITY): void {
     this.#answers.refresh();

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDoorbell } from '../../engine/doorbell.js';
 import { LOAD_PART_ROWS, STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
 import { LOADS_MAX, Persister, SHARD_ROWS_MAX } from '../../workers/persister.js';
+import { WINDOW_WORDS } from '../../workers/ring-window.js';
 import { createStats, PERSISTER_STATS } from '../../workers/stats.js';
 import { createFaults, FAULTS, MemoryStore } from '../../workers/stores/memory.js';
 import { GroupRefused, type RowSink, type WriteGroup } from '../../workers/stores/store.js';
@@ -52,11 +53,11 @@ let persister: Persister;
 let stats: Float64Array;
 let warnings: string[];
 
-function start(count: number): void {
+function start(count: number, ringWords?: { loads: number; flushes: number; answers: number }): void {
   const memory = createFaults();
   faults = new Int32Array(memory);
   store = new WatchedStore(memory);
-  shards = Array.from({ length: count }, () => new ShardStub(() => persister.wake()));
+  shards = Array.from({ length: count }, () => new ShardStub(() => persister.wake(), ringWords));
   const block = createStats(PERSISTER_STATS);
   stats = new Float64Array(block);
   warnings = [];
@@ -274,6 +275,27 @@ describe('persister', () => {
       );
     }
     expect(new Set(shard.flushed.slice(10).map(({ userSlot }) => userSlot)).size).toBe(100);
+  });
+
+  it('lets a short load pass a long one that the shard has not taken', async () => {
+    start(1, { loads: 8192, flushes: 2 ** 20, answers: 2 ** 17 });
+    const shard = shards[0]!;
+    const rows = rowsOf(8000);
+    for (let from = 0; from < rows.length; from += 100) shard.flush(7, rows.slice(from, from + 100));
+    shard.flush(8, rowsOf(1));
+    await shard.until(({ flushed }) => flushed.length === 81);
+    shard.load(1, 7);
+    await turns(200);
+    const filled = shard.filledWords;
+    expect(filled).toBeGreaterThan(2 * WINDOW_WORDS);
+    expect(filled).toBeLessThan(2.5 * WINDOW_WORDS);
+    shard.load(2, 8);
+    await turns(20);
+    expect(shard.filledWords - filled).toBeLessThan(50);
+    await shard.until(({ loaded }) => loaded.filter(({ last }) => last).length === 2);
+    expect(shard.loaded.find(({ last }) => last)?.tag).toBe(2);
+    const long = shard.loaded.filter(({ tag }) => tag === 1);
+    expect(long.flatMap((part) => part.rows)).toEqual(rows.map(([, channel, message]) => [channel, message]));
   });
 
   it('serves a shard beside another that takes no answers', async () => {

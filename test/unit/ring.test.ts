@@ -46,6 +46,22 @@ describe('a ring', () => {
     expect(receive(reader)).toBeNull();
   });
 
+  it('knows what was released, also so long ago that positions have wrapped', () => {
+    const { writer, reader } = create(2 ** 31 - 20);
+    const long = writer.position;
+    expect(writer.isReleased(long)).toBe(true);
+    for (const ago of [0, 31, 100, 2 ** 31, 2 ** 32 - 100])
+      expect(writer.isReleased((long - ago) | 0)).toBe(true);
+    send(writer, 1, 9);
+    writer.publish();
+    expect(writer.isReleased(writer.position)).toBe(false);
+    expect(writer.isReleased(long)).toBe(true);
+    reader.refresh();
+    reader.next();
+    reader.release();
+    expect(writer.isReleased(writer.position)).toBe(true);
+  });
+
   it('gives nothing back before release', () => {
     const { writer, reader } = create();
     expect(send(writer, 1, 15)).toBe(true);

@@ -21,7 +21,7 @@ import {
 } from '../../engine/messages.js';
 import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
 import type { Lane } from '../../workers/lane.js';
-import { ListWindow, WINDOW_WORDS } from '../../workers/list-window.js';
+import { RingWindow, WINDOW_WORDS } from '../../workers/ring-window.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
 const LARGE_USER = 5;
@@ -170,12 +170,12 @@ describe('a lane with a long list', () => {
   });
 });
 
-describe('a list window', () => {
+describe('a window', () => {
   it('opens when the window before the last was taken, also when the ring is never empty', () => {
     const memory = createRing(2 ** 16);
     const writer = new RingWriter(memory);
     const reader = new RingReader(memory);
-    const window = new ListWindow(writer);
+    const window = new RingWindow(writer);
     const write = (words: number): void => {
       writer.reserve(words);
       writer.commit(words);
