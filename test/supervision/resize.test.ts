@@ -3,6 +3,9 @@ import { afterEach, expect, it } from 'vitest';
 import { sleep } from '../../bench/clock.js';
 import { SEED, Stage, violationsOf } from './stage.js';
 
+/** A thread that is started takes over within seconds, and within some 10 s where no processor is ever idle. */
+const RESIZES_MS = 300_000;
+
 let stage: Stage | undefined;
 afterEach(async () => {
   await stage?.end();
@@ -14,7 +17,7 @@ function mapOf({ workers }: Stage): number[][] {
 }
 
 it('keeps every answer over resizes under load, and what was written is in the store after a stop', {
-  timeout: 120_000,
+  timeout: RESIZES_MS,
 }, async () => {
   stage = await Stage.start({ serve: { shards: '1', lanes: '8' } });
   const { load, workers } = stage;
@@ -38,7 +41,7 @@ it('keeps every answer over resizes under load, and what was written is in the s
   expect(stage.failures).toEqual([]);
 });
 
-it('also while users come and go, and wait for loads and room', { timeout: 120_000 }, async () => {
+it('also while users come and go, and wait for loads and room', { timeout: RESIZES_MS }, async () => {
   stage = await Stage.start({ serve: { shards: '2', lanes: '4', partitions: '4', capacity: '1500' } });
   const { load } = stage;
   load.start();
@@ -52,7 +55,7 @@ it('also while users come and go, and wait for loads and room', { timeout: 120_0
   expect(counts).toBe(4);
 });
 
-it('counts for each shard what it has run, and never less', { timeout: 60_000 }, async () => {
+it('counts for each shard what it has run, and never less', { timeout: RESIZES_MS }, async () => {
   stage = await Stage.start({ serve: { shards: '1', lanes: '4' } });
   stage.load.start();
   const seen = new Map<string, number>();
