@@ -20,7 +20,7 @@ import {
 } from '../engine/messages.js';
 import { createRing, RingReader, RingWriter } from '../engine/ring.js';
 import { ringSizes } from '../workers/lane-options.js';
-import type { PersisterOrder, PersisterReport } from '../workers/persister.js';
+import type { PersisterOptions, PersisterOrder, PersisterReport } from '../workers/persister.js';
 import { createStats, PERSISTER_STATS } from '../workers/stats.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -88,9 +88,11 @@ export class StoreShard {
         else resolve();
       });
     });
-    const options = {
+    const options: PersisterOptions = {
       store,
       shards: [{ ...rings, control: lanes, lane: 0 }],
+      number: 0,
+      marksStore: false,
       doorbell,
       stats,
       port: control.port2,
