@@ -28,7 +28,7 @@ class BusyStore {
   }
 
   #begin(isLoad: boolean): void {
-    const startedMs = isLoad ? this.limits.beginLoad() : this.limits.beginWrite();
+    const startedMs = isLoad ? this.limits.loads.begin() : this.limits.writes.begin();
     this.#queue.push({ isLoad, startedMs, leftMs: isLoad ? LOAD_MS : WRITE_MS });
   }
 
@@ -37,7 +37,7 @@ class BusyStore {
       this.limits.endLoad(startedMs, true, this.#rowsALoad);
       this.loadsTookMs.push(this.#nowMs - startedMs);
     } else {
-      this.limits.endWrite(startedMs, true);
+      this.limits.writes.end(startedMs, true);
       this.#writes--;
       this.writesDone++;
     }
@@ -50,7 +50,7 @@ class BusyStore {
     this.writesDone = 0;
     while (this.#nowMs < untilMs) {
       if (this.#nowMs % 20 === 0) for (let i = 0; i < loads; i++) this.#begin(true);
-      for (; this.#writes < this.limits.writes; this.#writes++) this.#begin(false);
+      for (; this.#writes < this.limits.writes.limit; this.#writes++) this.#begin(false);
       this.#nowMs += STEP_MS;
       const first = this.#queue[0]!;
       first.leftMs -= STEP_MS;
@@ -67,7 +67,7 @@ describe('CassandraLimits', () => {
   it('lets small loads pass writes, and the store as busy as before', () => {
     const store = new BusyStore(1);
     store.run(5000, 0);
-    expect(store.limits.writes).toBeGreaterThan(20);
+    expect(store.limits.writes.limit).toBeGreaterThan(20);
     const alone = store.writesDone;
     store.run(5000, 1);
     store.run(5000, 1);
@@ -78,21 +78,23 @@ describe('CassandraLimits', () => {
   it('gives the places back to writes when no load waits', () => {
     const store = new BusyStore(1);
     store.run(5000, 1);
-    expect(store.limits.writes).toBeLessThan(15);
+    expect(store.limits.writes.limit).toBeLessThan(15);
     store.run(5000, 0);
-    expect(store.limits.writes).toBeGreaterThan(20);
+    expect(store.limits.writes.limit).toBeGreaterThan(20);
   });
 
   it('does not take long loads for late ones', () => {
     const store = new BusyStore(5000);
-    store.run(5000, 1);
-    expect(store.limits.writes).toBeGreaterThan(20);
+    store.run(20_000, 1);
+    expect(store.loadMs).toBeGreaterThan(50);
+    expect(store.limits.loads.limit).toBe(64);
+    expect(store.limits.writes.limit).toBeGreaterThan(20);
   });
 
   it('leaves writes about as many places as loads have, however late these are', () => {
     const store = new BusyStore(1);
     store.run(10_000, 38); // 95% of what the store can do
-    expect(store.limits.writes).toBeGreaterThan(4);
+    expect(store.limits.writes.limit).toBeGreaterThan(4);
     expect(store.writesDone).toBeGreaterThan(300);
   });
 });

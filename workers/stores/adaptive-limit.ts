@@ -75,8 +75,7 @@ export class AdaptiveLimit {
    * @returns how long it took, ms
    */
   end(startedMs: number, well: boolean): number {
-    this.#inWork--;
-    assert(this.#inWork >= 0, 'more ends than begins');
+    this.leave();
     const tookMs = this.#now() - startedMs;
     if (well) this.#quietMs = Math.min(this.#quietMs, tookMs);
     if (startedMs < this.#cutMs) return tookMs;
@@ -90,6 +89,12 @@ export class AdaptiveLimit {
       this.#decide(this.#latencySumMs / this.#answers);
     }
     return tookMs;
+  }
+
+  /** As `end`, for a request that takes long for what it brings, and so says nothing of the store. */
+  leave(): void {
+    this.#inWork--;
+    assert(this.#inWork >= 0, 'more ends than begins');
   }
 
   /**

@@ -17,44 +17,32 @@ const LATE_MS = 20;
 const SMALL_ROWS = 100;
 
 export class CassandraLimits {
-  readonly #loads: AdaptiveLimit;
-  readonly #writes: AdaptiveLimit;
+  /** Loads end by `endLoad`. */
+  readonly loads: AdaptiveLimit;
+  readonly writes: AdaptiveLimit;
 
   /** @param now  a clock in ms that never goes back */
   constructor(now: () => number = () => performance.now()) {
-    this.#loads = new AdaptiveLimit(LOAD_LIMIT, now);
-    this.#writes = new AdaptiveLimit(WRITE_LIMIT, now);
+    this.loads = new AdaptiveLimit(LOAD_LIMIT, now);
+    this.writes = new AdaptiveLimit(WRITE_LIMIT, now);
   }
 
-  get loads(): number {
-    return this.#loads.limit;
-  }
-  get writes(): number {
-    return this.#writes.limit;
-  }
-
-  /** @returns what `endLoad` wants to know */
-  beginLoad(): number {
-    return this.#loads.begin();
-  }
   /**
+   * @param startedMs  what `loads.begin` gave
    * @param well  see AdaptiveLimit
    * @param rows  that it brought
    */
   endLoad(startedMs: number, well: boolean, rows: number): void {
-    const isAmongWrites = this.#writes.inWork > this.#loads.inWork;
-    const tookMs = this.#loads.end(startedMs, well);
-    if (!well || rows > SMALL_ROWS || !isAmongWrites) return;
+    const { loads, writes } = this;
+    if (rows > SMALL_ROWS) {
+      loads.leave();
+      return;
+    }
+    const isAmongWrites = writes.inWork > loads.inWork;
+    const tookMs = loads.end(startedMs, well);
+    if (!well || !isAmongWrites) return;
     // Of both: the first load of all may have come when writes were waiting already.
-    const quietMs = Math.min(this.#loads.quietMs, this.#writes.quietMs);
-    if (tookMs > Math.max(LATE_MS, SLOW_FACTOR * quietMs)) this.#writes.makeWay(startedMs);
-  }
-
-  /** @returns what `endWrite` wants to know */
-  beginWrite(): number {
-    return this.#writes.begin();
-  }
-  endWrite(startedMs: number, well: boolean): void {
-    this.#writes.end(startedMs, well);
+    const quietMs = Math.min(loads.quietMs, writes.quietMs);
+    if (tookMs > Math.max(LATE_MS, SLOW_FACTOR * quietMs)) writes.makeWay(startedMs);
   }
 }

@@ -68,11 +68,11 @@ export class CassandraStore implements Store {
   }
 
   get loadsAtOnce(): number {
-    return this.#limits.loads;
+    return this.#limits.loads.limit;
   }
 
   get writesAtOnce(): number {
-    return this.#limits.writes;
+    return this.#limits.writes.limit;
   }
 
   async open(): Promise<void> {
@@ -146,7 +146,7 @@ export class CassandraStore implements Store {
     params: readonly unknown[],
     options: QueryOptions,
   ): Promise<{ readonly rows: readonly Row[]; readonly pageState: string | null }> {
-    const startedMs = this.#limits.beginLoad();
+    const startedMs = this.#limits.loads.begin();
     try {
       const result = await this.#opened().execute(query, params, options);
       this.#limits.endLoad(startedMs, true, result.rows.length);
@@ -163,15 +163,15 @@ export class CassandraStore implements Store {
 
   readonly #send: SendStatements = async (statements, timestamp, routingKey) => {
     const options = { ...this.#writeOptions, timestamp, routingKey };
-    const startedMs = this.#limits.beginWrite();
+    const startedMs = this.#limits.writes.begin();
     try {
       const client = this.#opened();
       // One row is a statement of its own: cheaper for both sides than a batch of one.
       if (statements.length === 1) await client.execute(statements[0]!.query, statements[0]!.params, options);
       else await client.batch(statements as { query: string; params: unknown[] }[], options);
-      this.#limits.endWrite(startedMs, true);
+      this.#limits.writes.end(startedMs, true);
     } catch (error) {
-      this.#limits.endWrite(startedMs, isRefusal(error));
+      this.#limits.writes.end(startedMs, isRefusal(error));
       throw error;
     }
   };
