@@ -4,7 +4,8 @@
  * Flushes: rows/s through the rings, the persister's thread and the store until confirmed, beside the driver's own
  * `concurrent.executeConcurrent` with the same rows, as single prepared inserts, on this thread. With many rows of a
  * user and with one: the store makes one request of many rows, executeConcurrent has one a row.
- * Misses: from the request in the ring to the answer in the ring, beside a query of the driver, one at a time.
+ * Misses: from the request in the ring to the answer in the ring, beside a query of the driver, one at a time, of one
+ * user after the other: what Cassandra takes changes by a half within a second.
  * Sides alternate, and the ratios are those of neighbours. Checked before it is timed: what one side wrote is what the
  * other reads. Ends with 1 when a floor is missed.
  */
@@ -30,7 +31,7 @@ const FLUSH_FLOOR = 0.8;
 const MISS_CEILING = 1.2;
 /** Rows of a user that is loaded. */
 const MISS_ROWS = 50;
-/** Queries of one side before it is the other's turn. */
+/** Misses of each side of which a median is taken. */
 const MISS_BLOCK = 100;
 
 interface Options {
@@ -134,18 +135,18 @@ class StoreBench {
     const p50s: Record<'store' | 'driver', number[]> = { store: [], driver: [] };
     for (let from = 0; from + MISS_BLOCK <= count; from += MISS_BLOCK) {
       const sides = ['store', 'driver'] as const;
-      for (const side of (from / MISS_BLOCK) % 2 === 0 ? sides : [...sides].reverse()) {
-        const times: number[] = [];
-        for (const { user } of users.slice(from, from + MISS_BLOCK)) {
+      const times: Record<'store' | 'driver', number[]> = { store: [], driver: [] };
+      for (const { user } of users.slice(from, from + MISS_BLOCK)) {
+        for (const side of user % 2 === 0 ? sides : [...sides].reverse()) {
           const { ms, rows } =
             side === 'store'
               ? await this.#shard.load(user, isList ? null : 7)
               : await this.#query(user, isList);
           if (rows !== (isList ? MISS_ROWS : 1)) throw new Error(`${rows} rows of user ${user}`);
-          times.push(ms);
+          times[side].push(ms);
         }
-        p50s[side].push(spreadOf(times).median);
       }
+      for (const side of sides) p50s[side].push(spreadOf(times[side]).median);
     }
     const ratio = ratioOf(p50s.store, p50s.driver);
     this.findings.push({
@@ -211,14 +212,16 @@ async function main(options: Options): Promise<void> {
   const [rows, rounds, misses] = [Number(options.rows), Number(options.rounds), Number(options.misses)];
   const client = await connect();
   const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`];
-  const shard = await StoreShard.start(`cassandra://${HOST}/${KEYSPACE}?dc=${DATA_CENTER}`, profile);
-  const bench = new StoreBench(client, shard);
+  let shard: StoreShard | null = null;
+  let bench: StoreBench;
   try {
+    shard = await StoreShard.start(`cassandra://${HOST}/${KEYSPACE}?dc=${DATA_CENTER}`, profile);
+    bench = new StoreBench(client, shard);
     await bench.check();
     for (const rowsAUser of [1, 10, 100]) await bench.flushes(rowsAUser, rows, rounds);
     for (const isList of [false, true]) await bench.misses(isList, misses);
   } finally {
-    await shard.end();
+    await shard?.end();
     await client.execute(`DROP KEYSPACE IF EXISTS ${KEYSPACE}`);
     await client.shutdown();
   }

@@ -74,7 +74,6 @@ export class StoreShard {
     const doorbell = createDoorbell();
     const stats = createStats(PERSISTER_STATS);
     const control = new MessageChannel();
-    const wakes = new MessageChannel();
     const pool = new Piscina({
       filename: new URL('../workers/persister-thread.js', import.meta.url).href,
       minThreads: 1,
@@ -96,16 +95,16 @@ export class StoreShard {
       doorbell,
       stats,
       port: control.port2,
-      ports: [wakes.port2],
     };
-    const task = pool.run(options, { transferList: [control.port2, wakes.port2] });
-    await Promise.race([opened, task]);
-    const persister = new Doorbell(doorbell, () => wakes.port1.postMessage(0));
-    return new StoreShard(rings, seatDoorbell(lanes, 0), persister, stats, async () => {
+    const task = pool.run(options, { transferList: [control.port2] });
+    await Promise.race([opened, task]).catch((error: unknown) => {
+      control.port1.close();
+      throw error;
+    });
+    return new StoreShard(rings, seatDoorbell(lanes, 0), new Doorbell(doorbell), stats, async () => {
       control.port1.postMessage({ stop: true } satisfies PersisterOrder);
       await task;
       control.port1.close();
-      wakes.port1.close();
       await pool.destroy();
     });
   }

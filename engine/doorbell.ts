@@ -16,28 +16,20 @@ export function createDoorbell(): SharedArrayBuffer {
 
 export class Doorbell {
   readonly #words: Int32Array;
-  readonly #wake: (() => void) | null;
   #seen = 0;
 
-  /**
-   * @param wake  how to wake a sleeper that has an event loop and cannot `wait` (posts to its port)
-   * @param at    word of the memory at which the doorbell lies
-   */
-  constructor(memory: SharedArrayBuffer, wake: (() => void) | null = null, at = 0) {
+  /** @param at  word of the memory at which the doorbell lies */
+  constructor(memory: SharedArrayBuffer, at = 0) {
     this.#words = new Int32Array(memory, at * 4, DOORBELL.WORDS);
-    this.#wake = wake;
   }
 
   /** Producer, after publishing. */
   ring(): void {
     if (Atomics.load(this.#words, DOORBELL.ASLEEP) === 0) return;
     if (Atomics.exchange(this.#words, DOORBELL.ASLEEP, 0) === 0) return; // another producer wakes it
-    if (this.#wake !== null) {
-      this.#wake();
-      return;
-    }
+    // All that wait: one may be a thread that hangs, and whose place another has taken.
     Atomics.add(this.#words, DOORBELL.SIGNAL, 1);
-    Atomics.notify(this.#words, DOORBELL.SIGNAL, 1);
+    Atomics.notify(this.#words, DOORBELL.SIGNAL);
   }
 
   /** Sleeper: from here on producers ring. It must look at its rings again before it waits. */
@@ -55,5 +47,17 @@ export class Doorbell {
   wait(timeoutMs: number): void {
     Atomics.wait(this.#words, DOORBELL.SIGNAL, this.#seen, timeoutMs);
     this.rise();
+  }
+
+  /**
+   * Sleeper with an event loop: resolves there with the next ring. To be called before it looks at its rings for the one
+   * that it has heard: from the look on it may sleep, and be rung.
+   */
+  nextRing(): Promise<unknown> {
+    for (;;) {
+      const signal = Atomics.load(this.#words, DOORBELL.SIGNAL);
+      const ring = Atomics.waitAsync(this.#words, DOORBELL.SIGNAL, signal);
+      if (ring.async) return ring.value;
+    }
   }
 }

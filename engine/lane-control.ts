@@ -158,7 +158,7 @@ export class LaneControl {
 
 /** The doorbell of a seat. */
 export function seatDoorbell(control: LaneControlMemory, seat: number): Doorbell {
-  return new Doorbell(control.memory, null, seat * SEAT.WORDS + SEAT.DOORBELL);
+  return new Doorbell(control.memory, seat * SEAT.WORDS + SEAT.DOORBELL);
 }
 
 /** For producers: rings whoever runs the lane. */

@@ -4,11 +4,11 @@
  * I1  Answers of one lane are handed out in the order in which they were written.
  * I2  Asleep (doorbell) means: all reply rings were seen empty after the doorbell was set.
  */
-import type { MessagePort } from 'node:worker_threads';
 import { Doorbell } from '../engine/doorbell.js';
 import { LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
 import type { LaneRings } from './lane-options.js';
+import { listenTo } from './listen.js';
 import type { FrontPort } from './workers.js';
 
 /**
@@ -54,12 +54,8 @@ export class FrontRings implements FrontPort {
     this.#doorbell = new Doorbell(doorbell);
     this.#laneOf = laneOf;
     this.#partitionMask = laneOf.length - 1;
-    this.#doorbell.sleep();
-  }
-
-  /** Any message of a shard is a wake-up. */
-  listen(port: MessagePort): void {
-    port.on('message', () => this.#drain());
+    listenTo(this.#doorbell, () => this.#drain());
+    this.#doorbell.sleep(); // and nothing is in the rings yet
   }
 
   get words(): Int32Array {

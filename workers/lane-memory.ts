@@ -17,7 +17,7 @@ import { OwnWords, type StoredWords, type UndoLog, type Words } from '../engine/
 import { WAIT } from './introspection/slow-log.js';
 
 /** Grows when a thread of an older build could no longer go on with a lane. */
-export const LANE_LAYOUT_VERSION = 3;
+export const LANE_LAYOUT_VERSION = 4;
 
 /** The head of a lane's memory. */
 export const LANE = layout({

@@ -82,11 +82,8 @@ export function createRings(sizes: RingSizes): LaneRings {
   };
 }
 
-/**
- * From a shard on its port to the front: it can take lanes, something for the log, a lane that needs the journal's segments
- * (ShardOrder), or (null) a wake-up.
- */
-export type ShardMessage = 'ready' | { readonly warning: string } | { readonly journalFor: number } | null;
+/** From a shard on its port: it can take lanes, something for the log, or a lane that needs the journal's segments (ShardOrder). */
+export type ShardMessage = 'ready' | { readonly warning: string } | { readonly journalFor: number };
 
 /** What the journal has. */
 export interface JournalSegments {
@@ -95,10 +92,11 @@ export interface JournalSegments {
   readonly damages: readonly string[];
 }
 
-/** To a shard on its port to the front, to be looked at after a call: the persister is another one; what a lane has asked for. */
-export type ShardOrder =
-  | { readonly persisterPort: MessagePort }
-  | { readonly journalFor: number; readonly journal: JournalSegments };
+/** To a shard on its port, to be looked at after a call: what a lane has asked for. */
+export interface ShardOrder {
+  readonly journalFor: number;
+  readonly journal: JournalSegments;
+}
 
 /** A journal that was found at the start. */
 export interface ReplayOptions {
@@ -159,7 +157,7 @@ export interface ServiceOptions {
   readonly parkedMax: number;
   /** Limits of hot users and channels; needs introspection. */
   readonly limits: RateLimits;
-  /** Of the front and the persister; they are woken by a post to the ports. */
+  /** Of the front and the persister. */
   readonly frontDoorbell: SharedArrayBuffer;
   readonly persisterDoorbell: SharedArrayBuffer;
   /** A block of PARTITION_STATS for each partition of the service; a lane writes those of its own. */
@@ -185,17 +183,12 @@ export interface LaneOptions {
   readonly journal: JournalWriterOptions | null;
 }
 
-/** Of the thread that runs a lane. */
-export interface LanePorts {
-  readonly frontPort: MessagePort;
-  /** Another after each replacement of the persister. */
-  persisterPort: MessagePort;
-}
-
 /** What threads that hand lanes over to each other must agree about. */
 export const VERSIONS = { partitions: LAYOUT_VERSION, lanes: LANE_LAYOUT_VERSION };
 
-export interface ShardOptions extends Readonly<LanePorts> {
+export interface ShardOptions {
+  /** To whoever started the thread: ShardMessage, and ShardOrder back. Must be in the transfer list. */
+  readonly port: MessagePort;
   /** Of the build that started the service. */
   readonly versions: typeof VERSIONS;
   readonly service: ServiceOptions;

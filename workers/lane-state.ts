@@ -60,7 +60,6 @@ import { isWrite, type LaneJournal } from './lane-journal.js';
 import { HOLD, LANE, LANE_PARTITION, LaneMemory, LOBBY_BUCKETS, OPERATION_WORDS_MAX } from './lane-memory.js';
 import {
   type LaneOptions,
-  type LanePorts,
   laneSizes,
   type OwnedPartition,
   partitionOptions,
@@ -172,7 +171,6 @@ export class LaneState {
   constructor(
     readonly options: ServiceOptions,
     readonly own: LaneOptions,
-    ports: LanePorts,
   ) {
     this.engine = options.engine === 'slab' ? slab : heap;
     this.partitionOptions = partitionOptions(options);
@@ -197,8 +195,7 @@ export class LaneState {
     this.loads = new RingWriter(own.rings.loads);
     this.flushes = new RingWriter(own.rings.flushes);
     this.storeAnswers = new RingReader(own.rings.storeAnswers);
-    // The port changes with the persister.
-    this.persister = new Doorbell(options.persisterDoorbell, () => ports.persisterPort.postMessage(null));
+    this.persister = new Doorbell(options.persisterDoorbell);
     this.stats = new Float64Array(own.stats);
     const { limits, lanes } = options;
     this.introspection =

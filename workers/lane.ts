@@ -5,6 +5,7 @@
  * A turn takes what the store has answered, then one batch of requests, lets waiting and long work go on by a slice,
  * and sends what is due to the persister. Nothing in it waits, and each part is bounded.
  */
+import type { MessagePort } from 'node:worker_threads';
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED, STATUS_BUSY, STATUS_INTERNAL } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
@@ -17,7 +18,6 @@ import { LANE } from './lane-memory.js';
 import {
   type JournalSegments,
   type LaneOptions,
-  type LanePorts,
   type ServiceOptions,
   type ShardMessage,
   TICK_MS,
@@ -85,15 +85,15 @@ export class Lane {
   constructor(
     service: ServiceOptions,
     own: LaneOptions,
-    ports: LanePorts,
+    port: MessagePort,
     bell: FrontBell,
     nowMs: number,
     isSuspect = false,
   ) {
-    this.state = new LaneState(service, own, ports);
+    this.state = new LaneState(service, own);
     this.#bell = bell;
     this.#journal = own.journal;
-    this.#warn = (warning) => ports.frontPort.postMessage({ warning } satisfies ShardMessage);
+    this.#warn = (warning) => port.postMessage({ warning } satisfies ShardMessage);
     this.#lastTickMs = nowMs;
     const { state } = this;
     const first = state.partition(state.owned[0]!);
@@ -111,7 +111,7 @@ export class Lane {
       this.#checkPartitions(isSuspect);
       this.#refusesNext = this.#diedAgain();
       this.#openJournal(nowMs);
-      if (state.lost.length > 0) this.#beginReload(ports);
+      if (state.lost.length > 0) this.#beginReload(port);
     } else {
       // What a replay restores is of the epoch before this run's first.
       const run = own.journal?.run ?? 1;
@@ -130,12 +130,12 @@ export class Lane {
     state.done();
   }
 
-  #beginReload(ports: LanePorts): void {
+  #beginReload(port: MessagePort): void {
     const { state } = this;
     this.#setTick(state.tick); // of those that are attached anew
     this.#reload = new LaneReload(state, {
       warn: this.#warn,
-      askForJournal: () => ports.frontPort.postMessage({ journalFor: state.own.lane } satisfies ShardMessage),
+      askForJournal: () => port.postMessage({ journalFor: state.own.lane } satisfies ShardMessage),
       clockLimitUs: this.#clockLimit[0]!,
     });
   }

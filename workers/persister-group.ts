@@ -6,7 +6,6 @@
  *     one, each when it is done.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { MessagePort } from 'node:worker_threads';
 import type { PersisterOptions } from './persister.js';
 import { PersisterThread } from './persister-worker.js';
 import { Relapses } from './relapses.js';
@@ -17,15 +16,13 @@ import type { StoreMark } from './warm/store-generation.js';
 const PATIENCE_MS = 5000;
 
 export interface PersisterGroupOptions {
-  readonly thread: Omit<PersisterOptions, 'port' | 'ports' | 'number'>;
+  readonly thread: Omit<PersisterOptions, 'port' | 'number'>;
   /** The store is there when its thread has ended, and lanes can take back what is on their way to it. */
   readonly isReplaceable: boolean;
   /** A thread whose timer stands still for so long is ended and replaced; 0: none is. */
   readonly hangTimeoutMs: number;
   /** P2: lanes are to take back what they have on their way, for the persister of this number. */
   readonly recall: (persister: number) => void;
-  /** Gives the persister another port of each thread that runs lanes. */
-  readonly connect: () => void;
   readonly warn: (message: string) => void;
   /** A persister that ended by itself and cannot be replaced. */
   readonly fail: (error: unknown) => void;
@@ -71,10 +68,6 @@ export class PersisterGroup {
     return mark;
   }
 
-  listen(port: MessagePort): void {
-    this.#thread.listen(port);
-  }
-
   /** It runs, or is being replaced as quickly as it should. */
   get isWell(): boolean {
     if (!this.#isReplacing) return true;
@@ -100,7 +93,7 @@ export class PersisterGroup {
   }
 
   async #replace(dead: PersisterThread, error: Error): Promise<PersisterThread> {
-    const { warn, recall, connect } = this.#options;
+    const { warn, recall } = this.#options;
     this.#endedMs = performance.now();
     this.#isReplacing = true;
     let last = dead;
@@ -111,7 +104,6 @@ export class PersisterGroup {
       if (this.#ending) return last;
       last = this.#startThread();
       this.#thread = last;
-      connect();
       try {
         await last.ready;
         break;

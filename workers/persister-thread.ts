@@ -1,15 +1,10 @@
 /** The persister's thread: a Piscina task that opens the store, serves the shards and ends when it is told to stop. */
 import { getHeapStatistics } from 'node:v8';
-import type { MessagePort } from 'node:worker_threads';
+import { Doorbell } from '../engine/doorbell.js';
 import { observeGc } from './gc-observer.js';
 import { LoopDelays } from './introspection/loop-delays.js';
-import {
-  Persister,
-  type PersisterListens,
-  type PersisterOptions,
-  type PersisterOrder,
-  type PersisterReport,
-} from './persister.js';
+import { listenTo } from './listen.js';
+import { Persister, type PersisterOptions, type PersisterOrder, type PersisterReport } from './persister.js';
 import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
 import type { Store } from './stores/store.js';
@@ -20,7 +15,6 @@ const BEAT_INTERVAL_MS = 50;
 
 export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
-  const ports: MessagePort[] = [port, ...options.ports];
   const report = (message: PersisterReport): void => port.postMessage(message);
   try {
     let store: Store;
@@ -36,27 +30,20 @@ export default async function persisterTask(options: PersisterOptions): Promise<
     const found = (await generation?.claim()) ?? null;
     const endObservation = observe(new Float64Array(options.stats));
     const persister = new Persister(store, options, warn);
-    const listen = (to: MessagePort): void => {
-      to.on('message', (message: Partial<PersisterOrder & PersisterListens> | null) => {
-        if (message?.stop === true) persister.stop();
-        else if (message?.listen !== undefined) {
-          ports.push(message.listen);
-          listen(message.listen);
-        } else persister.wake();
-      });
-    };
-    ports.forEach(listen);
+    port.on('message', (_order: PersisterOrder) => persister.stop());
+    const endListening = listenTo(new Doorbell(options.doorbell), () => persister.wake());
     report({ ready: true, mark: found });
     persister.wake();
     try {
       await persister.ended;
       return (await generation?.seal()) ?? null;
     } finally {
+      endListening();
       endObservation();
       await store.close();
     }
   } finally {
-    for (const each of ports) each.close();
+    port.close();
   }
 }
 

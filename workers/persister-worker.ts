@@ -1,7 +1,7 @@
 /** One thread that is the persister, as the main thread sees it. */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import type { PersisterListens, PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
+import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
 import type { StoreMark } from './warm/store-generation.js';
 
 /** Of a thread that can be replaced: some hundred times what it needs, so that one that hoards is found out in time. */
@@ -22,11 +22,7 @@ export class PersisterThread {
   #beatsSinceMs = 0;
 
   /** @param isLimited  ends when it needs too much memory */
-  constructor(
-    options: Omit<PersisterOptions, 'port' | 'ports'>,
-    isLimited: boolean,
-    warn: (warning: string) => void,
-  ) {
+  constructor(options: Omit<PersisterOptions, 'port'>, isLimited: boolean, warn: (warning: string) => void) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     this.#pool = new Piscina({
@@ -47,17 +43,12 @@ export class PersisterThread {
         else warn(report.warning);
       });
     });
-    const task: PersisterOptions = { ...options, port: port2, ports: [] };
+    const task: PersisterOptions = { ...options, port: port2 };
     const ran = this.#pool.run(task, { transferList: [port2] }) as Promise<number | null>;
     this.ready = Promise.race([opened, ran.then(() => opened)]);
     this.ready.catch(() => {}); // whoever waits for it is told
     this.done = Promise.all([ran, opened]).then(([generation]) => generation);
     this.done.catch(() => {}); // likewise
-  }
-
-  /** Gives it the port on which another thread wakes it. */
-  listen(port: MessagePort): void {
-    this.#port.postMessage({ listen: port } satisfies PersisterListens, [port]);
   }
 
   /** See PersisterOrder. */

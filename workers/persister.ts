@@ -31,14 +31,12 @@ export interface PersisterOptions {
   readonly shards: readonly PersisterShard[];
   /** Its number: 0, or how many came before it, which have ended. */
   readonly number: number;
-  /** The persister's own; shards ring it after publishing, with a post to one of `ports` as the wake-up. */
+  /** The persister's own; shards ring it after publishing. */
   readonly doorbell: SharedArrayBuffer;
   /** One block of PERSISTER_STATS. */
   readonly stats: SharedArrayBuffer;
   /** The starter's end: see PersisterOrder and PersisterReport. Must be in the transfer list. */
   readonly port: MessagePort;
-  /** The shards' ends: any message is a wake-up, and `{stop: true}` stops, too. Must be in the transfer list. */
-  readonly ports: readonly MessagePort[];
   /** A load for which the store has done nothing for so long is given up; default 2 s. */
   readonly loadTimeoutMs?: number;
   /** The store's generation is raised at the start and at the stop; see warm/store-generation.ts. */
@@ -47,18 +45,13 @@ export interface PersisterOptions {
   readonly faults?: SharedArrayBuffer;
 }
 
-/** To the persister. Anything else is a wake-up. */
+/** To the persister. */
 export interface PersisterOrder {
   /**
    * Finish all that is in the rings and in work, close the store, end the task. The shards must have stopped
    * producing, and must still take answers.
    */
   readonly stop: true;
-}
-
-/** To the persister, with the port: another thread that runs lanes; any message on it is a wake-up. */
-export interface PersisterListens {
-  readonly listen: MessagePort;
 }
 
 /**

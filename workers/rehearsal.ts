@@ -133,7 +133,7 @@ export class Rehearsal {
   readonly #service: ServiceOptions;
   readonly #control = createLaneControl(1, LANES);
   readonly #journal: RehearsedJournal | null;
-  #ports: readonly MessageChannel[] = [];
+  readonly #channel = new MessageChannel();
   #shard: Shard;
   #turns = 0;
   #sent = 0;
@@ -163,7 +163,6 @@ export class Rehearsal {
   }
 
   #attach(nowMs: number): Shard {
-    this.#ports = [new MessageChannel(), new MessageChannel()];
     const shard = new Shard(
       {
         versions: VERSIONS,
@@ -173,8 +172,7 @@ export class Rehearsal {
         seat: 0,
         stats: createStats(THREAD_STATS),
         replay: null,
-        frontPort: this.#ports[0]!.port1,
-        persisterPort: this.#ports[1]!.port1,
+        port: this.#channel.port1,
       },
       nowMs,
     );
@@ -184,7 +182,7 @@ export class Rehearsal {
 
   /** Another shard goes on with the lanes. */
   handOver(nowMs: number): void {
-    this.#detach();
+    this.#shard.close();
     this.#shard = this.#attach(nowMs);
   }
 
@@ -231,16 +229,9 @@ export class Rehearsal {
     requests.commit(ROUTED.WORDS + REQUEST.WORDS);
   }
 
-  #detach(): void {
-    this.#shard.close();
-    for (const { port1, port2 } of this.#ports) {
-      port1.close();
-      port2.close();
-    }
-  }
-
   close(): void {
-    this.#detach();
+    this.#shard.close();
+    this.#channel.port1.close();
     this.#journal?.close();
   }
 }

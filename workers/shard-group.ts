@@ -223,12 +223,6 @@ export class ShardGroup {
     this.#callAll();
   }
 
-  /** Has each thread know the persister. */
-  connectPersister(): void {
-    for (const thread of this.#seated) thread.connectPersister();
-    this.#callAll();
-  }
-
   #callAll(): void {
     for (const { seat } of this.#seated) {
       this.#control.call(seat);

@@ -37,7 +37,7 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
       runFor(shard, doorbell, YIELD_MS, stats, true);
       await setImmediate();
     }
-    options.frontPort.postMessage('ready' satisfies ShardMessage);
+    options.port.postMessage('ready' satisfies ShardMessage);
     while (!shard.finished) {
       runFor(shard, doorbell, YIELD_MS, stats, false);
       shard.showTurns();
@@ -48,7 +48,7 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
   } finally {
     endObservation();
     shard.close();
-    options.frontPort.close();
+    options.port.close();
   }
 }
 

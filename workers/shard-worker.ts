@@ -21,10 +21,6 @@ export interface ThreadParts {
   readonly service: ServiceOptions;
   readonly lanes: readonly LaneOptions[];
   readonly control: LaneControlMemory;
-  /** Takes the front's end of the thread's port. */
-  readonly listen: (port: MessagePort) => void;
-  /** Takes the persister's end of the thread's port. */
-  readonly givePersister: (port: MessagePort) => void;
   /** Reads the journal for partitions that come back from it. */
   readonly readJournal: () => Promise<JournalSegments>;
   readonly warn: (message: string) => void;
@@ -37,8 +33,7 @@ export class ShardThread {
   readonly done: Promise<void>;
   readonly #pool: Piscina;
   readonly #exited: Promise<unknown>;
-  readonly #toFront: MessagePort;
-  readonly #givePersister: (port: MessagePort) => void;
+  readonly #port: MessagePort;
   /** It was ended from here, and has not thrown. */
   wasDestroyed = false;
   #turns = -1;
@@ -48,28 +43,24 @@ export class ShardThread {
   constructor(
     file: string,
     readonly seat: number,
-    { service, lanes, control, listen, givePersister, readJournal, warn }: ThreadParts,
+    { service, lanes, control, readJournal, warn }: ThreadParts,
     replay: ReplayOptions | null,
   ) {
-    const front = new MessageChannel();
-    const persister = new MessageChannel();
-    this.#toFront = front.port1;
-    this.#givePersister = givePersister;
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
     this.ready = new Promise((resolve) => {
-      front.port1.on('message', (message: ShardMessage) => {
+      port1.on('message', (message: ShardMessage) => {
         if (message === 'ready') resolve();
-        else if (message !== null && 'warning' in message) warn(message.warning);
-        else if (message !== null)
+        else if ('warning' in message) warn(message.warning);
+        else
           void readJournal().then((journal) => {
             const order: ShardOrder = { journalFor: message.journalFor, journal };
-            this.#toFront.postMessage(order);
+            port1.postMessage(order);
             new LaneControl(control).call(seat);
             seatDoorbell(control, seat).ring();
           });
       });
     });
-    listen(front.port1);
-    givePersister(persister.port1);
     this.#pool = new Piscina({
       filename: file,
       minThreads: 1,
@@ -87,19 +78,11 @@ export class ShardThread {
       seat,
       stats: this.stats.buffer as SharedArrayBuffer,
       replay,
-      frontPort: front.port2,
-      persisterPort: persister.port2,
+      port: port2,
     };
     const [worker] = this.#pool.threads;
     this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
-    this.done = this.#pool.run(task, { transferList: [front.port2, persister.port2] }) as Promise<void>;
-  }
-
-  /** The persister is another one. The caller then calls the seat. */
-  connectPersister(): void {
-    const { port1, port2 } = new MessageChannel();
-    this.#givePersister(port1);
-    this.#toFront.postMessage({ persisterPort: port2 } satisfies ShardOrder, [port2]);
+    this.done = this.#pool.run(task, { transferList: [port2] }) as Promise<void>;
   }
 
   /** Whether it has had no turn for so long. To be asked again and again. */
@@ -114,7 +97,7 @@ export class ShardThread {
   /** Ends the thread wherever it is. Resolves when it runs no more: that `done` has rejected says only that it will not. */
   async destroy(): Promise<void> {
     this.wasDestroyed = true;
-    this.#toFront.close();
+    this.#port.close();
     await Promise.all([this.#pool.destroy(), this.#exited]);
   }
 }

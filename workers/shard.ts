@@ -12,14 +12,13 @@ import { touchPages } from '../engine/slab-memory.js';
 import { FrontBell } from './front-bell.js';
 import { Replay } from './journal/replay.js';
 import { Lane } from './lane.js';
-import type { LanePorts, ShardOptions, ShardOrder } from './lane-options.js';
+import type { ShardOptions, ShardOrder } from './lane-options.js';
 import { LANE_STATS, THREAD_STATS } from './stats.js';
 
 export class Shard {
   readonly #options: ShardOptions;
   readonly #control: LaneControl;
   readonly #stats: Float64Array;
-  readonly #ports: LanePorts;
   /** Of lanes that recall, the persister for which they do; see lane-recall.ts. */
   readonly #recalling = new Map<Lane, number>();
   readonly #bell: FrontBell;
@@ -35,9 +34,7 @@ export class Shard {
     this.#options = options;
     this.#control = new LaneControl(options.control);
     this.#stats = new Float64Array(options.stats);
-    this.#ports = { frontPort: options.frontPort, persisterPort: options.persisterPort };
-    const { frontDoorbell } = options.service;
-    this.#bell = new FrontBell(new Doorbell(frontDoorbell, () => options.frontPort.postMessage(null)));
+    this.#bell = new FrontBell(new Doorbell(options.service.frontDoorbell));
     this.#calls = this.#control.callsOf(options.seat);
     this.#takeUp(nowMs);
     this.#recall();
@@ -135,12 +132,12 @@ export class Shard {
 
   /** Lanes that have become this seat's. */
   #takeUp(nowMs: number): void {
-    const { service, lanes, seat } = this.#options;
+    const { service, lanes, seat, port } = this.#options;
     const own = new Set(this.#lanes.map(({ state }) => state.own.lane));
     for (const options of lanes) {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
       const isSuspect = this.#control.isSuspect(options.lane);
-      this.#lanes.push(new Lane(service, options, this.#ports, this.#bell, nowMs, isSuspect));
+      this.#lanes.push(new Lane(service, options, port, this.#bell, nowMs, isSuspect));
       this.#control.setSuspect(options.lane, false);
     }
     this.showBuffers();
@@ -155,16 +152,10 @@ export class Shard {
 
   #takeOrders(): void {
     for (;;) {
-      const received = receiveMessageOnPort(this.#ports.frontPort);
+      const received = receiveMessageOnPort(this.#options.port);
       if (received === undefined) return;
-      const order = received.message as ShardOrder;
-      if ('journal' in order) {
-        this.#lanes.find(({ state }) => state.own.lane === order.journalFor)?.restoreFrom(order.journal);
-        continue;
-      }
-      this.#ports.persisterPort.close();
-      this.#ports.persisterPort = order.persisterPort;
-      this.#ports.persisterPort.postMessage(null); // whoever has rung before rang at a closed door
+      const { journalFor, journal } = received.message as ShardOrder;
+      this.#lanes.find(({ state }) => state.own.lane === journalFor)?.restoreFrom(journal);
     }
   }
 
@@ -204,6 +195,5 @@ export class Shard {
   /** The thread ends. */
   close(): void {
     for (const lane of this.#lanes) lane.detach();
-    this.#ports.persisterPort.close();
   }
 }

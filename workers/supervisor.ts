@@ -259,8 +259,6 @@ class WorkerGroup implements Workers {
       control,
       shards: options.shards,
       hangTimeoutMs,
-      listen: (port) => front.listen(port),
-      givePersister: (port) => this.#persister.listen(port),
       readJournal: async () => (await this.#journal?.readAgain()) ?? { segments: [], damages: [] },
       warn: (message) => this.onWarning(message),
       fail: (error) => this.#fail(error),
@@ -270,7 +268,6 @@ class WorkerGroup implements Workers {
       isReplaceable: options.engine === 'slab' && outlivesThread(options),
       hangTimeoutMs,
       recall: (number) => this.#shards.recall(number),
-      connect: () => this.#shards.connectPersister(),
       warn: (message) => this.onWarning(message),
       fail: (error) => this.#fail(error),
     });

@@ -30,10 +30,9 @@ interface Running {
   asleep: () => Promise<void>;
   readonly reports: PersisterReport[];
   readonly port: MessagePort;
-  readonly shardPorts: readonly MessagePort[];
   /** Of the task. */
   readonly ended: Promise<void>;
-  /** Messages that were needed to wake the persister. */
+  /** How often the persister was woken. */
   wakes: () => number;
   nextReport: () => Promise<PersisterReport>;
 }
@@ -43,22 +42,14 @@ async function start(store: string, shardCount = 1): Promise<Running> {
   const faults = createFaults();
   const stats = createStats(PERSISTER_STATS);
   const control = new MessageChannel();
-  const channels = Array.from({ length: shardCount }, () => new MessageChannel());
-  let wakes = 0;
-  const shards = channels.map(({ port1 }) => {
-    const bell = new Doorbell(doorbell, () => {
-      wakes++;
-      port1.postMessage(0);
-    });
-    return new ShardStub(() => bell.ring());
-  });
+  const bell = new Doorbell(doorbell);
+  const shards = Array.from({ length: shardCount }, () => new ShardStub(() => bell.ring()));
   const reports: PersisterReport[] = [];
   let onReport = (): void => {};
   control.port1.on('message', (report: PersisterReport) => {
     reports.push(report);
     onReport();
   });
-  const ports = channels.map(({ port2 }) => port2);
   const options: PersisterOptions = {
     store,
     shards: shards.map(({ memory }) => memory),
@@ -66,17 +57,16 @@ async function start(store: string, shardCount = 1): Promise<Running> {
     doorbell,
     stats,
     port: control.port2,
-    ports,
     marksStore: false,
     faults,
   };
-  const ended = pool.run(options, { transferList: [control.port2, ...ports] }) as Promise<void>;
+  const ended = pool.run(options, { transferList: [control.port2] }) as Promise<void>;
   ended.catch(() => {});
   clean.push(async () => {
     new Int32Array(faults).fill(0);
     control.port1.postMessage(STOP);
     await ended;
-    for (const { port1 } of [control, ...channels]) port1.close();
+    control.port1.close();
   });
   const nextReport = async (): Promise<PersisterReport> => {
     const index = reports.length;
@@ -96,9 +86,8 @@ async function start(store: string, shardCount = 1): Promise<Running> {
     stats: new Float64Array(stats),
     reports,
     port: control.port1,
-    shardPorts: channels.map(({ port1 }) => port1),
     ended,
-    wakes: () => wakes,
+    wakes: () => words[DOORBELL.SIGNAL]!,
     nextReport,
   };
   await nextReport();
@@ -122,7 +111,7 @@ describe('the persister thread', () => {
     }
   });
 
-  it('is woken through a port when it sleeps, wakes the shard, and is left alone while it is awake', async () => {
+  it('is woken when it sleeps, wakes the shard, and is left alone while it is awake', async () => {
     const { shards, reports, wakes, faults, asleep } = await start('memory:');
     expect(reports).toEqual([{ ready: true, mark: null }]);
     const shard = shards[0]!;
@@ -209,7 +198,7 @@ describe('the persister thread', () => {
     ]);
   });
 
-  it('finishes what is in the rings when a shard port says stop, and LMDB has it afterwards', async () => {
+  it('finishes what is in the rings when it is told to stop, and LMDB has it afterwards', async () => {
     const store = `lmdb:${newDirectory()}`;
     const first = await start(store);
     expect(first.reports).toEqual([{ ready: true, mark: null }]);
@@ -226,7 +215,7 @@ describe('the persister thread', () => {
       )
     )
       sent++;
-    first.shardPorts[0]!.postMessage(STOP);
+    first.port.postMessage(STOP);
     await first.ended;
     first.shards[0]!.take();
     expect(first.shards[0]!.flushed.map(({ status }) => status)).toEqual(

@@ -11,7 +11,7 @@ import { assert } from '../../engine/layout.js';
 import { explore, type Scenario, type Thread } from './interleavings.js';
 import { loadParked, type Mutation, type Parked, park } from './parked-code.js';
 
-type DoorbellClass = new (memory: SharedArrayBuffer, wake: null, at: number) => Parked<Doorbell>;
+type DoorbellClass = new (memory: SharedArrayBuffer, at: number) => Parked<Doorbell>;
 type ControlClass = new (control: LaneControlMemory) => Parked<LaneControl>;
 
 interface Variant {
@@ -42,7 +42,7 @@ function scenario(variant: Variant): () => Scenario {
     const ControlOf = createControl().LaneControl as ControlClass;
     const shared = createLaneControl(SEATS, 1);
     const bells = () =>
-      Array.from({ length: SEATS }, (_, seat) => new DoorbellOf(shared.memory, null, seat * SEAT.WORDS));
+      Array.from({ length: SEATS }, (_, seat) => new DoorbellOf(shared.memory, seat * SEAT.WORDS));
     let published = 0;
     /** As HEAD of the ring: shared by whoever owns the lane. */
     let taken = 0;

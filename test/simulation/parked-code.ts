@@ -45,13 +45,14 @@ const real = (array: Int32Array) => (array as Traced)[TARGET];
 /** `Atomics` for constructors and getters: no parks. */
 const plainAtomics = { load: (array: Int32Array, at: number) => Atomics.load(real(array), at) };
 
-interface Waiter {
+/** What `waitAsync` has for a value here, in place of a promise. */
+export interface Waiter {
   readonly at: number;
   readonly memory: ArrayBufferLike;
   woken: boolean;
 }
 
-/** `Atomics` for methods: parks on both sides of the real call. `wait` and `notify` are simulated. */
+/** `Atomics` for methods: parks on both sides of the real call. `wait`, `waitAsync` and `notify` are simulated. */
 function parkedAtomics(waiters: Waiter[]) {
   function* around<T>(call: () => T): Thread<T> {
     if (touched) yield* park();
@@ -59,6 +60,11 @@ function parkedAtomics(waiters: Waiter[]) {
     yield* park();
     return result;
   }
+  const lieDown = (target: Int32Array, at: number): Waiter => {
+    const waiter: Waiter = { at: target.byteOffset + at * 4, memory: target.buffer, woken: false };
+    waiters.push(waiter);
+    return waiter;
+  };
   return {
     load: (array: Int32Array, at: number) => around(() => Atomics.load(real(array), at)),
     store: (array: Int32Array, at: number, value: number) =>
@@ -74,21 +80,24 @@ function parkedAtomics(waiters: Waiter[]) {
         yield* park();
         return 'not-equal';
       }
-      const waiter: Waiter = { at: target.byteOffset + at * 4, memory: target.buffer, woken: false };
-      waiters.push(waiter);
+      const waiter = lieDown(target, at);
       yield () => waiter.woken;
       touched = false;
       return 'ok';
     },
-    notify: (array: Int32Array, at: number, count: number) =>
+    waitAsync: (array: Int32Array, at: number, expected: number) =>
       around(() => {
         const target = real(array);
-        const there = waiters
-          .filter(
-            (waiter) =>
-              !waiter.woken && waiter.memory === target.buffer && waiter.at === target.byteOffset + at * 4,
-          )
-          .slice(0, count);
+        if (target[at] !== expected) return { async: false, value: 'not-equal' };
+        return { async: true, value: lieDown(target, at) };
+      }),
+    notify: (array: Int32Array, at: number) =>
+      around(() => {
+        const target = real(array);
+        const there = waiters.filter(
+          (waiter) =>
+            !waiter.woken && waiter.memory === target.buffer && waiter.at === target.byteOffset + at * 4,
+        );
         for (const waiter of there) waiter.woken = true;
         return there.length;
       }),

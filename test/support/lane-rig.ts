@@ -11,7 +11,6 @@ import {
   COLD_START,
   createRings,
   type LaneOptions,
-  type LanePorts,
   laneSizes,
   partitionOptions,
   ringSizes,
@@ -41,7 +40,6 @@ export interface LaneRig {
 export function createLaneRig(
   service: Partial<ServiceOptions> = {},
   own: Partial<LaneOptions> = {},
-  ownPorts?: LanePorts,
 ): LaneRig {
   const options: ServiceOptions = {
     engine: 'slab',
@@ -81,9 +79,8 @@ export function createLaneRig(
     journal: null,
     ...own,
   };
-  const channels = [new MessageChannel(), new MessageChannel()] as const;
-  const ports = ownPorts ?? { frontPort: channels[0].port1, persisterPort: channels[1].port1 };
-  const bell = new FrontBell(new Doorbell(options.frontDoorbell, () => ports.frontPort.postMessage(null)));
+  const channel = new MessageChannel();
+  const bell = new FrontBell(new Doorbell(options.frontDoorbell));
   return {
     service: options,
     own: lane,
@@ -93,17 +90,14 @@ export function createLaneRig(
     loads: new RingReader(rings.loads),
     flushes: new RingReader(rings.flushes),
     storeAnswers: new RingWriter(rings.storeAnswers),
-    attach: (nowMs) => new Lane(options, lane, ports, bell, nowMs),
+    attach: (nowMs) => new Lane(options, lane, channel.port1, bell, nowMs),
     turn(attached, nowMs) {
       const busy = attached.turn(nowMs);
       bell.ringIfDue(busy && attached.goesOn);
       return busy;
     },
     close() {
-      for (const { port1, port2 } of channels) {
-        port1.close();
-        port2.close();
-      }
+      channel.port1.close();
     },
   };
 }

@@ -1,7 +1,6 @@
 /** Whom a turn of a lane wakes: only who has something to look at. */
-import { MessageChannel } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
+import { createDoorbell, DOORBELL, Doorbell } from '../../engine/doorbell.js';
 import { hashUser } from '../../engine/hash.js';
 import { KIND_LOADED, LOAD, LOADED, LOADED_LAST, OP_ACK, REQUEST, ROUTED } from '../../engine/messages.js';
 import type { RingReader, RingWriter } from '../../engine/ring.js';
@@ -15,25 +14,19 @@ const ACK_WORDS = ROUTED.WORDS + REQUEST.WORDS;
 class Sleeper {
   readonly memory = createDoorbell();
   readonly #doorbell = new Doorbell(this.memory);
-  readonly channel = new MessageChannel();
-  #posts = 0;
+  readonly #signals = new Int32Array(this.memory);
+  #seen = 0;
 
   constructor() {
-    this.channel.port2.on('message', () => this.#posts++);
-    this.sleep();
-  }
-
-  sleep(): void {
     this.#doorbell.sleep();
   }
 
   /** How often it was woken since the last call; it sleeps again. */
-  async takeWakeUps(): Promise<number> {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const posts = this.#posts;
-    this.#posts = 0;
-    this.sleep();
-    return posts;
+  takeWakeUps(): number {
+    const before = this.#seen;
+    this.#seen = this.#signals[DOORBELL.SIGNAL]!;
+    this.#doorbell.sleep();
+    return this.#seen - before;
   }
 }
 
@@ -49,11 +42,11 @@ let message = 0;
 beforeEach(() => {
   front = new Sleeper();
   persister = new Sleeper();
-  rig = createLaneRig(
-    { frontDoorbell: front.memory, persisterDoorbell: persister.memory, flushDelayMs: 3_600_000 },
-    {},
-    { frontPort: front.channel.port1, persisterPort: persister.channel.port1 },
-  );
+  rig = createLaneRig({
+    frontDoorbell: front.memory,
+    persisterDoorbell: persister.memory,
+    flushDelayMs: 3_600_000,
+  });
   ({ requests, loads, storeAnswers: answers } = rig);
   lane = rig.attach(0);
   lane.isReady(0, false);
@@ -61,10 +54,6 @@ beforeEach(() => {
 
 afterEach(() => {
   rig.close();
-  for (const { channel } of [front, persister]) {
-    channel.port1.close();
-    channel.port2.close();
-  }
 });
 
 function sendAcks(user: number, count = 1): void {
@@ -97,26 +86,26 @@ function answerLoad(): void {
 }
 
 describe('a turn of a lane', () => {
-  it('wakes the persister for a load, and the front for an answer', async () => {
+  it('wakes the persister for a load, and the front for an answer', () => {
     sendAcks(5);
     rig.turn(lane, 1);
-    expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([0, 1]);
+    expect([front.takeWakeUps(), persister.takeWakeUps()]).toEqual([0, 1]);
     answerLoad();
     rig.turn(lane, 2);
-    expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 0]);
+    expect([front.takeWakeUps(), persister.takeWakeUps()]).toEqual([1, 0]);
     sendAcks(5);
     rig.turn(lane, 3);
-    expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 0]);
+    expect([front.takeWakeUps(), persister.takeWakeUps()]).toEqual([1, 0]);
   });
 
-  it('wakes nobody when it has nothing for them', async () => {
+  it('wakes nobody when it has nothing for them', () => {
     for (let tick = 1; tick <= 20; tick++) rig.turn(lane, tick * TICK_MS);
-    expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([0, 0]);
+    expect([front.takeWakeUps(), persister.takeWakeUps()]).toEqual([0, 0]);
   });
 
-  it('wakes both when another thread goes on with the lane: the last may have published, and not rung', async () => {
+  it('wakes both when another thread goes on with the lane: the last may have published, and not rung', () => {
     lane.detach();
     rig.turn(rig.attach(1), 2);
-    expect([await front.takeWakeUps(), await persister.takeWakeUps()]).toEqual([1, 1]);
+    expect([front.takeWakeUps(), persister.takeWakeUps()]).toEqual([1, 1]);
   });
 });

@@ -121,7 +121,7 @@ export class CassandraStore implements Store {
     count: number,
     sink: RowSink,
   ): Promise<UserRow> {
-    const parts = new Parts(sink);
+    const parts = new Parts(sink, count);
     const user = longOf(userLo, userHi);
     let last: Row | undefined;
     for (let from = 0; from < count; from += KEYS_MAX) {
@@ -191,18 +191,22 @@ export class CassandraStore implements Store {
 /** Gathers rows in parts for a sink. */
 class Parts {
   readonly #sink: RowSink;
-  readonly #words = new Int32Array(LOAD_PART_ROWS * ROW.WORDS);
+  readonly #rowsMax: number;
+  readonly #words: Int32Array;
   #count = 0;
 
-  constructor(sink: RowSink) {
+  /** @param most  rows, as far as is known */
+  constructor(sink: RowSink, most = LOAD_PART_ROWS) {
     this.#sink = sink;
+    this.#rowsMax = Math.min(most, LOAD_PART_ROWS);
+    this.#words = new Int32Array(this.#rowsMax * ROW.WORDS);
   }
 
   async take(rows: readonly Row[]): Promise<void> {
     for (const row of rows) {
       if (!hasKey(row)) continue;
       takeRow(row, this.#words, this.#count++ * ROW.WORDS);
-      if (this.#count === LOAD_PART_ROWS) await this.finish();
+      if (this.#count === this.#rowsMax) await this.finish();
     }
   }
 
