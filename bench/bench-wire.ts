@@ -3,7 +3,6 @@
  * run: `make bench-wire` (ARGS=--quick for a short look). Rounds of both sides alternate, and the ratios are those of
  * neighbouring rounds. What the answers say is checked before anything is timed. Ends with 1 when a floor is missed.
  */
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,17 +10,16 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { assert } from '../engine/layout.js';
-import { OP_MAX, STATUS_DUPLICATE, STATUS_OK, STATUS_SUPPRESSED } from '../engine/messages.js';
 import { TidemarkClient } from '../gateway/client/index.js';
 import { startEcho, startModule } from './child.js';
 import { sleep } from './clock.js';
-import { type BlastResult, FrameBlaster } from './frame-blaster.js';
+import { sourceState } from './commit.js';
+import type { BlasterOptions, BlastResult, FrameBlaster } from './frame-blaster.js';
 import { httpBlast } from './http-blaster.js';
-import { RawSocket } from './raw-socket.js';
 import { rawWebSocket } from './raw-web-socket.js';
 import { formatCount, formatMs, formatTable, latencyMs, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
-import { checkService, OPS_PER_FRAME } from './wire-session.js';
+import { checkService, OPS_PER_FRAME, prefill, withBlaster } from './wire-session.js';
 import { WireWorkload } from './wire-workload.js';
 
 const BIG_USER_ENTRIES = 7_713;
@@ -119,62 +117,33 @@ class WireBench {
     this.findings.push({ what, floor, measured, met });
   }
 
-  async #sockets(url: URL, count: number): Promise<RawSocket[]> {
-    const sockets: RawSocket[] = [];
-    for (let i = 0; i < count; i++) sockets.push(await RawSocket.open({ url, frameWords: 1024 }));
-    return sockets;
-  }
-
-  /** Runs `work` with a blaster on new connections. */
-  async #blast<T>(
+  /** Runs `work` with a blaster on new connections; of the service its answers must be right. */
+  #blast(
     side: 'service' | 'echo',
     connections: number,
-    fill: (words: Int32Array, at: number, requestId: number) => number,
-    work: (blaster: FrameBlaster) => Promise<T>,
+    fill: BlasterOptions['fill'],
+    work: (blaster: FrameBlaster) => Promise<BlastResult>,
     opsPerFrame = OPS_PER_FRAME,
-  ): Promise<T> {
-    const sockets = await this.#sockets(side === 'echo' ? this.#echoUrl : this.#service.url, connections);
-    const blaster = new FrameBlaster({ sockets, opsPerFrame, fill, answers: side });
-    try {
-      return await work(blaster);
-    } finally {
-      for (const socket of sockets) {
-        socket.onClose = () => {};
-        socket.close();
-      }
-    }
+  ): Promise<BlastResult> {
+    const url = side === 'echo' ? this.#echoUrl : this.#service.url;
+    return withBlaster(url, connections, fill, work, { answers: side, opsPerFrame });
   }
 
   async #prefill(): Promise<void> {
     const workload = this.#workload;
-    say(`prefill: ${formatCount(workload.users)} users, ${formatCount(workload.records)} records`);
-    const frames = (count: number): number => Math.ceil(count / OPS_PER_FRAME);
-    const lists = await this.#blast('service', 4, workload.listNext, (blaster) =>
-      blaster.sendAll(frames(workload.users), 16),
-    );
-    requireAnswers('prefill lists', lists);
-    workload.rewind();
-    const acks = await this.#blast('service', 8, workload.ackNext, (blaster) =>
-      blaster.sendAll(frames(workload.records), 8),
-    );
-    requireAnswers('prefill acks', acks);
-    workload.rewind();
-    // One operation a frame at the end, so that there are exactly as many entries as wanted.
-    const big = await this.#blast(
+    const { users, records } = workload;
+    say(`prefill: ${formatCount(users)} users, ${formatCount(records)} records`);
+    const rates = await prefill(this.#service.url, workload);
+    // One operation a frame, so that there are exactly as many entries as wanted.
+    await this.#blast(
       'service',
       1,
       workload.ackBigUser,
       (blaster) => blaster.sendAll(BIG_USER_ENTRIES, 256),
       1,
     );
-    requireAnswers('acks of the big user', big);
-    say(`  lists ${formatCount(lists.rate)}/s, acks ${formatCount(acks.rate)}/s`);
-    this.results.prefill = {
-      users: workload.users,
-      records: workload.records,
-      listsPerSecond: lists.rate,
-      acksPerSecond: acks.rate,
-    };
+    say(`  lists ${formatCount(rates.listsPerSecond)}/s, acks ${formatCount(rates.acksPerSecond)}/s`);
+    this.results.prefill = { users, records, ...rates };
   }
 
   /** The answers are right before they are fast. */
@@ -197,7 +166,6 @@ class WireBench {
         const result = await this.#blast(side, connections, this.#workload.mixed, (blaster) =>
           blaster.closedLoop(this.#roundMs, window),
         );
-        if (side === 'service') requireAnswers(name, result);
         rates[side].push(result.rate);
       }
     }
@@ -238,11 +206,9 @@ class WireBench {
     opsPerSecond: number,
     durationMs: number,
   ): Promise<BlastResult> {
-    const result = await this.#blast(side, PIPELINED.connections, this.#workload.mixed, (blaster) =>
+    return await this.#blast(side, PIPELINED.connections, this.#workload.mixed, (blaster) =>
       blaster.openLoop(durationMs, opsPerSecond / OPS_PER_FRAME, OPEN_LOOP_FRAMES),
     );
-    if (side === 'service') requireAnswers('open loop', result);
-    return result;
   }
 
   async #openLoop(opsPerSecond: number): Promise<void> {
@@ -351,27 +317,12 @@ class WireBench {
   }
 }
 
-/** @throws Error unless all operations did what they should */
-function requireAnswers(name: string, { statuses }: BlastResult): void {
-  const good = [STATUS_OK, STATUS_SUPPRESSED, STATUS_DUPLICATE];
-  const bad = statuses.flatMap((count, status) =>
-    count > 0 && !good.includes(status) ? [`${count} with status ${status}`] : [],
-  );
-  if (bad.length > 0) throw new Error(`${name}: operations were answered ${bad.join(', ')}`);
-  assert(statuses.length > OP_MAX, 'statuses are counted');
-}
-
 function formatSpread({ median, least, most }: Spread): string {
   return `${median.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`;
 }
 
 function millions({ median }: Spread): string {
   return (median / 1e6).toFixed(2);
-}
-
-function commit(): string {
-  const { stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' });
-  return stdout?.trim() ?? 'unknown';
 }
 
 async function main(options: Options): Promise<void> {
@@ -400,7 +351,7 @@ async function main(options: Options): Promise<void> {
     const { findings, results } = bench;
     const context = {
       ...machine(),
-      commit: commit(),
+      ...sourceState(),
       date: new Date().toISOString(),
       args,
       opsPerFrame: OPS_PER_FRAME,

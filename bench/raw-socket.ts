@@ -153,7 +153,8 @@ export class RawSocket {
 
   /** Sends `length` words of the frame. The frame is the socket's from now on. */
   send(frame: OutFrame, length: number): void {
-    const { bytes } = frame;
+    const { bytes, words } = frame;
+    if (length > words.length) throw new Error(`${length} words in a frame with room for ${words.length}`);
     const payload = length * 4;
     let start: number;
     if (payload < 126) {

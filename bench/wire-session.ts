@@ -1,6 +1,6 @@
 /** What the benchmarks of a running service have in common: connections with a blaster, filling, right answers. */
 import { assert } from '../engine/layout.js';
-import { STATUS_DUPLICATE, STATUS_OK, STATUS_SUPPRESSED } from '../engine/messages.js';
+import { REQUEST, STATUS_DUPLICATE, STATUS_OK, STATUS_SUPPRESSED } from '../engine/messages.js';
 import { TidemarkClient } from '../gateway/client/index.js';
 import { type BlasterOptions, type BlastResult, FrameBlaster } from './frame-blaster.js';
 import { RawSocket } from './raw-socket.js';
@@ -25,15 +25,17 @@ export async function withBlaster(
   work: (blaster: FrameBlaster) => Promise<BlastResult>,
   options: Partial<Pick<BlasterOptions, 'answers' | 'opsPerFrame' | 'onLatency'>> = {},
 ): Promise<BlastResult> {
+  const { opsPerFrame = OPS_PER_FRAME } = options;
+  const frameWords = opsPerFrame * REQUEST.WORDS;
   const sockets: RawSocket[] = [];
-  for (let i = 0; i < connections; i++) sockets.push(await RawSocket.open({ url, frameWords: 1024 }));
+  for (let i = 0; i < connections; i++) sockets.push(await RawSocket.open({ url, frameWords }));
   try {
     const blaster = new FrameBlaster({
       sockets,
-      opsPerFrame: OPS_PER_FRAME,
       fill,
       answers: 'service',
       ...options,
+      opsPerFrame,
     });
     const result = await work(blaster);
     if (options.answers !== 'echo') requireAnswers(result);
@@ -47,13 +49,21 @@ export async function withBlaster(
 }
 
 /** Fills one service with all users and records. */
-export async function prefill(url: URL, workload: WireWorkload): Promise<void> {
+export async function prefill(
+  url: URL,
+  workload: WireWorkload,
+): Promise<{ listsPerSecond: number; acksPerSecond: number }> {
   workload.rewind();
   const frames = (count: number): number => Math.ceil(count / OPS_PER_FRAME);
-  await withBlaster(url, 4, workload.listNext, (blaster) => blaster.sendAll(frames(workload.users), 16));
+  const lists = await withBlaster(url, 4, workload.listNext, (blaster) =>
+    blaster.sendAll(frames(workload.users), 16),
+  );
   workload.rewind();
-  await withBlaster(url, 8, workload.ackNext, (blaster) => blaster.sendAll(frames(workload.records), 8));
+  const acks = await withBlaster(url, 8, workload.ackNext, (blaster) =>
+    blaster.sendAll(frames(workload.records), 8),
+  );
   workload.rewind();
+  return { listsPerSecond: lists.rate, acksPerSecond: acks.rate };
 }
 
 /** The answers are right before they are fast. @throws Error that says what was wrong */
