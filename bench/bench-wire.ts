@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { assert } from '../engine/layout.js';
 import { TidemarkClient } from '../gateway/client/index.js';
+import { goFirst } from '../workers/thread-priority.js';
 import { startEcho, startModule } from './child.js';
 import { sleep } from './clock.js';
 import { sourceState } from './commit.js';
@@ -19,7 +20,7 @@ import { httpBlast } from './http-blaster.js';
 import { rawWebSocket } from './raw-web-socket.js';
 import { formatCount, formatMs, formatTable, latencyMs, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
-import { checkService, OPS_PER_FRAME, prefill, withBlaster } from './wire-session.js';
+import { checkService, OPS_PER_FRAME, prefill, settledOpenLoop, withBlaster } from './wire-session.js';
 import { WireWorkload } from './wire-workload.js';
 
 const BIG_USER_ENTRIES = 7_713;
@@ -41,6 +42,7 @@ interface Options {
   rounds: string;
   flushDelay: string;
   durability: string;
+  scheduling: string;
   json?: string;
 }
 
@@ -207,7 +209,7 @@ class WireBench {
     durationMs: number,
   ): Promise<BlastResult> {
     return await this.#blast(side, PIPELINED.connections, this.#workload.mixed, (blaster) =>
-      blaster.openLoop(durationMs, opsPerSecond / OPS_PER_FRAME, OPEN_LOOP_FRAMES),
+      settledOpenLoop(blaster, durationMs, opsPerSecond / OPS_PER_FRAME, OPEN_LOOP_FRAMES),
     );
   }
 
@@ -331,7 +333,9 @@ async function main(options: Options): Promise<void> {
   const echo = await startEcho();
   let service: Service | undefined;
   try {
-    const { flushDelay, durability } = options;
+    const { flushDelay, durability, scheduling } = options;
+    if (scheduling === 'rr' && !goFirst(echo.child.pid!))
+      throw new Error('the system refuses --scheduling rr');
     const args = [
       '--data',
       data,
@@ -341,6 +345,8 @@ async function main(options: Options): Promise<void> {
       flushDelay,
       '--durability',
       durability,
+      '--scheduling',
+      scheduling,
     ];
     service = await startService(args);
     await bench.run(service, echo.url);
@@ -385,6 +391,11 @@ await new Command('bench-wire')
     '--durability <level>',
     'of the service; what a journal costs is what bench-journal measures',
     'none',
+  )
+  .addOption(
+    new Option('--scheduling <policy>', 'of the service and of the echo')
+      .choices(['other', 'rr'])
+      .default('other'),
   )
   .option('--json <file>', 'where the result goes (default: bench/results/wire.json; with --quick nowhere)')
   .action((options: Options) => main(options))

@@ -216,6 +216,12 @@ export const OPTIONS = {
     "a shard's thread that does nothing for so long is ended and replaced, 0 = none is",
     '5s',
   ),
+  scheduling: option(
+    choice(['other', 'rr']),
+    'POLICY',
+    'of the threads that serve: other, as all programs, or rr, real time (SCHED_RR): they run as soon as they wake; needs Linux and CAP_SYS_NICE or a limit RTPRIO',
+    'other',
+  ),
   maxConnections: option(count(1, SLOTS_MAX), 'N', 'WebSocket connections', '20k'),
   maxHttpConnections: option(
     count(1, 10_000_000),

@@ -18,6 +18,7 @@ export function workersOptions(config: Config): WorkersOptions & { readonly data
     watchedUsersMax: config.maxWatched,
     saveTimeoutMs: config.saveTimeout,
     hangTimeoutMs: config.hangTimeout,
+    scheduling: config.scheduling,
     introspection: config.introspection === 'on',
     limitUserPerS: config.limitUser,
     limitChannelPerS: config.limitChannel,

@@ -82,8 +82,14 @@ export function createRings(sizes: RingSizes): LaneRings {
   };
 }
 
-/** From a shard on its port: it can take lanes, something for the log, or a lane that needs the journal's segments (ShardOrder). */
-export type ShardMessage = 'ready' | { readonly warning: string } | { readonly journalFor: number };
+/**
+ * From a shard on its port: it can take lanes, with the system's number of its thread (0: not known); something for the log; or a
+ * lane that needs the journal's segments (ShardOrder).
+ */
+export type ShardMessage =
+  | { readonly readyThread: number }
+  | { readonly warning: string }
+  | { readonly journalFor: number };
 
 /** What the journal has. */
 export interface JournalSegments {

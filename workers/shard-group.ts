@@ -43,6 +43,8 @@ export interface ShardGroupOptions extends ThreadParts {
   readonly shards: number;
   /** A thread without a turn for so long is ended and replaced; 0: none is. */
   readonly hangTimeoutMs: number;
+  /** A thread serves from now on, or may at any time: its number in the system. */
+  readonly admit: (thread: number) => void;
   /** A thread that ended by itself and cannot be replaced. */
   readonly fail: (error: unknown) => void;
 }
@@ -105,13 +107,14 @@ export class ShardGroup {
    */
   async start(lanes: readonly LaneOptions[], replay: ReplayOptions | null): Promise<void> {
     this.#options = { ...this.#options, lanes };
-    const { shards, hangTimeoutMs } = this.#options;
+    const { shards, hangTimeoutMs, admit } = this.#options;
     const create = (seat: number): ShardThread => new ShardThread(this.#file, seat, this.#options, replay);
     for (let shard = 0; shard < shards; shard++) this.#threads.push(this.#startThread(create));
     await Promise.race([
       Promise.all(this.#threads.map(({ ready }) => ready)),
       Promise.all(this.#threads.map(({ done }) => done)),
     ]);
+    for (const { ready } of this.#threads) admit(await ready);
     if (!this.#isReplaceable) return;
     this.#prepareSpares(true);
     if (hangTimeoutMs > 0) this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
@@ -168,6 +171,7 @@ export class ShardGroup {
     try {
       await Promise.race([thread.ready, thread.done, late]);
       leaveBackground(this.#control, thread.seat);
+      this.#options.admit(await thread.ready);
       return thread;
     } catch (error) {
       await this.#destroy(thread);

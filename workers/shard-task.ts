@@ -12,6 +12,7 @@ import { rehearse } from './rehearsal.js';
 import { selfCheck } from './self-check.js';
 import { Shard } from './shard.js';
 import { THREAD_STATS } from './stats.js';
+import { ownThread } from './thread-number.js';
 
 const YIELD_MS = 1000;
 /** After each slice of a rehearsal that is not in the background. */
@@ -37,7 +38,7 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
       runFor(shard, doorbell, YIELD_MS, stats, true);
       await setImmediate();
     }
-    options.port.postMessage('ready' satisfies ShardMessage);
+    options.port.postMessage({ readyThread: ownThread() } satisfies ShardMessage);
     while (!shard.finished) {
       runFor(shard, doorbell, YIELD_MS, stats, false);
       shard.showTurns();

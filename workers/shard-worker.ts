@@ -28,7 +28,8 @@ export interface ThreadParts {
 
 export class ShardThread {
   readonly stats = new Float64Array(createStats(THREAD_STATS));
-  readonly ready: Promise<void>;
+  /** The system's number of the thread, when it can take lanes; 0: it is not known. */
+  readonly ready: Promise<number>;
   /** Rejects when the thread ends by itself. */
   readonly done: Promise<void>;
   readonly #pool: Piscina;
@@ -50,7 +51,7 @@ export class ShardThread {
     this.#port = port1;
     this.ready = new Promise((resolve) => {
       port1.on('message', (message: ShardMessage) => {
-        if (message === 'ready') resolve();
+        if ('readyThread' in message) resolve(message.readyThread);
         else if ('warning' in message) warn(message.warning);
         else
           void readJournal().then((journal) => {

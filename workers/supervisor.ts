@@ -35,6 +35,8 @@ import { ShardGroup, seatsFor } from './shard-group.js';
 import { createStats, LANE_STATS, PARTITION_STATS, PERSISTER_STATS } from './stats.js';
 import { redactStore } from './stores/cassandra-url.js';
 import { lockDirectory } from './stores/directory-lock.js';
+import { ownThread } from './thread-number.js';
+import { goFirst } from './thread-priority.js';
 import type { StoreMark } from './warm/store-generation.js';
 import { WarmRestart } from './warm/warm-restart.js';
 import {
@@ -53,17 +55,20 @@ import {
 const RECORDS_A_USER = 4;
 const SAVE_TIMEOUT_MS = 60_000;
 const HANG_TIMEOUT_MS = 5000;
+const NOT_FIRST =
+  '--scheduling=rr: the system does not allow it. It needs Linux, and CAP_SYS_NICE or a limit RTPRIO of 1 (ulimit -r, LimitRTPRIO of systemd). Or leave it out';
 /** Within the data directory. */
 const JOURNAL_DIRECTORY = 'journal';
 
 /**
  * Starts all threads; resolves when the store is open, what a journal kept is back and the shards run.
- * @throws Error that says what the store, the journal or the data directory has
+ * @throws Error that says what the store, the journal, the data directory or the kernel has
  */
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const { shards, partitions, lanes = lanesFor(options.engine, shards, partitions) } = options;
   assert(lanes >= 1 && lanes <= partitions, `${lanes} lanes for ${partitions} partitions`);
   assert(shards >= 1 && shards <= lanes, `${shards} shards for ${lanes} lanes`);
+  if (options.scheduling === 'rr' && !goFirst(ownThread())) throw new Error(NOT_FIRST);
   const unlock = lockData(options.data);
   try {
     return await startLocked({ ...options, lanes }, unlock);
@@ -259,6 +264,10 @@ class WorkerGroup implements Workers {
       control,
       shards: options.shards,
       hangTimeoutMs,
+      admit: (thread) => {
+        if (options.scheduling === 'rr' && !goFirst(thread))
+          this.onWarning(`The thread ${thread} of a shard has no real-time policy: the system refuses it.`);
+      },
       readJournal: async () => (await this.#journal?.readAgain()) ?? { segments: [], damages: [] },
       warn: (message) => this.onWarning(message),
       fail: (error) => this.#fail(error),

@@ -49,6 +49,8 @@ export interface WorkersOptions {
   readonly limitChannelPerS?: number;
   /** A shard's thread that does nothing for so long is replaced; 0: none is; 5,000 if left out. */
   readonly hangTimeoutMs?: number;
+  /** Of the threads of front and shards, in Linux' terms; `other` if left out. */
+  readonly scheduling?: 'other' | 'rr';
   /** A stop at which the store takes longer than this for the changes that it does not have fails; 60,000 if left out. */
   readonly saveTimeoutMs?: number;
   /**

@@ -8,7 +8,7 @@ import { startEcho } from '../child.js';
 import { spreadOf } from '../engine-figures.js';
 import { createHistogram, formatCount, latencyMs } from '../run-stats.js';
 import { httpGet, killChild } from '../service-child.js';
-import { withBlaster } from '../wire-session.js';
+import { settledOpenLoop, withBlaster } from '../wire-session.js';
 import { judge, type Part, type PartContext, type PartResult, times } from './part.js';
 import { splitTimes, threadTimes } from './thread-times.js';
 import { MEMORY_ONLY, TimedRun } from './timed-run.js';
@@ -77,7 +77,7 @@ class LatencyPart {
       this.#urls[side],
       PIPELINED.connections,
       this.#run.workload.mixed,
-      (blaster) => blaster.openLoop(seconds * 1000, opsPerSecond / OPS_PER_FRAME, OPEN_LOOP_FRAMES),
+      (blaster) => settledOpenLoop(blaster, seconds * 1000, opsPerSecond / OPS_PER_FRAME, OPEN_LOOP_FRAMES),
       { answers: side },
     );
   }
