@@ -6,7 +6,7 @@
  * Cassandra and the large user's client would have machines of their own: here they get what processor time is left
  * (util-linux's `chrt` for the client).
  */
-import { type ChildProcess, fork, spawnSync } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,7 @@ import { ACK_EXTRA, REQUEST } from '../engine/messages.js';
 import { CassandraCluster } from '../scripts/cassandra/cluster.js';
 import { createKeyspace } from '../scripts/cassandra/keyspace.js';
 import { nowUs, sleep } from './clock.js';
+import { sourceState } from './commit.js';
 import { ANY_CONNECTION, type Driver, drain, openDriver } from './driver.js';
 import { type Done, ENTRIES, PHASES, type Phase } from './large-user-phases.js';
 import { formatCount, formatMs, formatTable, machine, RunStats } from './run-stats.js';
@@ -189,8 +190,7 @@ async function main(options: Options): Promise<void> {
     `${formatCount(ENTRIES)} entries, others at ${formatCount(options.rate)} operations/s\n`,
   );
   process.stdout.write(`${formatTable(rows)}\n`);
-  const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
-  const context = { ...machine(), commit, date: new Date().toISOString(), others: OTHERS, options };
+  const context = { ...machine(), ...sourceState(), date: new Date().toISOString(), others: OTHERS, options };
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, `${JSON.stringify({ context, results }, undefined, 2)}\n`);
   say(`written: ${options.json}`);

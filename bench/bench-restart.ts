@@ -14,6 +14,7 @@ import { assert } from '../engine/layout.js';
 import { STATUS_OK } from '../engine/messages.js';
 import { TidemarkClient } from '../gateway/client/index.js';
 import { sleep } from './clock.js';
+import { sourceState } from './commit.js';
 import { FrameBlaster } from './frame-blaster.js';
 import { RawSocket } from './raw-socket.js';
 import { rawWebSocket } from './raw-web-socket.js';
@@ -240,8 +241,7 @@ async function main(options: Options): Promise<void> {
       rows.push([what, floor, measured, floor === '' ? '' : met ? 'met' : 'MISSED']);
     process.stdout.write(`${formatTable(rows)}\n`);
     const { findings, results } = bench;
-    const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
-    const context = { ...machine(), commit, date: new Date().toISOString(), args };
+    const context = { ...machine(), ...sourceState(), date: new Date().toISOString(), args };
     const file = options.json ?? (options.quick === true ? undefined : 'bench/results/restart.json');
     if (file !== undefined) {
       mkdirSync(dirname(file), { recursive: true });

@@ -9,7 +9,6 @@
  * Sides alternate, and the ratios are those of neighbours. Checked before it is timed: what one side wrote is what the
  * other reads. Ends with 1 when a floor is missed.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import cassandra from 'cassandra-driver';
@@ -17,6 +16,7 @@ import { Command } from 'commander';
 import { PERSISTER_STATS } from '../workers/stats.js';
 import { textsOf } from '../workers/stores/cassandra-rows.js';
 import { keyspaceCql, tableCql } from '../workers/stores/cassandra-schema.js';
+import { sourceState } from './commit.js';
 import { ratioOf, type Spread, spreadOf } from './engine-figures.js';
 import { formatCount, formatMs, formatTable, machine } from './run-stats.js';
 import { type BenchGroup, StoreShard } from './store-shard.js';
@@ -232,8 +232,15 @@ async function main(options: Options): Promise<void> {
     writes: shard.stats[PERSISTER_STATS.WRITES_AT_ONCE]!,
   };
   console.log(`at the end the store took ${atOnce.loads} loads and ${atOnce.writes} writes at once`);
-  const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
-  const context = { ...machine(), commit, date: new Date().toISOString(), rows, rounds, misses, atOnce };
+  const context = {
+    ...machine(),
+    ...sourceState(),
+    date: new Date().toISOString(),
+    rows,
+    rounds,
+    misses,
+    atOnce,
+  };
   const file = options.json ?? 'bench/results/store.json';
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, `${JSON.stringify({ context, findings }, undefined, 2)}\n`);
@@ -245,7 +252,7 @@ await new Command('bench-store')
   .description('the Cassandra store beside its driver; needs make cassandra')
   .option('--rows <count>', 'rows of one side in a round', '20000')
   .option('--rounds <count>', 'rounds of flushes, after one to warm up', '5')
-  .option('--misses <count>', 'misses of each kind and side, in blocks of 100', '1000')
+  .option('--misses <count>', 'misses of each kind and side, in blocks of 100', '2000')
   .option('--profile <folder>', "where a processor profile of the persister's thread goes")
   .option('--json <file>', 'where the result goes (default: bench/results/store.json)')
   .action((options: Options) =>

@@ -3,7 +3,6 @@
  * few rows were written for all the updates, beside what the trace allows at best (coalescing.ts). The whole trace,
  * 36 hours, takes 36 minutes. Ends with 1 when the rows are more than a tenth of the updates, or a list is wrong.
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -12,6 +11,7 @@ import { CassandraCluster } from '../scripts/cassandra/cluster.js';
 import { createKeyspace } from '../scripts/cassandra/keyspace.js';
 import { sleep } from './clock.js';
 import { coalescingBound } from './coalescing.js';
+import { sourceState } from './commit.js';
 import { MODEL_DEFAULTS } from './reader-model.js';
 import { type ReplayOptions, replay } from './replay.js';
 import { formatCount, formatTable } from './run-stats.js';
@@ -101,9 +101,8 @@ async function main(file: string, options: Options): Promise<void> {
       say(
         `${met ? 'met' : 'MISSED'}: ${(1 / ratio).toFixed(1)} updates for each row written; ${(written.rows / bound.rowsByEntry).toFixed(3)} times the fewest that a delay of ${flushDelay / 1000} s allows`,
       );
-      const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
       const context = {
-        commit,
+        ...sourceState(),
         date: new Date().toISOString(),
         args: args.slice(4),
         speed,

@@ -3,11 +3,11 @@
  * and the ratios are those of neighbours. The processor time of an operation is given, too: on a machine that others use
  * it is the steadier figure.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Command } from 'commander';
+import { sourceState } from './commit.js';
 import { formatCount, formatTable, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
 import { prefill, withBlaster } from './wire-session.js';
@@ -137,8 +137,7 @@ async function compareSides(
     process.stdout.write(`${formatTable([header, ...rows])}\n`);
     const file = options.json ?? (quick ? undefined : `bench/results/${name}.json`);
     if (file !== undefined) {
-      const { stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' });
-      const context = { ...machine(), commit: stdout.trim(), date: new Date().toISOString(), users, rounds };
+      const context = { ...machine(), ...sourceState(), date: new Date().toISOString(), users, rounds };
       mkdirSync(dirname(file), { recursive: true });
       writeFileSync(file, `${JSON.stringify({ context, sides, results }, undefined, 2)}\n`);
     }

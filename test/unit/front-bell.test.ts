@@ -27,6 +27,7 @@ it('is rung when nothing is left to do, once for what was answered', () => {
   bell.ringIfDue(true);
   expect(rung()).toBe(0);
   bell.ringIfDue(false);
+  expect(rung()).toBe(1);
   bell.ringIfDue(false);
   expect(rung()).toBe(1);
 });
