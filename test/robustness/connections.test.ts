@@ -2,7 +2,7 @@
 import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { RawSocket } from './raw-http.js';
-import { until, Victim } from './victim.js';
+import { pause, until, Victim } from './victim.js';
 
 const CONNECTIONS_MAX = 50;
 const GET = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n';
@@ -60,5 +60,20 @@ it('HTTP connections beyond the bound are refused until some have gone', async (
     'the connections are counted',
   );
   expect(await victim.metric('tidemark_listen_pauses_total')).toBe(1);
+  for (const socket of sockets) socket.destroy();
+}, 60_000);
+
+it('the files of threads that came later are not taken for connections', async () => {
+  const count = CONNECTIONS_MAX - 5;
+  const pauses = await victim.metric('tidemark_listen_pauses_total');
+  expect(await victim.call('POST', '/admin/shards', { shards: 4 })).toMatchObject({ status: 200 });
+  const sockets = await Promise.all(Array.from({ length: count }, () => RawSocket.open(victim.port)));
+  await until(
+    async () => (await victim.metric('tidemark_http_connections')) >= count,
+    'the connections are counted',
+  );
+  // Some more looks.
+  await pause(1000);
+  expect(await victim.metric('tidemark_listen_pauses_total')).toBe(pauses);
   for (const socket of sockets) socket.destroy();
 }, 60_000);
