@@ -16,7 +16,14 @@ import type { HeapUser } from './heap-objects.js';
 import { splitHigh, splitLow } from './ids.js';
 import { broken, META_STORED } from './layout.js';
 import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
-import { type Cursor, type Engine, NO_DUE, type Partition, type UserSlot } from './partition.js';
+import {
+  type Cursor,
+  type Engine,
+  NO_DUE,
+  type Partition,
+  type RecordSlot,
+  type UserSlot,
+} from './partition.js';
 import { ATTEMPTS_MAX, retryQueueOf, retryTicks } from './retry.js';
 
 /** Users looked at in one call of `makeRoom`. */
@@ -207,8 +214,15 @@ class HeapPartition extends HeapJournal implements Partition {
     }
   }
 
-  failFlights(): UserSlot {
-    return broken('the persister of a service with heap partitions is not replaced');
+  failFlights(from: UserSlot, steps: number): UserSlot {
+    const end = Math.min(from + steps, this.users.length);
+    for (let slot = from; slot < end; slot++) {
+      const user = this.users[slot] ?? null;
+      if (user === null || user.groupsInFlight === 0) continue;
+      user.groupsInFlight = 1; // one answer for all of them
+      this.flushed(lostGroupsOf(user), 0, false);
+    }
+    return end < this.users.length ? end : 0;
   }
 
   #rowFlushed(user: HeapUser, slot: number, ok: boolean): void {
@@ -279,6 +293,20 @@ class HeapPartition extends HeapJournal implements Partition {
   checkAround(): void {
     broken('a partition of objects has no words');
   }
+}
+
+/** All that a user has on its way, as one FLUSHED message. */
+function lostGroupsOf(user: HeapUser): Int32Array {
+  const slots: RecordSlot[] = [];
+  user.forEach((record) => {
+    if (record.inFlight) slots.push(record.slot);
+  });
+  const words = new Int32Array(FLUSHED.WORDS + slots.length);
+  words[FLUSHED.KIND] = user.wiping ? FLUSH_WIPE : 0;
+  words[FLUSHED.USER_SLOT] = user.slot;
+  words[FLUSHED.COUNT] = slots.length;
+  words.set(slots, FLUSHED.WORDS);
+  return words;
 }
 
 export const heap: Engine = {

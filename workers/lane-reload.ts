@@ -41,16 +41,27 @@ export class LaneReload {
     this.#parts = parts;
     this.#lost = [...lane.lost];
     if (lane.journal !== null) lane.journal.holdsEpochs = true;
+    const { clockLimitUs } = parts;
+    if (Number.isFinite(clockLimitUs))
+      for (const { index } of this.#lost) lane.partition(index).boundClock(clockLimitUs, clockLimitUs); // R3
+    this.#sayWhatIsLost();
+  }
+
+  /** With one warning for all that are lost in the same way: of an engine of objects, it is all of the lane. */
+  #sayWhatIsLost(): void {
+    const indexes = new Map<string, number[]>();
     for (const { index, reason, unsaved, knowsWatched } of this.#lost) {
-      const { clockLimitUs } = parts;
-      if (Number.isFinite(clockLimitUs)) lane.partition(index).boundClock(clockLimitUs, clockLimitUs); // R3
+      const users = unsaved === null ? '' : ` of up to ${unsaved} users`;
       const from =
-        lane.journal === null
-          ? `from the store alone: there is no journal (--durability none), and changes of up to ${unsaved} users since their last flush are lost`
+        this.#lane.journal === null
+          ? `from the store alone: there is no journal (--durability none), and changes${users} since their last flush are lost`
           : 'from the journal and the store: nothing that was answered is lost';
       const deaf = knowsWatched ? '' : ' Subscriptions to its users hear nothing until they subscribe again.';
-      parts.warn(`Partition ${index} is broken (${reason}). It is emptied and comes back ${from}.${deaf}`);
+      const text = `is broken (${reason}). It is emptied and comes back ${from}.${deaf}`;
+      indexes.set(text, [...(indexes.get(text) ?? []), index]);
     }
+    for (const [text, lost] of indexes)
+      this.#parts.warn(`Partition ${lost.join(', ')}${lost.length > 1 ? ': each' : ''} ${text}`);
   }
 
   /** Comes before anything else of a turn. @returns false: the turn must not go on (R1) */

@@ -89,8 +89,8 @@ const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
 export interface LostPartition {
   readonly index: number;
   readonly reason: string;
-  /** Users with changes that the store does not have, as far as is known. */
-  readonly unsaved: number;
+  /** Users with changes that the store does not have, as far as is known; null: it is not. */
+  readonly unsaved: number | null;
   readonly knowsWatched: boolean;
 }
 
@@ -229,18 +229,21 @@ export class LaneState {
 
   #attach(owned: OwnedPartition, logIsBroken: string): void {
     const { index, memory, byteOffset } = owned;
-    if (this.reloads(index)) {
-      this.#empty(owned, 'its thread ended before it was back');
-    } else if (logIsBroken !== '') {
-      this.#empty(owned, logIsBroken);
-    } else {
+    const goesOn = this.memory.get(LANE.READY) !== 0;
+    let reason = logIsBroken;
+    if (this.reloads(index)) reason = 'its thread ended before it was back';
+    else if (goesOn && this.engine.sharedBytes(this.partitionOptions) === 0)
+      reason = 'its objects have ended with their thread';
+    if (reason === '') {
       try {
         this.partitions[index] = this.engine.attach(this.partitionOptions, memory, byteOffset, this.undo);
+        return;
       } catch (error) {
-        if (this.memory.get(LANE.READY) === 0) throw error; // what the process before has left: of a start
-        this.#empty(owned, (error as Error).message);
+        if (!goesOn) throw error; // what the process before has left: of a start
+        reason = (error as Error).message;
       }
     }
+    this.#empty(owned, reason);
   }
 
   /**
@@ -260,14 +263,17 @@ export class LaneState {
 
   /** A thread that ends in it leaves a partition that is to be emptied. */
   #empty({ index, memory, byteOffset }: OwnedPartition, reason: string): void {
-    assert(memory !== null, 'a heap partition ends with its thread');
     const { undo, partitionOptions } = this;
     if (!this.reloads(index)) {
       this.memory.put(this.memory.partitionAt(index) + LANE_PARTITION.RELOADS, 1);
       this.memory.add(LANE.LOBBY_COUNT, 1); // so that whoever comes is sent to the lobby
       undo.commit();
     }
-    this.lost.push({ index, reason, ...emptyPartition(partitionOptions, memory, byteOffset) });
+    const known =
+      memory === null
+        ? { unsaved: null, knowsWatched: false }
+        : emptyPartition(partitionOptions, memory, byteOffset);
+    this.lost.push({ index, reason, ...known });
     this.partitions[index] = this.engine.attach(partitionOptions, memory, byteOffset, undo);
   }
 

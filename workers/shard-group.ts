@@ -78,8 +78,8 @@ export class ShardGroup {
   readonly #seated = new Set<ShardThread>();
   #file = new URL(BUILD_FILE, import.meta.url).href;
   #watch: NodeJS.Timeout | null = null;
-  /** Replacements that are not done. */
-  #replacing = 0;
+  /** Of threads that have ended: their replacement, until it is done. */
+  readonly #replacements = new Map<ShardThread, Promise<void>>();
   replaced = 0;
   /** No threads are changed any more. */
   #stopping = false;
@@ -115,13 +115,16 @@ export class ShardGroup {
       Promise.all(this.#threads.map(({ done }) => done)),
     ]);
     for (const { ready } of this.#threads) admit(await ready);
-    if (!this.#isReplaceable) return;
     this.#prepareSpares(true);
-    if (hangTimeoutMs > 0) this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
+    if (hangTimeoutMs > 0 && this.#isShared)
+      this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
   }
 
-  /** Objects of a thread end with it. */
-  get #isReplaceable(): boolean {
+  /**
+   * Any thread can run any lane. Objects end with their thread: its lanes are reloaded by another, and a collection of many
+   * of them stops it for as long as if it hung.
+   */
+  get #isShared(): boolean {
     return this.#options.service.engine === 'slab';
   }
 
@@ -236,7 +239,7 @@ export class ShardGroup {
 
   /** Every lane has a thread, as far as is known, and none ends again and again. */
   get isWell(): boolean {
-    return this.#replacing === 0 || !this.#relapses.areMany;
+    return this.#replacements.size === 0 || !this.#relapses.areMany;
   }
 
   /** Ends a shard's thread wherever it is, as a crash would. */
@@ -247,17 +250,17 @@ export class ShardGroup {
   #ended(thread: ShardThread, error: unknown): void {
     const hasThrown = !thread.wasDestroyed;
     if (this.#ending || !this.#seated.has(thread)) return;
-    if (this.#threads.includes(thread)) {
-      if (this.#isReplaceable && !this.#stopping) void this.#replace(thread, error, hasThrown);
-      else this.#options.fail(error);
-    }
+    if (!this.#threads.includes(thread)) return;
+    const replaced = this.#replace(thread, error, hasThrown).finally(() => {
+      this.#replacements.delete(thread);
+    });
+    this.#replacements.set(thread, replaced);
   }
 
   /** Gives the lanes of a thread that has ended to another. */
   async #replace(dead: ShardThread, error: unknown, hasThrown: boolean): Promise<void> {
     const { warn } = this.#options;
     const endedMs = performance.now();
-    this.#replacing++;
     try {
       await dead.destroy(); // G1: it may still be on its way to its end
       await delay(this.#relapses.note(endedMs));
@@ -286,8 +289,6 @@ export class ShardGroup {
       );
     } catch (failure) {
       this.#options.fail(failure);
-    } finally {
-      this.#replacing--;
     }
   }
 
@@ -307,7 +308,7 @@ export class ShardGroup {
   #alone<T>(run: () => Promise<T>): Promise<T> {
     const next = this.#last.then(() => {
       if (this.#stopping) throw new OperateError('the service is stopping.');
-      if (!this.#isReplaceable)
+      if (!this.#isShared)
         throw new OperateError(
           '--engine heap keeps its entries as objects of one thread: they cannot go to another.',
         );
@@ -411,13 +412,29 @@ export class ShardGroup {
     this.#seated.delete(thread);
   }
 
-  /** All lanes have been told to stop: resolves when they have, and the threads have ended. */
+  /**
+   * All lanes have been told to stop: resolves when they have, and the threads have ended. One that ends before its lanes
+   * have stopped is replaced, and told, too.
+   */
   async stop(): Promise<void> {
     await this.#last;
     this.#stopping = true;
     if (this.#watch !== null) clearInterval(this.#watch);
-    for (const thread of this.#threads) this.#orderEnd(thread);
-    await Promise.all(this.#threads.map(({ done }) => done));
+    await Promise.all(this.#threads.map((_, shard) => this.#stopShard(shard)));
+  }
+
+  async #stopShard(shard: number): Promise<void> {
+    for (;;) {
+      const thread = this.#threads[shard]!;
+      this.#orderEnd(thread);
+      try {
+        await thread.done;
+        return;
+      } catch (error) {
+        await this.#replacements.get(thread);
+        if (this.#threads[shard] === thread) throw error;
+      }
+    }
   }
 
   /** Ends the threads, whatever they do. */

@@ -30,7 +30,8 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
     stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
   const doorbell = seatDoorbell(options.control, options.seat);
-  if (joins) prepare(options);
+  // A rehearsal's lanes go from one to the next, as objects cannot.
+  if (joins && options.service.engine === 'slab') prepare(options);
   const shard = new Shard(options, now());
   shard.touchPages();
   try {

@@ -274,7 +274,7 @@ class WorkerGroup implements Workers {
     });
     this.#persister = new PersisterGroup({
       thread: persister,
-      isReplaceable: options.engine === 'slab' && outlivesThread(options),
+      isReplaceable: outlivesThread(options),
       hangTimeoutMs,
       recall: (number) => this.#shards.recall(number),
       warn: (message) => this.onWarning(message),

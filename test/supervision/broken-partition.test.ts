@@ -79,7 +79,7 @@ it.each([
   expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect(stage.failures).toEqual([]);
   const text = stage.warnings.join('\n');
-  expect(text).toMatch(/Partition \d is broken .* comes back from the journal and the store/);
+  expect(text).toMatch(/Partition \d(, \d: each)? is broken .* comes back from the journal and the store/);
   expect(text).toMatch(/serves again, with [1-9]\d* changes from the journal\.$/m);
   await stage.restart();
   await stage.verify();
@@ -101,4 +101,21 @@ it('says what can be lost when there is no journal', { timeout: 120_000 }, async
   const { entries } = (await stage.get('/v1/users/77/read-states')) as { entries: object[] };
   expect(entries).toEqual([]);
   expect((await stage.post('/v1/users/77/read-states/2/ack', { message_id: '5' })).status).toBe(200);
+});
+
+it('says what ends with a thread of --engine heap when there is no journal', {
+  timeout: 60_000,
+}, async () => {
+  stage = await Stage.start({ serve: { ...LARGE, engine: 'heap', durability: 'none' } });
+  const ack = (channel: number) =>
+    stage!.post(`/v1/users/77/read-states/${channel}/ack`, { message_id: '5' });
+  expect((await ack(1)).status).toBe(200);
+  await Promise.all([stage.workers.killShard(0), stage.workers.killShard(1)]);
+  await expect.poll(async () => (await ack(2)).status, { timeout: 20_000 }).toBe(200);
+  const { entries } = (await stage.get('/v1/users/77/read-states')) as { entries: { id: string }[] };
+  expect(entries.map(({ id }) => id)).toEqual(['2']);
+  expect(stage.warnings.join('\n')).toMatch(
+    /Partition (0, 2|1, 3): each is broken \(its objects have ended with their thread\).*from the store alone.*changes since their last flush are lost.*Subscriptions/,
+  );
+  expect(stage.failures).toEqual([]);
 });

@@ -16,6 +16,7 @@ const KILLS = Number(process.env.TIDEMARK_KILLS ?? 8);
 it.each([
   ['with all in memory', { capacity: '20k' }],
   ['while users come and go', { capacity: '1500', partitions: '4' }],
+  ['with --engine heap, whose objects end with them', { capacity: '20k', engine: 'heap', lanes: '2' }],
 ])('loses nothing when shards are killed, %s', { timeout: 600_000 }, async (_name, serve) => {
   stage = await Stage.start({ serve: { shards: '2', lanes: '4', ...serve } });
   const { load, workers } = stage;
@@ -51,4 +52,27 @@ it('leaves a journal from which everything comes back', { timeout: 300_000 }, as
   await stage.verify();
   expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect(stage.failures).toEqual([]);
+});
+
+it.each([
+  ['', { lanes: '4' }],
+  [', --engine heap', { engine: 'heap' }],
+])('writes everything at a stop in which a thread ends%s', { timeout: 120_000 }, async (_name, serve) => {
+  stage = await Stage.start({ serve: { shards: '2', flushDelay: '1h', ...serve } });
+  const { load } = stage;
+  for (const delayMs of [-1, 0, 5, 10, 20, 40]) {
+    load.start();
+    await sleep(200);
+    await load.stop();
+    await load.drain(); // or a replacement would be done before the stop
+    const { workers } = stage;
+    if (delayMs < 0) void workers.killShard(0);
+    const restarted = stage.restart();
+    await sleep(Math.max(0, delayMs));
+    void workers.killShard(1);
+    await restarted;
+    await stage.verify();
+    expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+    expect(stage.failures).toEqual([]);
+  }
 });

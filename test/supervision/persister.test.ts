@@ -29,8 +29,11 @@ async function waitForReplacement(count: number): Promise<void> {
   await expect.poll(() => stage!.workers.replacedPersisters, { timeout: 20_000 }).toBe(count);
 }
 
-it('loses nothing when the persister is killed, with LMDB', { timeout: 600_000 }, async () => {
-  stage = await Stage.start({ serve: SMALL });
+it.each([
+  ['', {}],
+  [', --engine heap', { engine: 'heap', lanes: '2' }],
+])('loses nothing when the persister is killed, with LMDB%s', { timeout: 600_000 }, async (_name, serve) => {
+  stage = await Stage.start({ serve: { ...SMALL, ...serve } });
   const { load, workers } = stage;
   const random = new Random(SEED);
   load.start();

@@ -60,10 +60,10 @@ export function createLaneRig(
     ...service,
   };
   const rings = createRings(ringSizes(1, options.lanes));
-  const bytes = slab.sharedBytes(partitionOptions(options));
+  const bytes = options.engine === 'slab' ? slab.sharedBytes(partitionOptions(options)) : 0;
   const owned = Array.from({ length: options.partitions }, (_, index) => ({
     index,
-    memory: new SharedArrayBuffer(bytes),
+    memory: bytes === 0 ? null : new SharedArrayBuffer(bytes),
     byteOffset: 0,
   }));
   const stats = createStats(LANE_STATS);

@@ -1,5 +1,5 @@
 /** What a lane makes of what is on its way to the store when the persister has ended, or one of its partitions is broken. */
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
 import {
   ANSWERED,
@@ -37,8 +37,8 @@ let nowMs: number;
 let loads: RingReader;
 let flushes: RingReader;
 
-function attach(recordsMax: number): void {
-  rig = createLaneRig({ recordsMax, flushDelayMs: FLUSH_DELAY_MS });
+function attach(recordsMax: number, engine: 'slab' | 'heap' = 'slab'): void {
+  rig = createLaneRig({ recordsMax, flushDelayMs: FLUSH_DELAY_MS, engine });
   lane = rig.attach(0);
   lane.isReady(0, false);
   nowMs = 0;
@@ -50,7 +50,6 @@ function beginPersister(): void {
   flushes = new RingReader(rig.own.rings.flushes);
 }
 
-beforeEach(() => attach(1000));
 afterEach(() => rig.close());
 
 /** Turns for so long, at least one. */
@@ -178,168 +177,176 @@ function ackAndFlush(): Sent {
   return sent!;
 }
 
-it('sends again what nobody has answered, with a later clock, after the delay of a retry', () => {
-  const first = ackAndFlush();
-  recall();
-  expect(unsaved()).toBe(1);
-  turn(RETRY_FIRST_MS + 2 * TICK_MS);
-  const again = takeFlushes();
-  expect(again.map(({ rows }) => rows)).toEqual([first.rows]);
-  expect(again[0]!.clock).toBeGreaterThan(first.clock);
-  answerFlush(again[0]!);
-  turn();
-  expect(unsaved()).toBe(0);
-  lane.state.partition(0).check();
+describe.each(['slab', 'heap'] as const)('when the persister has ended, --engine %s, it', (engine) => {
+  beforeEach(() => attach(1000, engine));
+
+  it('sends again what nobody has answered, with a later clock, after the delay of a retry', () => {
+    const first = ackAndFlush();
+    recall();
+    expect(unsaved()).toBe(1);
+    turn(RETRY_FIRST_MS + 2 * TICK_MS);
+    const again = takeFlushes();
+    expect(again.map(({ rows }) => rows)).toEqual([first.rows]);
+    expect(again[0]!.clock).toBeGreaterThan(first.clock);
+    answerFlush(again[0]!);
+    turn();
+    expect(unsaved()).toBe(0);
+    lane.state.partition(0).check();
+  });
+
+  it('takes what was answered before it takes back the rest', () => {
+    const sent = ackAndFlush();
+    for (let i = 0; i < 100; i++) answerLoad(0); // more than a turn takes, of loads that were given up
+    answerFlush(sent);
+    recall();
+    expect(unsaved()).toBe(0);
+    turn(FLUSH_DELAY_MS);
+    expect(takeFlushes()).toEqual([]);
+    lane.state.partition(0).check();
+  });
+
+  it('drops what the persister has not taken', () => {
+    ask(OP_ACK, 7, 1);
+    const [tag] = takeLoads();
+    answerLoad(tag!);
+    turn(FLUSH_DELAY_MS + TICK_MS); // the group stays in the ring
+    recall();
+    expect(takeFlushes()).toEqual([]);
+    turn(RETRY_FIRST_MS + 2 * TICK_MS);
+    expect(takeFlushes()).toHaveLength(1);
+  });
+
+  it('keeps what changed on the way for the next group', () => {
+    ackAndFlush();
+    ask(OP_ACK, 7, 2);
+    recall();
+    turn(FLUSH_DELAY_MS + 2 * TICK_MS);
+    expect(takeFlushes().flatMap(({ rows }) => rows.map(({ message }) => message))).toEqual([2]);
+  });
+
+  it('sends nothing while it takes back', () => {
+    ask(OP_ACK, 7, 1);
+    const [tag] = takeLoads();
+    answerLoad(tag!);
+    while (nowMs < FLUSH_DELAY_MS - 1) turn();
+    recall(TICK_MS / 2); // the flush is due now
+    turn(2 * TICK_MS);
+    expect(takeFlushes()).toHaveLength(1);
+  });
+
+  it('sends loads again once that were not taken', () => {
+    ask(OP_ACK, 7, 1);
+    recall();
+    expect(takeLoads()).toHaveLength(1);
+  });
+
+  it('sends loads again, and hears only the new ones', () => {
+    ask(OP_ACK, 7, 1);
+    const [old] = takeLoads();
+    recall();
+    const [tag, ...more] = takeLoads();
+    expect([tag === old, more]).toEqual([false, []]);
+    answerLoad(old!);
+    turn();
+    expect(lane.state.holds.count).toBe(1);
+    answerLoad(tag!);
+    turn();
+    expect(lane.state.holds.count).toBe(0);
+  });
+
+  it('goes on in the middle of a user that does not fit, with each entry once', () => {
+    attach(64, engine);
+    const ROWS = 3 * LOAD_PART_ROWS;
+    ask(OP_LIST, 0, 0);
+    const [probe] = takeLoads();
+    for (let from = 0; from < ROWS; from += LOAD_PART_ROWS)
+      answerLoad(probe!, from, from + LOAD_PART_ROWS, from + LOAD_PART_ROWS === ROWS);
+    turn(2 * TICK_MS);
+    const [streamed] = takeLoads();
+    expect(streamed).toBeDefined();
+    answerLoad(streamed!, 0, LOAD_PART_ROWS, false);
+    turn();
+    recall();
+    turn(TICK_MS);
+    const [again] = takeLoads();
+    // The parts need not be the same.
+    answerLoad(again!, 0, 100, false);
+    answerLoad(again!, 100, 200, false);
+    answerLoad(again!, 200, 300, false);
+    answerLoad(again!, 300, ROWS);
+    turn();
+    expect(takeListed()).toEqual(Array.from({ length: ROWS }, (_, i) => i));
+    expect(lane.state.holds.count).toBe(0);
+  });
 });
 
-it('takes what was answered before it takes back the rest', () => {
-  const sent = ackAndFlush();
-  for (let i = 0; i < 100; i++) answerLoad(0); // more than a turn takes, of loads that were given up
-  answerFlush(sent);
-  recall();
-  expect(unsaved()).toBe(0);
-  turn(FLUSH_DELAY_MS);
-  expect(takeFlushes()).toEqual([]);
-  lane.state.partition(0).check();
-});
+describe('when threads end, too, it', () => {
+  beforeEach(() => attach(1000));
 
-it('drops what the persister has not taken', () => {
-  ask(OP_ACK, 7, 1);
-  const [tag] = takeLoads();
-  answerLoad(tag!);
-  turn(FLUSH_DELAY_MS + TICK_MS); // the group stays in the ring
-  recall();
-  expect(takeFlushes()).toEqual([]);
-  turn(RETRY_FIRST_MS + 2 * TICK_MS);
-  expect(takeFlushes()).toHaveLength(1);
-});
+  it('begins anew when its thread ends in between', () => {
+    const first = ackAndFlush();
+    lane.recall();
+    lane.turn(++nowMs);
+    lane = rig.attach(nowMs);
+    recall();
+    turn(RETRY_FIRST_MS + 2 * TICK_MS);
+    expect(takeFlushes().map(({ rows }) => rows)).toEqual([first.rows]);
+  });
 
-it('keeps what changed on the way for the next group', () => {
-  ackAndFlush();
-  ask(OP_ACK, 7, 2);
-  recall();
-  turn(FLUSH_DELAY_MS + 2 * TICK_MS);
-  expect(takeFlushes().flatMap(({ rows }) => rows.map(({ message }) => message))).toEqual([2]);
-});
+  /** Another thread goes on with the lane, and finds its partition broken. */
+  function breakPartition(): void {
+    new Int32Array(rig.own.owned[0]!.memory!)[HEADER.RECORD_COUNT] = -1;
+    lane = rig.attach(nowMs);
+    turn();
+    expect(lane.state.partition(0).userCount).toBe(0);
+  }
 
-it('sends nothing while it takes back', () => {
-  ask(OP_ACK, 7, 1);
-  const [tag] = takeLoads();
-  answerLoad(tag!);
-  while (nowMs < FLUSH_DELAY_MS - 1) turn();
-  recall(TICK_MS / 2); // the flush is due now
-  turn(2 * TICK_MS);
-  expect(takeFlushes()).toHaveLength(1);
-});
+  it('forgets what was on its way of a partition that was emptied, and waits for it', () => {
+    const sent = ackAndFlush();
+    breakPartition();
+    turn(2 * TICK_MS);
+    expect(lane.state.reloads(0)).toBe(true);
+    answerFlush(sent);
+    turn();
+    expect(lane.state.reloads(0)).toBe(false);
+    lane.state.partition(0).check();
+    answerFlush(ackAndFlush());
+    turn();
+    expect(unsaved()).toBe(0);
+  });
 
-it('sends loads again once that were not taken', () => {
-  ask(OP_ACK, 7, 1);
-  recall();
-  expect(takeLoads()).toHaveLength(1);
-});
+  it('forgets it also when nobody answers any more', () => {
+    ackAndFlush();
+    breakPartition();
+    recall();
+    turn();
+    expect(lane.state.reloads(0)).toBe(false);
+    lane.state.partition(0).check();
+  });
 
-it('sends loads again, and hears only the new ones', () => {
-  ask(OP_ACK, 7, 1);
-  const [old] = takeLoads();
-  recall();
-  const [tag, ...more] = takeLoads();
-  expect([tag === old, more]).toEqual([false, []]);
-  answerLoad(old!);
-  turn();
-  expect(lane.state.holds.count).toBe(1);
-  answerLoad(tag!);
-  turn();
-  expect(lane.state.holds.count).toBe(0);
-});
+  it('has operations of a partition that was emptied wait, those that waited before first', () => {
+    const sent = ackAndFlush();
+    ask(OP_LIST, 0, 0);
+    const [old] = takeLoads();
+    breakPartition();
+    ask(OP_ACK, 9, 3);
+    expect(takeLoads()).toEqual([]);
+    answerLoad(old!); // of a hold that is gone
+    answerFlush(sent);
+    turn(3 * TICK_MS);
+    const [tag, ...more] = takeLoads();
+    expect(more).toEqual([]);
+    answerLoad(tag!, 7, 8);
+    turn(3 * TICK_MS);
+    expect(takeListed()).toEqual([7]); // the list came first
+  });
 
-it('goes on in the middle of a user that does not fit, with each entry once', () => {
-  attach(64);
-  const ROWS = 3 * LOAD_PART_ROWS;
-  ask(OP_LIST, 0, 0);
-  const [probe] = takeLoads();
-  for (let from = 0; from < ROWS; from += LOAD_PART_ROWS)
-    answerLoad(probe!, from, from + LOAD_PART_ROWS, from + LOAD_PART_ROWS === ROWS);
-  turn(2 * TICK_MS);
-  const [streamed] = takeLoads();
-  expect(streamed).toBeDefined();
-  answerLoad(streamed!, 0, LOAD_PART_ROWS, false);
-  turn();
-  recall();
-  turn(TICK_MS);
-  const [again] = takeLoads();
-  // The parts need not be the same.
-  answerLoad(again!, 0, 100, false);
-  answerLoad(again!, 100, 200, false);
-  answerLoad(again!, 200, 300, false);
-  answerLoad(again!, 300, ROWS);
-  turn();
-  expect(takeListed()).toEqual(Array.from({ length: ROWS }, (_, i) => i));
-  expect(lane.state.holds.count).toBe(0);
-});
-
-it('begins anew when its thread ends in between', () => {
-  const first = ackAndFlush();
-  lane.recall();
-  lane.turn(++nowMs);
-  lane = rig.attach(nowMs);
-  recall();
-  turn(RETRY_FIRST_MS + 2 * TICK_MS);
-  expect(takeFlushes().map(({ rows }) => rows)).toEqual([first.rows]);
-});
-
-/** Another thread goes on with the lane, and finds its partition broken. */
-function breakPartition(): void {
-  new Int32Array(rig.own.owned[0]!.memory!)[HEADER.RECORD_COUNT] = -1;
-  lane = rig.attach(nowMs);
-  turn();
-  expect(lane.state.partition(0).userCount).toBe(0);
-}
-
-it('forgets what was on its way of a partition that was emptied, and waits for it', () => {
-  const sent = ackAndFlush();
-  breakPartition();
-  turn(2 * TICK_MS);
-  expect(lane.state.reloads(0)).toBe(true);
-  answerFlush(sent);
-  turn();
-  expect(lane.state.reloads(0)).toBe(false);
-  lane.state.partition(0).check();
-  answerFlush(ackAndFlush());
-  turn();
-  expect(unsaved()).toBe(0);
-});
-
-it('forgets it also when nobody answers any more', () => {
-  ackAndFlush();
-  breakPartition();
-  recall();
-  turn();
-  expect(lane.state.reloads(0)).toBe(false);
-  lane.state.partition(0).check();
-});
-
-it('has operations of a partition that was emptied wait, those that waited before first', () => {
-  const sent = ackAndFlush();
-  ask(OP_LIST, 0, 0);
-  const [old] = takeLoads();
-  breakPartition();
-  ask(OP_ACK, 9, 3);
-  expect(takeLoads()).toEqual([]);
-  answerLoad(old!); // of a hold that is gone
-  answerFlush(sent);
-  turn(3 * TICK_MS);
-  const [tag, ...more] = takeLoads();
-  expect(more).toEqual([]);
-  answerLoad(tag!, 7, 8);
-  turn(3 * TICK_MS);
-  expect(takeListed()).toEqual([7]); // the list came first
-});
-
-it('answers operations busy that have waited for too long for a partition', () => {
-  ackAndFlush();
-  breakPartition();
-  ask(OP_ACK, 9, 3);
-  turn(rig.service.roomTimeoutMs + 3 * TICK_MS);
-  expect(rig.stats[LANE_STATS.BUSY]).toBe(1);
-  expect(lane.state.reloads(0)).toBe(true);
+  it('answers operations busy that have waited for too long for a partition', () => {
+    ackAndFlush();
+    breakPartition();
+    ask(OP_ACK, 9, 3);
+    turn(rig.service.roomTimeoutMs + 3 * TICK_MS);
+    expect(rig.stats[LANE_STATS.BUSY]).toBe(1);
+    expect(lane.state.reloads(0)).toBe(true);
+  });
 });
