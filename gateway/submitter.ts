@@ -4,8 +4,8 @@ import { REQUEST, ROUTED } from '../engine/messages.js';
 import { sharedUs } from '../workers/introspection/shared-clock.js';
 import type { FrontPort } from '../workers/workers.js';
 
-/** Some 1,000 operations, half a millisecond of a shard's time, do not wait for the end of the turn. */
-const UNPUBLISHED_WORDS_MAX = 8192;
+/** Some 500 operations, a quarter of a millisecond of a shard's time, do not wait for the end of the turn. */
+const UNPUBLISHED_WORDS_MAX = 4096;
 
 export class Submitter {
   readonly #port: FrontPort;
