@@ -17,6 +17,7 @@ import {
   ROUTED,
   STATUS_OK,
 } from '../engine/messages.js';
+import { sharedUs } from '../workers/introspection/shared-clock.js';
 import { LANE_STATS, THREAD_STATS } from '../workers/stats.js';
 import { startWorkers } from '../workers/supervisor.js';
 import type { FrontPort, Workers } from '../workers/workers.js';
@@ -68,6 +69,8 @@ class ShardLoad {
   #answered = 0;
   #message = 1;
   #full = false;
+  /** As the front stamps what it publishes together: without it each answer would be a slow one. */
+  #stampUs = sharedUs(performance.now());
   refused = 0;
 
   constructor(port: FrontPort, universe: Universe) {
@@ -97,7 +100,7 @@ class ShardLoad {
     const { words } = port;
     words[at + ROUTED.ROUTE] = 1;
     words[at + ROUTED.USER_HASH] = hash;
-    words[at + ROUTED.STAMP_US] = 0;
+    words[at + ROUTED.STAMP_US] = this.#stampUs;
     const opAt = at + ROUTED.WORDS;
     const isAck = op === OP_ACK;
     words[opAt + REQUEST.HEAD] = op;
@@ -154,6 +157,7 @@ class ShardLoad {
   /** A full ring is work for many milliseconds: to look at it all the time would only take from the shard's processor. */
   #pass(): Promise<void> {
     this.#port.publish();
+    this.#stampUs = sharedUs(performance.now());
     if (!this.#full) return yieldToEvents();
     this.#full = false;
     return sleep(1);
