@@ -27,15 +27,13 @@ export class PersisterThread {
     this.#port = port1;
     this.#pool = new Piscina({
       filename: new URL('./persister-thread.js', import.meta.url).href,
-      minThreads: 1,
+      minThreads: 0, // as in shard-worker.ts
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
       atomics: 'disabled',
       recordTiming: false,
       ...(isLimited ? { resourceLimits: { maxOldGenerationSizeMb: OLD_SPACE_MB } } : {}),
     });
-    const [worker] = this.#pool.threads;
-    this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
     const opened = new Promise<StoreMark | null>((opens, reject) => {
       port1.on('message', (report: PersisterReport) => {
         if ('ready' in report) opens(report.mark);
@@ -45,6 +43,8 @@ export class PersisterThread {
     });
     const task: PersisterOptions = { ...options, port: port2 };
     const ran = this.#pool.run(task, { transferList: [port2] }) as Promise<number | null>;
+    const [worker] = this.#pool.threads;
+    this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
     this.ready = Promise.race([opened, ran.then(() => opened)]);
     this.ready.catch(() => {}); // whoever waits for it is told
     this.done = Promise.all([ran, opened]).then(([generation]) => generation);

@@ -64,7 +64,7 @@ export class ShardThread {
     });
     this.#pool = new Piscina({
       filename: file,
-      minThreads: 1,
+      minThreads: 0, // or it would start another, without work, in the place of one that has ended
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
       atomics: 'disabled',
@@ -81,9 +81,9 @@ export class ShardThread {
       replay,
       port: port2,
     };
+    this.done = this.#pool.run(task, { transferList: [port2] }) as Promise<void>;
     const [worker] = this.#pool.threads;
     this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
-    this.done = this.#pool.run(task, { transferList: [port2] }) as Promise<void>;
   }
 
   /** Whether it has had no turn for so long. To be asked again and again. */

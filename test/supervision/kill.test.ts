@@ -1,4 +1,5 @@
 /** Threads that end at any moment: what was answered stays, what was not is answered by another, and soon. */
+import { readdirSync } from 'node:fs';
 import { afterEach, expect, it } from 'vitest';
 import { sleep } from '../../bench/clock.js';
 import { Random } from '../../bench/random.js';
@@ -75,4 +76,27 @@ it.each([
     expect(load.checker.violations, violationsOf(stage)).toEqual([]);
     expect(stage.failures).toEqual([]);
   }
+});
+
+it('leaves no threads behind', { timeout: 120_000 }, async () => {
+  const threads = (): number => readdirSync('/proc/self/task').length;
+  stage = await Stage.start({ serve: { shards: '1', lanes: '2' } });
+  const { workers } = stage;
+  const settled = async (): Promise<number> => {
+    // Spares start one after another, and are ready within a second.
+    for (let last = threads(); ; last = threads()) {
+      await sleep(3000);
+      if (threads() === last) return last;
+    }
+  };
+  const before = await settled();
+  for (let kill = 1; kill <= 3; kill++) {
+    await workers.killShard(0);
+    await expect.poll(() => workers.replacedThreads, { timeout: 10_000 }).toBe(kill);
+    await workers.killPersister();
+    await expect.poll(() => workers.replacedPersisters, { timeout: 10_000 }).toBe(kill);
+    await workers.reload();
+    await workers.reload(); // the spares are not ready yet
+  }
+  expect(await settled()).toBe(before);
 });
