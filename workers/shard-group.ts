@@ -264,6 +264,7 @@ export class ShardGroup {
     try {
       await dead.destroy(); // G1: it may still be on its way to its end
       await delay(this.#relapses.note(endedMs));
+      if (this.#ending) return;
       const heir = await this.#takeSpare();
       const shard = this.#threads.indexOf(dead);
       if (shard === -1 || this.#ending) return;
