@@ -17,7 +17,7 @@ const PATIENCE_MS = 5000;
 
 export interface PersisterGroupOptions {
   readonly thread: Omit<PersisterOptions, 'port' | 'number'>;
-  /** The store is there when its thread has ended, and lanes can take back what is on their way to it. */
+  /** The store is there when its thread has ended. */
   readonly isReplaceable: boolean;
   /** A thread whose timer stands still for so long is ended and replaced; 0: none is. */
   readonly hangTimeoutMs: number;
