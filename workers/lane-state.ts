@@ -53,7 +53,7 @@ import { slab } from '../engine/slab.js';
 import { emptyPartition } from '../engine/slab-image.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { HoldQueue, Holds } from './holds.js';
-import { LaneIntrospection } from './introspection/lane-introspection.js';
+import type { LaneIntrospection } from './introspection/lane-introspection.js';
 import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
 import { isWrite, type LaneJournal } from './lane-journal.js';
@@ -129,7 +129,6 @@ export class LaneState {
   readonly storeAnswers: RingReader;
   readonly persister: Doorbell;
   readonly stats: Float64Array;
-  readonly introspection: LaneIntrospection | null;
   /** Null when there is no limit. */
   readonly limiter: Limiter | null;
   readonly holds: Holds;
@@ -171,6 +170,7 @@ export class LaneState {
   constructor(
     readonly options: ServiceOptions,
     readonly own: LaneOptions,
+    readonly introspection: LaneIntrospection | null,
   ) {
     this.engine = options.engine === 'slab' ? slab : heap;
     this.partitionOptions = partitionOptions(options);
@@ -198,9 +198,7 @@ export class LaneState {
     this.persister = new Doorbell(options.persisterDoorbell);
     this.stats = new Float64Array(own.stats);
     const { limits, lanes } = options;
-    this.introspection =
-      own.introspection === null ? null : new LaneIntrospection(own.introspection, own.lane);
-    const limited = this.introspection !== null && limits.userPerS + limits.channelPerS > 0;
+    const limited = introspection !== null && limits.userPerS + limits.channelPerS > 0;
     this.limiter = limited ? new Limiter(limits, lanes, hashUser) : null;
     this.partitionStats = new Float64Array(options.partitionStats);
     this.unsavedAges = new UnsavedAges(this.memory, this.partitionOptions.flushDelayTicks, TICK_MS);

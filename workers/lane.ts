@@ -9,7 +9,9 @@ import type { MessagePort } from 'node:worker_threads';
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED, STATUS_BUSY, STATUS_INTERNAL } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
+import type { Clock } from './clock.js';
 import type { FrontBell } from './front-bell.js';
+import { LaneIntrospection } from './introspection/lane-introspection.js';
 import { showPartition } from './introspection/partition-gauges.js';
 import type { JournalWriterOptions } from './journal/writer.js';
 import { LaneJournal } from './lane-journal.js';
@@ -68,6 +70,7 @@ export class Lane {
   #refusesNext = false;
   /** The rings to the store are ready for another persister. */
   hasRecalled = false;
+  readonly #clock: Clock;
   #lastTickMs: number;
   readonly #clockFloorUs: number;
   readonly #clockLimit: Float64Array;
@@ -79,6 +82,7 @@ export class Lane {
 
   /**
    * Attaches the lane: a new one, or one that goes on where its last thread stopped.
+   * @param clock      of the thread, which reads it before each turn
    * @param isSuspect  its last thread has thrown
    * @throws Error if it goes on, and its journal cannot be opened
    */
@@ -87,14 +91,17 @@ export class Lane {
     own: LaneOptions,
     port: MessagePort,
     bell: FrontBell,
-    nowMs: number,
+    clock: Clock,
     isSuspect = false,
   ) {
-    this.state = new LaneState(service, own);
+    const introspection =
+      own.introspection === null ? null : new LaneIntrospection(own.introspection, own.lane, clock);
+    this.state = new LaneState(service, own, introspection);
+    this.#clock = clock;
     this.#bell = bell;
     this.#journal = own.journal;
     this.#warn = (warning) => port.postMessage({ warning } satisfies ShardMessage);
-    this.#lastTickMs = nowMs;
+    this.#lastTickMs = clock.ms;
     const { state } = this;
     const first = state.partition(state.owned[0]!);
     for (let i = 0; i < TOUCH_MAX; i++) this.#partitions.push(first);
@@ -110,7 +117,7 @@ export class Lane {
       state.seekRings();
       this.#checkPartitions(isSuspect);
       this.#refusesNext = this.#diedAgain();
-      this.#openJournal(nowMs);
+      this.#openJournal();
       if (state.lost.length > 0) this.#beginReload(port);
     } else {
       // What a replay restores is of the epoch before this run's first.
@@ -193,20 +200,20 @@ export class Lane {
   /**
    * Does what there is to do, at most some 100 us of it (a batch of misses somewhat more; with a journal up to two
    * batches).
-   * @param nowMs  a monotonic clock
    * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
    */
-  turn(nowMs: number): boolean {
+  turn(): boolean {
     const { memory } = this.state;
     memory.setInTurn(1);
-    const isBusy = this.#turn(nowMs);
+    const isBusy = this.#turn();
     memory.setInTurn(0);
     return isBusy;
   }
 
-  #turn(nowMs: number): boolean {
+  #turn(): boolean {
     const { state } = this;
-    state.introspection?.beginTurn(nowMs);
+    const nowMs = this.#clock.ms;
+    state.introspection?.beginTurn();
     const ticks = Math.floor((nowMs - this.#lastTickMs) / TICK_MS);
     const ticked = ticks > 0;
     if (ticked) {
@@ -272,27 +279,27 @@ export class Lane {
    * @param isSaved  only when all is in the store
    * @throws Error if the journal cannot be written
    */
-  isReady(nowMs: number, isSaved: boolean): boolean {
+  isReady(isSaved: boolean): boolean {
     const { state } = this;
     if (state.memory.get(LANE.READY) !== 0) return true;
     if (isSaved && !this.#isSaved) return false;
     state.flushAll = false;
-    this.#openJournal(nowMs);
+    this.#openJournal();
     state.memory.put(LANE.READY, 1);
     state.done();
     return true;
   }
 
-  #openJournal(nowMs: number): void {
+  #openJournal(): void {
     if (this.#journal === null) return;
     const { state } = this;
     const partitions = state.owned.map((index) => state.partition(index));
     const { replies, stats, undo } = state;
     state.journal = new LaneJournal(this.#journal, { partitions, replies, stats, undo }, this.#warn);
-    state.journal.begin(nowMs);
+    state.journal.begin(this.#clock.ms);
     if (state.memory.get(LANE.READY) !== 0) return;
     assert(!state.journal.refuses && !state.journal.isWaiting, 'the journal has no segment to begin with');
-    state.journal.commit(nowMs, true);
+    state.journal.commit(this.#clock.ms, true);
   }
 
   /** What was on its way to a persister that has ended is taken back: `hasRecalled` says when. */

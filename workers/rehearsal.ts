@@ -34,6 +34,7 @@ import {
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { UndoLog } from '../engine/undo-log.js';
+import type { Clock } from './clock.js';
 import { createIntrospection } from './introspection/lane-introspection.js';
 import { rehearsalName } from './journal/format.js';
 import type { JournalWriterOptions } from './journal/writer.js';
@@ -134,12 +135,15 @@ export class Rehearsal {
   readonly #control = createLaneControl(1, LANES);
   readonly #journal: RehearsedJournal | null;
   readonly #channel = new MessageChannel();
+  readonly #clock: Clock;
   #shard: Shard;
   #turns = 0;
   #sent = 0;
   answered = 0;
 
-  constructor({ service, lanes, seat }: Rehearsed, nowMs: number) {
+  /** @param clock  which `run` reads */
+  constructor({ service, lanes, seat }: Rehearsed, clock: Clock) {
+    this.#clock = clock;
     this.#service = {
       ...service,
       lanes: LANES,
@@ -159,10 +163,10 @@ export class Rehearsal {
       { length: LANES },
       (_, lane) => new RehearsedLane(this.#service, lane, hasIntrospection, this.#journal),
     );
-    this.#shard = this.#attach(nowMs);
+    this.#shard = this.#attach();
   }
 
-  #attach(nowMs: number): Shard {
+  #attach(): Shard {
     const shard = new Shard(
       {
         versions: VERSIONS,
@@ -174,31 +178,33 @@ export class Rehearsal {
         replay: null,
         port: this.#channel.port1,
       },
-      nowMs,
+      this.#clock,
     );
-    shard.isReady(nowMs);
+    shard.isReady();
     return shard;
   }
 
   /** Another shard goes on with the lanes. */
-  handOver(nowMs: number): void {
+  handOver(): void {
     this.#shard.close();
-    this.#shard = this.#attach(nowMs);
+    this.#shard = this.#attach();
   }
 
-  /** @param now  a monotonic clock, in milliseconds */
-  run(ms: number, now: () => number): void {
-    const endMs = now() + ms;
+  run(ms: number): void {
+    const clock = this.#clock;
+    clock.read();
+    const startedUs = clock.us;
     do {
       for (let i = BATCHES[this.#turns++ % BATCHES.length]!; i > 0; i--) this.#send();
       for (const { requests } of this.lanes) requests.publish();
-      this.#shard.turn(now);
+      this.#shard.turn();
       for (const lane of this.lanes) {
         store(lane);
         this.answered += takeAnswers(lane);
       }
       this.#journal?.step();
-    } while (now() < endMs);
+      clock.read();
+    } while (((clock.us - startedUs) | 0) < ms * 1000);
   }
 
   #send(): void {
@@ -286,8 +292,7 @@ function takeAnswers({ replies }: RehearsedLane): number {
 
 /** Where a rehearsal takes place. */
 export interface Stage {
-  /** A monotonic clock, in milliseconds. */
-  readonly now: () => number;
+  readonly clock: Clock;
   /** After each slice. */
   readonly restsMs: number;
   /** Whether somebody waits for the thread. */
@@ -295,22 +300,22 @@ export interface Stage {
 }
 
 /** Ends when V8 has compiled what there is to compile, after `LONGEST_MS`, or when the thread is needed. */
-export function rehearse(options: Rehearsed, { now, restsMs, isNeeded }: Stage): void {
+export function rehearse(options: Rehearsed, { clock, restsMs, isNeeded }: Stage): void {
   if (isNeeded()) return;
-  const rehearsal = new Rehearsal(options, now());
+  const rehearsal = new Rehearsal(options, clock);
   const rest = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-  const endMs = now() + LONGEST_MS;
+  const endMs = clock.ms + LONGEST_MS;
   for (let part = 1; part <= PARTS; part++) {
-    while (rehearsal.answered < (OPERATIONS * part) / PARTS && now() < endMs && !isNeeded()) {
-      rehearsal.run(SLICE_MS, now);
+    while (rehearsal.answered < (OPERATIONS * part) / PARTS && clock.ms < endMs && !isNeeded()) {
+      rehearsal.run(SLICE_MS);
       if (restsMs > 0) Atomics.wait(rest, 0, 0, restsMs);
     }
     if (isNeeded()) break;
-    if (part < PARTS) rehearsal.handOver(now());
+    if (part < PARTS) rehearsal.handOver();
   }
-  const settledMs = now() + SETTLE_MS;
-  while (now() < settledMs && !isNeeded()) {
-    rehearsal.run(SLICE_MS, now);
+  const settledMs = clock.ms + SETTLE_MS;
+  while (clock.ms < settledMs && !isNeeded()) {
+    rehearsal.run(SLICE_MS);
     Atomics.wait(rest, 0, 0, SETTLE_REST_MS);
   }
   rehearsal.close();

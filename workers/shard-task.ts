@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import type { Doorbell } from '../engine/doorbell.js';
 import { LaneControl, seatDoorbell } from '../engine/lane-control.js';
+import { type Clock, createClock } from './clock.js';
 import { observeGc } from './gc-observer.js';
 import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
 import { rehearse } from './rehearsal.js';
@@ -18,8 +19,6 @@ const YIELD_MS = 1000;
 /** After each slice of a rehearsal that is not in the background. */
 const REST_MS = 9;
 
-const now = (): number => performance.now();
-
 /** @param joins  others serve already, and it has no lanes yet: it is in the background if it may be */
 export async function runShard(options: ShardOptions, joins: boolean): Promise<void> {
   selfCheck(options.versions);
@@ -29,19 +28,20 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
     stats[THREAD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
     stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
+  const clock = await createClock();
   const doorbell = seatDoorbell(options.control, options.seat);
   // A rehearsal's lanes go from one to the next, as objects cannot.
-  if (joins && options.service.engine === 'slab') prepare(options);
-  const shard = new Shard(options, now());
+  if (joins && options.service.engine === 'slab') prepare(options, clock);
+  const shard = new Shard(options, clock);
   shard.touchPages();
   try {
-    while (!shard.isReady(now())) {
-      runFor(shard, doorbell, YIELD_MS, stats, true);
+    while (!shard.isReady()) {
+      runFor(YIELD_MS, shard, doorbell, clock, stats, true);
       await setImmediate();
     }
     options.port.postMessage({ readyThread: ownThread() } satisfies ShardMessage);
     while (!shard.finished) {
-      runFor(shard, doorbell, YIELD_MS, stats, false);
+      runFor(YIELD_MS, shard, doorbell, clock, stats, false);
       shard.showTurns();
       shard.showBuffers();
       stats[THREAD_STATS.HEAP_USED_BYTES] = getHeapStatistics().used_heap_size;
@@ -55,11 +55,11 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
 }
 
 /** Until the code is compiled, or somebody waits for the thread. */
-function prepare(options: ShardOptions): void {
+function prepare(options: ShardOptions, clock: Clock): void {
   const { seat } = options;
   const control = new LaneControl(options.control);
   rehearse(options, {
-    now,
+    clock,
     restsMs: control.backgroundOf(seat) === 0 ? REST_MS : 0,
     isNeeded: () => control.isNeeded(seat),
   });
@@ -67,17 +67,18 @@ function prepare(options: ShardOptions): void {
 
 /** @param isStarting  ends when the shard is ready */
 function runFor(
+  ms: number,
   shard: Shard,
   doorbell: Doorbell,
-  ms: number,
+  clock: Clock,
   stats: Float64Array,
   isStarting: boolean,
 ): void {
-  const end = now() + ms;
+  clock.read();
+  const endMs = clock.ms + ms;
   for (;;) {
-    const busy = shard.turn(now);
-    const nowMs = now();
-    if (nowMs >= end || (isStarting && shard.isReady(nowMs))) return;
+    const busy = shard.turn();
+    if (clock.ms >= endMs || (isStarting && shard.isReady())) return;
     if (busy) continue;
     if (shard.finished) return;
     doorbell.sleep();
@@ -85,7 +86,9 @@ function runFor(
       doorbell.rise();
       continue;
     }
+    const asleepUs = clock.us;
     doorbell.wait(TICK_MS);
-    stats[THREAD_STATS.SLEPT_MS]! += now() - nowMs;
+    clock.read();
+    stats[THREAD_STATS.SLEPT_MS]! += ((clock.us - asleepUs) | 0) / 1000;
   }
 }

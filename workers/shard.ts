@@ -9,6 +9,7 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import { Doorbell } from '../engine/doorbell.js';
 import { LaneBell, LaneControl } from '../engine/lane-control.js';
 import { touchPages } from '../engine/slab-memory.js';
+import type { Clock } from './clock.js';
 import { FrontBell } from './front-bell.js';
 import { Replay } from './journal/replay.js';
 import { Lane } from './lane.js';
@@ -22,21 +23,23 @@ export class Shard {
   /** Of lanes that recall, the persister for which they do; see lane-recall.ts. */
   readonly #recalling = new Map<Lane, number>();
   readonly #bell: FrontBell;
+  readonly #clock: Clock;
   #lanes: Lane[] = [];
   /** Calls that were looked at. */
   #calls: number;
   #replay: Replay | null = null;
   /** Of a lane's turn, since the last `showTurns`. */
-  #longestTurnMs = 0;
+  #longestTurnUs = 0;
 
   /** Attaches what is this seat's, and has the system back its memory if the service begins. */
-  constructor(options: ShardOptions, nowMs: number) {
+  constructor(options: ShardOptions, clock: Clock) {
+    this.#clock = clock;
     this.#options = options;
     this.#control = new LaneControl(options.control);
     this.#stats = new Float64Array(options.stats);
     this.#bell = new FrontBell(new Doorbell(options.service.frontDoorbell));
     this.#calls = this.#control.callsOf(options.seat);
-    this.#takeUp(nowMs);
+    this.#takeUp();
     this.#recall();
     if (options.replay !== null) {
       const byPartition = new Map(
@@ -59,10 +62,10 @@ export class Shard {
   }
 
   /** All lanes are ready to serve. @throws Error if a journal cannot be written */
-  isReady(nowMs: number): boolean {
+  isReady(): boolean {
     if (this.#replay !== null) return false;
     const isSaved = this.#options.replay?.flushes === true;
-    return this.#lanes.map((lane) => lane.isReady(nowMs, isSaved)).every((isReady) => isReady);
+    return this.#lanes.map((lane) => lane.isReady(isSaved)).every((isReady) => isReady);
   }
 
   /** The end was ordered, and no lane has anything left to do. */
@@ -71,29 +74,29 @@ export class Shard {
   }
 
   /**
-   * One turn of each lane.
-   * @param now  a monotonic clock, in milliseconds
+   * One turn of each lane. The caller has read the clock since it slept.
    * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
    */
-  turn(now: () => number): boolean {
+  turn(): boolean {
     this.#control.beat(this.#options.seat);
-    let busy = this.#heedCalls(now) || this.#goOnWithReplay();
-    let startedMs = now();
+    let busy = this.#heedCalls() || this.#goOnWithReplay();
+    const clock = this.#clock;
     for (const lane of this.#lanes) {
-      if (lane.turn(startedMs)) busy = true;
+      const startedUs = clock.us;
+      if (lane.turn()) busy = true;
       if (lane.hasRecalled) this.#handToPersister(lane);
-      const endedMs = now();
-      if (endedMs - startedMs > this.#longestTurnMs) this.#longestTurnMs = endedMs - startedMs;
-      startedMs = endedMs;
+      clock.read();
+      const us = (clock.us - startedUs) | 0;
+      if (us > this.#longestTurnUs) this.#longestTurnUs = us;
     }
-    this.#bell.ringIfDue(busy && this.#lanes.some((lane) => lane.goesOn));
+    this.#bell.ringIfDue(busy && this.#goesOn);
     return busy;
   }
 
   /** To be called once a second. */
   showTurns(): void {
-    this.#stats[THREAD_STATS.TURN_MAX_MS] = this.#longestTurnMs;
-    this.#longestTurnMs = 0;
+    this.#stats[THREAD_STATS.TURN_MAX_MS] = this.#longestTurnUs / 1000;
+    this.#longestTurnUs = 0;
   }
 
   /** Something is there, or under way: the caller must not sleep. */
@@ -102,15 +105,21 @@ export class Shard {
     return this.#lanes.some((lane) => lane.hasWork);
   }
 
+  /** Of any lane. Not by `some`: V8 made an object for its callback in each turn. */
+  get #goesOn(): boolean {
+    for (const lane of this.#lanes) if (lane.goesOn) return true;
+    return false;
+  }
+
   /** @returns whether there were any */
-  #heedCalls(now: () => number): boolean {
+  #heedCalls(): boolean {
     const { seat } = this.#options;
     const calls = this.#control.callsOf(seat);
     if (calls === this.#calls) return false;
     this.#calls = calls;
     this.#takeOrders();
     this.#handOver();
-    this.#takeUp(now());
+    this.#takeUp();
     this.#recall();
     return true;
   }
@@ -131,13 +140,13 @@ export class Shard {
   }
 
   /** Lanes that have become this seat's. */
-  #takeUp(nowMs: number): void {
+  #takeUp(): void {
     const { service, lanes, seat, port } = this.#options;
     const own = new Set(this.#lanes.map(({ state }) => state.own.lane));
     for (const options of lanes) {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
       const isSuspect = this.#control.isSuspect(options.lane);
-      this.#lanes.push(new Lane(service, options, port, this.#bell, nowMs, isSuspect));
+      this.#lanes.push(new Lane(service, options, port, this.#bell, this.#clock, isSuspect));
       this.#control.setSuspect(options.lane, false);
     }
     this.showBuffers();

@@ -71,12 +71,12 @@ async function imagesIn(directory: string): Promise<number> {
 describe('A turn of a lane with a journal', () => {
   it('writes the journal before an answer or a write to the store goes out', async () => {
     const directory = newDirectory();
-    const { lane, requests, replies, flushes, storeAnswers, loads } = await startLane(directory);
-    expect(lane.isReady(0, false)).toBe(true);
+    const { lane, turn, requests, replies, flushes, storeAnswers, loads } = await startLane(directory);
+    expect(lane.isReady(false)).toBe(true);
     sendAck(requests, 1);
-    lane.turn(1);
+    turn(lane, 1);
     answerLoad(loads, storeAnswers);
-    lane.turn(2);
+    turn(lane, 2);
     expect(replies.refresh()).toBe(true);
     while (replies.next() !== -1);
     replies.release();
@@ -95,7 +95,7 @@ describe('A turn of a lane with a journal', () => {
       return commit(nowMs, ticked);
     };
     sendAck(requests, 2);
-    lane.turn(2 + TICK_MS);
+    turn(lane, 2 + TICK_MS);
     expect(commits).toBe(1);
     expect([replies.refresh(), flushes.refresh()], 'both are out after the turn').toEqual([true, true]);
     expect(await imagesIn(directory)).toBe(before + 1);
@@ -106,36 +106,36 @@ describe('A partition that comes back from the journal', () => {
   it('has its changes kept until they are restored, as unsaved', async () => {
     const directory = newDirectory();
     const started = await startLane(directory, 3_600_000);
-    const { lane, requests, flushes, storeAnswers, loads, journal, own } = started;
-    expect(lane.isReady(0, false)).toBe(true);
+    const { lane, turn, requests, flushes, storeAnswers, loads, journal, own } = started;
+    expect(lane.isReady(false)).toBe(true);
     sendAck(requests, 1);
-    lane.turn(1);
+    turn(lane, 1);
     answerLoad(loads, storeAnswers);
-    lane.turn(2);
+    turn(lane, 2);
     sendAck(requests, 2);
-    lane.turn(3);
+    turn(lane, 3);
     const shared = new Int32Array(journal.words);
     const unsaved = (): number[] =>
       [JOURNAL_SHARD.UNSAVED_EVEN, JOURNAL_SHARD.UNSAVED_ODD].map((field) => shared[shardAt(1) + field]!);
     new Int32Array(own.owned[0]!.memory!)[HEADER.USER_COUNT] = -1;
     const heir = started.attach(4);
-    heir.turn(4 + TICK_MS);
+    turn(heir, 4 + TICK_MS);
     expect([heir.state.partition(0).userCount, heir.state.reloads(0)]).toEqual([0, true]);
     expect(unsaved(), 'neither epoch may go').toEqual([1, 1]);
 
     heir.restoreFrom(await readJournal(directory));
-    for (let turn = 0; heir.state.reloads(0); turn++) {
-      expect(turn).toBeLessThan(10);
-      heir.turn(5 + TICK_MS);
+    for (let turns = 0; heir.state.reloads(0); turns++) {
+      expect(turns).toBeLessThan(10);
+      turn(heir, 5 + TICK_MS);
     }
-    heir.turn(5 + 2 * TICK_MS);
+    turn(heir, 5 + 2 * TICK_MS);
     const partition = heir.state.partition(0);
     partition.check();
     expect(partition.isComplete(partition.findUser(hashUser(USER, 0), USER, 0))).toBe(false);
     const other = (heir.state.journal!.epoch & 1) ^ 1;
     expect(unsaved(), 'since the epoch before').toEqual(other === 0 ? [1, 0] : [0, 1]);
     heir.state.flushAll = true;
-    heir.turn(5 + 3 * TICK_MS);
+    turn(heir, 5 + 3 * TICK_MS);
     expect(flushes.refresh()).toBe(true);
     expect(flushes.words[flushes.next() + FLUSH.VERSION]).toBe(2);
   });

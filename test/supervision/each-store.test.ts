@@ -85,20 +85,19 @@ class Run {
     flushDelayMs: 2 * TICK_MS,
   });
   readonly left: string[] = [];
-  #nowMs = 0;
   #lane: Lane;
   #message = 0;
   deaths = 0;
 
   constructor() {
     this.#lane = this.#attach();
-    this.#again(() => this.#lane.isReady(0, false));
+    this.#again(() => this.#lane.isReady(false));
   }
 
   #attach(): Lane {
     for (;;) {
       try {
-        return this.rig.attach(this.#nowMs);
+        return this.rig.attach(this.rig.clock.ms);
       } catch (error) {
         this.#note(error);
       }
@@ -189,8 +188,8 @@ class Run {
       for (const step of steps) this.#send(step);
       this.rig.requests.publish();
       for (let turn = 0; turn < 6; turn++) {
-        this.#nowMs += TICK_MS;
-        this.#again(() => this.#lane.turn(this.#nowMs));
+        this.rig.clock.ms += TICK_MS;
+        this.#again(() => this.#lane.turn());
         this.#exchange();
       }
     }

@@ -17,6 +17,7 @@ import {
   type ServiceOptions,
 } from '../../workers/lane-options.js';
 import { createStats, LANE_STATS, PARTITION_STATS } from '../../workers/stats.js';
+import { ManualClock } from './manual-clock.js';
 
 export interface LaneRig {
   readonly service: ServiceOptions;
@@ -29,6 +30,7 @@ export interface LaneRig {
   readonly loads: RingReader;
   readonly flushes: RingReader;
   readonly storeAnswers: RingWriter;
+  readonly clock: ManualClock;
   /** Attaches the lane, as a thread that takes it up. */
   attach(nowMs: number): Lane;
   /** A turn of the lane, and of the bell of its thread. */
@@ -80,6 +82,7 @@ export function createLaneRig(
     ...own,
   };
   const channel = new MessageChannel();
+  const clock = new ManualClock();
   const bell = new FrontBell(new Doorbell(options.frontDoorbell));
   return {
     service: options,
@@ -90,9 +93,14 @@ export function createLaneRig(
     loads: new RingReader(rings.loads),
     flushes: new RingReader(rings.flushes),
     storeAnswers: new RingWriter(rings.storeAnswers),
-    attach: (nowMs) => new Lane(options, lane, channel.port1, bell, nowMs),
+    clock,
+    attach(nowMs) {
+      clock.ms = nowMs;
+      return new Lane(options, lane, channel.port1, bell, clock);
+    },
     turn(attached, nowMs) {
-      const busy = attached.turn(nowMs);
+      clock.ms = nowMs;
+      const busy = attached.turn();
       bell.ringIfDue(busy && attached.goesOn);
       return busy;
     },

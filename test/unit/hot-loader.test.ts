@@ -46,7 +46,7 @@ function start(perSecond: number, options: Partial<ServiceOptions> = {}): void {
   rig = createLaneRig(options, { start: { ...COLD_START, hotUsers: ids, hotUsersPerSecond: perSecond } });
   ({ stats, loads, storeAnswers: answers, requests, replies } = rig);
   lane = rig.attach(nowMs);
-  expect(lane.isReady(nowMs, false)).toBe(true);
+  expect(lane.isReady(false)).toBe(true);
 }
 
 beforeEach(() => {
@@ -56,7 +56,7 @@ afterEach(() => rig.close());
 
 function turn(ms = 0): void {
   nowMs += ms;
-  lane.turn(nowMs);
+  rig.turn(lane, nowMs);
 }
 
 function takeLoads(): Load[] {

@@ -40,7 +40,7 @@ let flushes: RingReader;
 function attach(recordsMax: number, engine: 'slab' | 'heap' = 'slab'): void {
   rig = createLaneRig({ recordsMax, flushDelayMs: FLUSH_DELAY_MS, engine });
   lane = rig.attach(0);
-  lane.isReady(0, false);
+  lane.isReady(false);
   nowMs = 0;
   beginPersister();
 }
@@ -56,7 +56,7 @@ afterEach(() => rig.close());
 function turn(ms = 1): void {
   for (const end = nowMs + ms; nowMs < end; ) {
     nowMs = Math.min(nowMs + TICK_MS, end);
-    lane.turn(nowMs);
+    rig.turn(lane, nowMs);
   }
 }
 
@@ -286,7 +286,7 @@ describe('when threads end, too, it', () => {
   it('begins anew when its thread ends in between', () => {
     const first = ackAndFlush();
     lane.recall();
-    lane.turn(++nowMs);
+    rig.turn(lane, ++nowMs);
     lane = rig.attach(nowMs);
     recall();
     turn(RETRY_FIRST_MS + 2 * TICK_MS);

@@ -49,7 +49,7 @@ beforeEach(() => {
   });
   ({ requests, loads, storeAnswers: answers } = rig);
   lane = rig.attach(0);
-  lane.isReady(0, false);
+  lane.isReady(false);
 });
 
 afterEach(() => {

@@ -29,21 +29,20 @@ import type { JournalWriterOptions } from '../../workers/journal/writer.js';
 import { Rehearsal, rehearse } from '../../workers/rehearsal.js';
 import { LANE_STATS } from '../../workers/stats.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
+import { ManualClock } from '../support/manual-clock.js';
 
 describe('a rehearsal', () => {
   let rig: LaneRig;
-  let nowMs: number;
-  /** A millisecond at each look. */
-  const now = (): number => ++nowMs;
+  let clock: ManualClock;
 
   beforeEach(() => {
     rig = createLaneRig();
-    nowMs = 0;
+    clock = new ManualClock(2);
   });
   afterEach(() => rig.close());
 
   function rehearsed(run: (rehearsal: Rehearsal) => void): Rehearsal {
-    const rehearsal = new Rehearsal({ service: rig.service, lanes: [rig.own], seat: 0 }, now());
+    const rehearsal = new Rehearsal({ service: rig.service, lanes: [rig.own], seat: 0 }, clock);
     run(rehearsal);
     rehearsal.close();
     return rehearsal;
@@ -55,7 +54,7 @@ describe('a rehearsal', () => {
 
   it('has users loaded, written, flushed and evicted, and refuses nothing', () => {
     const rehearsal = rehearsed((running) => {
-      while (running.answered < 20_000) running.run(10, now);
+      while (running.answered < 20_000) running.run(10);
     });
     for (const op of [OP_ACK, OP_MENTION, OP_GET, OP_LIST, OP_BADGE, OP_PIN_ACK, OP_DELETE])
       expect(counted(rehearsal, LANE_STATS.OPERATIONS + op), `operation ${op}`).toBeGreaterThan(10);
@@ -69,13 +68,13 @@ describe('a rehearsal', () => {
     const directory = mkdtempSync(join(tmpdir(), 'tidemark-rehearsal-'));
     try {
       const like = { ...rig.own, journal: { directory } as JournalWriterOptions };
-      const rehearsal = new Rehearsal({ service: rig.service, lanes: [like], seat: 3 }, now());
+      const rehearsal = new Rehearsal({ service: rig.service, lanes: [like], seat: 3 }, clock);
       const seqs = (): number[] => segmentsIn(join(directory, 'rehearsal-3'));
-      rehearsal.run(100, now);
+      rehearsal.run(100);
       const first = seqs();
-      while (rehearsal.answered < 60_000) rehearsal.run(10, now);
-      rehearsal.handOver(now());
-      rehearsal.run(100, now);
+      while (rehearsal.answered < 60_000) rehearsal.run(10);
+      rehearsal.handOver();
+      rehearsal.run(100);
       expect(Math.min(...seqs())).toBeGreaterThan(Math.max(...first));
       expect(seqs().length).toBeLessThanOrEqual(2 * rehearsal.lanes.length);
       rehearsal.close();
@@ -91,8 +90,8 @@ describe('a rehearsal', () => {
 
   it('goes without a journal where there is no place for its files', () => {
     const like = { ...rig.own, journal: { directory: '/nowhere' } as JournalWriterOptions };
-    const rehearsal = new Rehearsal({ service: rig.service, lanes: [like], seat: 0 }, now());
-    rehearsal.run(100, now);
+    const rehearsal = new Rehearsal({ service: rig.service, lanes: [like], seat: 0 }, clock);
+    rehearsal.run(100);
     rehearsal.close();
     expect(rehearsal.answered).toBeGreaterThan(100);
     expect(counted(rehearsal, LANE_STATS.JOURNAL_IMAGES)).toBe(0);
@@ -100,10 +99,10 @@ describe('a rehearsal', () => {
 
   it('goes on after a hand-over', () => {
     const rehearsal = rehearsed((running) => {
-      running.run(100, now);
+      running.run(100);
       const before = running.answered;
-      running.handOver(now());
-      running.run(100, now);
+      running.handOver();
+      running.run(100);
       expect(running.answered).toBeGreaterThan(before);
     });
     expect(counted(rehearsal, LANE_STATS.ATTACHED)).toBe(2 * rehearsal.lanes.length);
@@ -113,10 +112,10 @@ describe('a rehearsal', () => {
     let looks = 0;
     rehearse(
       { service: rig.service, lanes: [rig.own], seat: 0 },
-      { now, restsMs: 0, isNeeded: () => ++looks > 0 },
+      { clock, restsMs: 0, isNeeded: () => ++looks > 0 },
     );
     expect(looks).toBeLessThan(5);
-    expect(nowMs).toBeLessThan(50);
+    expect(clock.ms).toBeLessThan(50);
   });
 });
 

@@ -38,7 +38,7 @@ let lane: Lane;
 beforeEach(() => {
   rig = createLaneRig({ recordsMax: 2 * ENTRIES, flushDelayMs: 3_600_000 });
   lane = rig.attach(0);
-  lane.isReady(0, false);
+  lane.isReady(false);
 });
 
 afterEach(() => rig.close());

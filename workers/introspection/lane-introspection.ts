@@ -19,9 +19,9 @@ import {
   REQUEST,
   ROUTED,
 } from '../../engine/messages.js';
+import type { Clock } from '../clock.js';
 import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from './hot-keys.js';
 import { addLatency, LATENCIES } from './latency-histogram.js';
-import { sharedUs } from './shared-clock.js';
 import { SLOW_LOG_BYTES, SlowLog, WAIT } from './slow-log.js';
 
 const RUN = layout({
@@ -97,24 +97,24 @@ export class LaneIntrospection {
   #operations = 0;
   #random: number;
   #decayedUs: number;
-  readonly #now: () => number;
+  readonly #clock: Clock;
 
   /**
    * @param seed  of the samples
-   * @param now   milliseconds, as `performance.now`
+   * @param clock  read at the beginning of each turn; here once more at its end
    */
-  constructor(memory: IntrospectionMemory, seed: number, now: () => number = () => performance.now()) {
+  constructor(memory: IntrospectionMemory, seed: number, clock: Clock) {
     this.#latencies = new Float64Array(memory.latencies);
     this.users = new HotTable(memory.hotKeys, 0, seed + 1);
     this.channels = new HotTable(memory.hotKeys, HOT_TABLE_BYTES, seed + 2);
     this.#slow = new SlowLog(memory.slow);
     this.#random = (seed + 3) | 1;
-    this.#now = now;
-    this.#decayedUs = sharedUs(now());
+    this.#clock = clock;
+    this.#decayedUs = clock.us;
   }
 
-  beginTurn(nowMs: number): void {
-    this.nowUs = sharedUs(nowMs);
+  beginTurn(): void {
+    this.nowUs = this.#clock.us;
   }
 
   /** An operation whose turn to be sampled it is (`untilSample` is 0). @param at  of its ROUTED words */
@@ -182,7 +182,9 @@ export class LaneIntrospection {
   /** The answers are published: all runs end now. */
   endTurn(): void {
     if (this.#runCount === 0) return;
-    const nowUs = sharedUs(this.#now());
+    const clock = this.#clock;
+    clock.read();
+    const nowUs = clock.us;
     const runs = this.#runs;
     for (let i = 0; i < this.#runCount; i++) {
       const run = i * RUN.WORDS;
