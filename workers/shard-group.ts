@@ -1,21 +1,20 @@
 /**
- * The threads that run lanes: started, given lanes, relieved of them, replaced and ended. On the main thread.
+ * Which thread runs which lanes: given to it, taken from it, given to another when it has ended. On the main thread.
  *
  * G1  A lane changes its thread by the old one's hand, or, when that has ended, by this one's.
  * G2  What an operator orders runs alone, one after another (`#alone`). A replacement waits for nothing: an order that is
  *     in the middle of something sees its lanes go to another thread, and goes on from there.
- * G3  A thread is ended only when no lane is its own or wanted by it.
- * G4  Two threads more than there are shards are started and wait (spares): a lane whose thread has ended needs only
- *     to be attached. Their code is that of the others.
+ * G3  A thread is ended only when no lane is its own or wanted by it. One that ends by itself is replaced if one is, whether
+ *     it is the present thread of a shard, or one that its successor is still relieving.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { LaneBell, LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
-import { BackgroundCompiler, callFromBackground, leaveBackground, startInBackground } from './background.js';
+import { LaneBell, LaneControl, seatDoorbell } from '../engine/lane-control.js';
 import { spreadLanes } from './lane-counts.js';
-import type { LaneOptions, ReplayOptions, ServiceOptions } from './lane-options.js';
+import type { LaneOptions, ReplayOptions } from './lane-options.js';
 import { Relapses } from './relapses.js';
 import { ShardFigures } from './shard-figures.js';
-import { ShardThread, type ThreadParts } from './shard-worker.js';
+import { ShardStarter } from './shard-starter.js';
+import type { ShardThread, ThreadParts } from './shard-worker.js';
 import { LANE_STATS } from './stats.js';
 import { OperateError, type ShardView } from './workers.js';
 
@@ -24,22 +23,14 @@ const POLL_MS = 1;
 const HAND_OVER_TIMEOUT_MS = 30_000;
 /** Another spare begins when its predecessor has worked off what had waited for it: both would want the processors. */
 const SPARE_AFTER_MS = 100;
-/** To load its code and to rehearse takes a second, in the background of busy processors some. */
-const START_TIMEOUT_MS = 60_000;
-/** In the background of processors that are never idle a thread would not get there: it is called out of it then. */
-const BACKGROUND_MAX_MS = 10_000;
 /**
  * From one lane to the next that goes over. A new thread meets what its rehearsal did not have (V8 compiles some of it anew),
  * and its cold caches: with all lanes at once, all would wait for that; so it begins with the load of one.
  */
 const FIRST_MS = 150;
 const NEXT_MS = 20;
-const BUILD_FILE = './shard-thread.js';
 
 export interface ShardGroupOptions extends ThreadParts {
-  readonly service: ServiceOptions;
-  readonly lanes: readonly LaneOptions[];
-  readonly control: LaneControlMemory;
   readonly shards: number;
   /** A thread without a turn for so long is ended and replaced; 0: none is. */
   readonly hangTimeoutMs: number;
@@ -49,34 +40,14 @@ export interface ShardGroupOptions extends ThreadParts {
   readonly fail: (error: unknown) => void;
 }
 
-interface StartingThread {
-  readonly thread: ShardThread;
-  /** @throws OperateError if it does not get there */
-  readonly ready: Promise<ShardThread>;
-  isReady: boolean;
-}
-
-/** A second one for those who end before their predecessor's successor is ready: on busy processors that takes a second. */
-const SPARES = 2;
-
-/** Seats for as many threads as there are lanes, for their successors, for spares, and for one that has ended and has lanes still. */
-export function seatsFor(lanes: number): number {
-  return lanes * 2 + SPARES + 1;
-}
-
 export class ShardGroup {
-  #options: ShardGroupOptions;
+  readonly #options: ShardGroupOptions;
   readonly #control: LaneControl;
   readonly #figures: ShardFigures;
+  readonly #starter: ShardStarter;
   readonly #relapses = new Relapses();
-  readonly #compiler = new BackgroundCompiler();
   /** By shard number. */
   #threads: ShardThread[] = [];
-  /** G4; the one that was started first is the first. */
-  #spares: StartingThread[] = [];
-  /** All that have a seat. */
-  readonly #seated = new Set<ShardThread>();
-  #file = new URL(BUILD_FILE, import.meta.url).href;
   #watch: NodeJS.Timeout | null = null;
   /** Of threads that have ended: their replacement, until it is done. */
   readonly #replacements = new Map<ShardThread, Promise<void>>();
@@ -99,6 +70,7 @@ export class ShardGroup {
       this.#control.want(lane, lane % shards);
       this.#control.hand(lane, lane % shards);
     }
+    this.#starter = new ShardStarter(options, options.admit, (thread, error) => this.#ended(thread, error));
   }
 
   /**
@@ -106,16 +78,14 @@ export class ShardGroup {
    * @param lanes  with what they start from
    */
   async start(lanes: readonly LaneOptions[], replay: ReplayOptions | null): Promise<void> {
-    this.#options = { ...this.#options, lanes };
     const { shards, hangTimeoutMs, admit } = this.#options;
-    const create = (seat: number): ShardThread => new ShardThread(this.#file, seat, this.#options, replay);
-    for (let shard = 0; shard < shards; shard++) this.#threads.push(this.#startThread(create));
+    this.#threads = this.#starter.startFirst(shards, lanes, replay);
     await Promise.race([
       Promise.all(this.#threads.map(({ ready }) => ready)),
       Promise.all(this.#threads.map(({ done }) => done)),
     ]);
     for (const { ready } of this.#threads) admit(await ready);
-    this.#prepareSpares(true);
+    this.#starter.prepareSpares(true);
     if (hangTimeoutMs > 0 && this.#isShared)
       this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
   }
@@ -126,93 +96,6 @@ export class ShardGroup {
    */
   get #isShared(): boolean {
     return this.#options.service.engine === 'slab';
-  }
-
-  #startThread(create: (seat: number) => ShardThread): ShardThread {
-    const seat = this.#freeSeat();
-    this.#control.setEnds(seat, false);
-    this.#control.setNeeded(seat, false);
-    this.#control.setBackground(seat, 0);
-    const thread = create(seat);
-    this.#seated.add(thread);
-    thread.done.catch((error: unknown) => this.#ended(thread, error));
-    return thread;
-  }
-
-  #freeSeat(): number {
-    const taken = new Set([...this.#seated].map(({ seat }) => seat));
-    let seat = 0;
-    while (taken.has(seat)) seat++;
-    return seat;
-  }
-
-  #begin(file = this.#file, isUrgent = false): StartingThread {
-    const thread = this.#startThread((seat) =>
-      startInBackground(
-        this.#control,
-        seat,
-        isUrgent,
-        () => new ShardThread(file, seat, this.#options, null),
-      ),
-    );
-    const ready = this.#whenReady(thread);
-    if (!isUrgent) this.#compiler.begin(ready);
-    return { thread, ready, isReady: false };
-  }
-
-  /** A thread that is ready to take lanes. @throws OperateError if it does not get there */
-  async #whenReady(thread: ShardThread): Promise<ShardThread> {
-    const given = new AbortController();
-    const { signal } = given;
-    const long = delay(BACKGROUND_MAX_MS, undefined, { ref: false, signal }).then(() => {
-      leaveBackground(this.#control, thread.seat);
-      this.#compiler.hurry(Promise.race([thread.ready, thread.done]));
-    });
-    const late = delay(START_TIMEOUT_MS, undefined, { ref: false, signal }).then(() => {
-      throw new Error(`it was not ready within ${START_TIMEOUT_MS} ms`);
-    });
-    try {
-      await Promise.race([thread.ready, thread.done, late]);
-      leaveBackground(this.#control, thread.seat);
-      this.#options.admit(await thread.ready);
-      return thread;
-    } catch (error) {
-      await this.#destroy(thread);
-      throw new OperateError(`a new thread did not start: ${(error as Error).message}`);
-    } finally {
-      long.catch(() => {});
-      late.catch(() => {});
-      given.abort();
-    }
-  }
-
-  /** @param isUrgent  see background.ts */
-  #prepareSpares(isUrgent: boolean): void {
-    if (this.#spares.length === SPARES || this.#stopping) return;
-    const spare = this.#begin(this.#file, isUrgent);
-    this.#spares.push(spare);
-    spare.ready.then(
-      () => {
-        spare.isReady = true;
-        if (this.#spares.includes(spare)) this.#prepareSpares(isUrgent); // one after another
-      },
-      () => {
-        this.#spares = this.#spares.filter((other) => other !== spare); // whoever needs one starts one
-      },
-    );
-  }
-
-  /** Ends threads that have no lanes, and are not among the spares any more. */
-  async #drop(spares: readonly StartingThread[]): Promise<void> {
-    await Promise.all(spares.map(({ thread }) => this.#destroy(thread)));
-  }
-
-  /** For lanes that nobody runs: it is ready as soon as may be. */
-  #takeSpare(): Promise<ShardThread> {
-    const { thread, ready } = this.#spares.shift() ?? this.#begin();
-    callFromBackground(this.#control, thread.seat);
-    this.#compiler.hurry(ready);
-    return ready;
   }
 
   views(): readonly ShardView[] {
@@ -231,10 +114,14 @@ export class ShardGroup {
   }
 
   #callAll(): void {
-    for (const { seat } of this.#seated) {
+    for (const { seat } of this.#starter.seated) {
       this.#control.call(seat);
-      seatDoorbell(this.#options.control, seat).ring();
+      this.#ring(seat);
     }
+  }
+
+  #ring(seat: number): void {
+    seatDoorbell(this.#options.control, seat).ring();
   }
 
   /** Every lane has a thread, as far as is known, and none ends again and again. */
@@ -247,10 +134,18 @@ export class ShardGroup {
     await this.#threads[shard]?.destroy();
   }
 
+  /** Lanes that name a thread: its own, and those that it is to have. */
+  #lanesOf({ seat }: ShardThread): LaneOptions[] {
+    return this.#options.lanes.filter(
+      ({ lane }) => this.#control.ownerOf(lane) === seat || this.#control.wantedOf(lane) === seat,
+    );
+  }
+
   #ended(thread: ShardThread, error: unknown): void {
     const hasThrown = !thread.wasDestroyed;
-    if (this.#ending || !this.#seated.has(thread)) return;
-    if (!this.#threads.includes(thread)) return;
+    if (this.#ending) return;
+    // One without lanes is looked at by whoever has started it.
+    if (!this.#threads.includes(thread) && this.#lanesOf(thread).length === 0) return;
     const replaced = this.#replace(thread, error, hasThrown).finally(() => {
       this.#replacements.delete(thread);
     });
@@ -259,43 +154,90 @@ export class ShardGroup {
 
   /** Gives the lanes of a thread that has ended to another. */
   async #replace(dead: ShardThread, error: unknown, hasThrown: boolean): Promise<void> {
-    const { warn } = this.#options;
     const endedMs = performance.now();
+    const { message } = error as Error;
     try {
       await dead.destroy(); // G1: it may still be on its way to its end
       await delay(this.#relapses.note(endedMs));
-      if (this.#ending) return;
-      const heir = await this.#takeSpare();
-      const shard = this.#threads.indexOf(dead);
-      if (shard === -1 || this.#ending) return;
-      this.#threads[shard] = heir;
-      const lanes = this.#options.lanes.filter(({ lane }) => this.#control.ownerOf(lane) === dead.seat);
-      const attached = lanes.map(({ stats }) => new Float64Array(stats)[LANE_STATS.ATTACHED]!);
-      for (const { lane } of lanes) {
-        if (hasThrown) this.#control.setSuspect(lane, true);
-        this.#control.want(lane, heir.seat);
-        this.#control.hand(lane, heir.seat); // G1
+      for (;;) {
+        const shard = this.#shardOf(dead);
+        const heir = shard === -1 ? null : await this.#heirOf(dead, shard);
+        if (this.#ending) return;
+        if (shard === -1) break;
+        if (heir === null) continue; // meanwhile something has changed
+        const lanes = await this.#giveLanes(dead, heir, hasThrown);
+        if (heir.hasEnded) continue;
+        const ms = Math.round(performance.now() - endedMs);
+        this.#options.warn(
+          `The thread of shard ${shard} has ended (${message}); another runs its ${lanes} lanes, after ${ms} ms.`,
+        );
       }
-      seatDoorbell(this.#options.control, heir.seat).ring();
-      this.#seated.delete(dead);
-      this.replaced++;
-      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpares(true));
-      while (lanes.some(({ stats }, i) => new Float64Array(stats)[LANE_STATS.ATTACHED] === attached[i])) {
-        if (this.#threads[shard] !== heir || this.#ending) return; // it has ended, too
-        await delay(POLL_MS);
-      }
-      const ms = Math.round(performance.now() - endedMs);
-      warn(
-        `The thread of shard ${shard} has ended (${(error as Error).message}); another runs its ${lanes.length} lanes, after ${ms} ms.`,
-      );
+      await this.#starter.destroy(dead);
     } catch (failure) {
       this.#options.fail(failure);
     }
   }
 
+  /** The shard whose present thread a thread is, or that its lanes belong to; -1: there is none. */
+  #shardOf(thread: ShardThread): number {
+    const shard = this.#threads.indexOf(thread);
+    if (shard !== -1) return shard;
+    const [first] = this.#lanesOf(thread);
+    return first === undefined ? -1 : this.#figures.shardOf[first.lane]!;
+  }
+
+  /** Whoever runs a shard instead of a thread that has ended: its successor if there is one, or else a spare. */
+  async #heirOf(dead: ShardThread, shard: number): Promise<ShardThread | null> {
+    const present = this.#threads[shard]!;
+    if (present !== dead) {
+      if (!present.hasEnded) return present;
+      const replaced = this.#replacements.get(present);
+      if (replaced !== undefined) {
+        await replaced;
+        return null;
+      }
+    }
+    const spare = await this.#starter.takeSpare();
+    if (this.#threads[shard] !== present || spare.hasEnded) {
+      await this.#starter.destroy(spare);
+      await delay(this.#relapses.note(performance.now()));
+      return null;
+    }
+    this.#threads[shard] = spare;
+    this.replaced++;
+    void delay(SPARE_AFTER_MS).then(() => this.#starter.prepareSpares(true));
+    return spare;
+  }
+
+  /** Resolves when the heir runs them all, or has ended, too. @returns how many */
+  async #giveLanes(dead: ShardThread, heir: ShardThread, hasThrown: boolean): Promise<number> {
+    const control = this.#control;
+    const lanes = this.#lanesOf(dead);
+    const attached = lanes.map(({ stats }) => new Float64Array(stats)[LANE_STATS.ATTACHED]!);
+    for (const { lane } of lanes) control.want(lane, heir.seat);
+    const hand = (): void => {
+      for (const { lane } of lanes) {
+        if (control.ownerOf(lane) !== dead.seat) continue;
+        if (hasThrown) control.setSuspect(lane, true);
+        control.hand(lane, heir.seat); // G1
+      }
+      this.#ring(heir.seat);
+    };
+    hand();
+    while (lanes.some(({ stats }, i) => new Float64Array(stats)[LANE_STATS.ATTACHED] === attached[i])) {
+      if (heir.hasEnded || this.#ending) break;
+      await delay(POLL_MS);
+      hand(); // a lane that was to be the dead thread's may have been handed to it by an owner that lives
+    }
+    return lanes.length;
+  }
+
+  /** Of all threads that run lanes: also of one that its successor is relieving. */
   #lookForHangs(): void {
     const nowMs = performance.now();
-    for (const thread of this.#threads) {
+    const owners = new Set(this.#options.lanes.map(({ lane }) => this.#control.ownerOf(lane)));
+    for (const thread of this.#starter.seated) {
+      if (!owners.has(thread.seat) || thread.hasEnded) continue;
       const turns = this.#control.turnsOf(thread.seat);
       if (!thread.hangs(turns, nowMs, this.#options.hangTimeoutMs)) continue;
       this.#options.warn(
@@ -330,7 +272,7 @@ export class ShardGroup {
         throw new OperateError(
           `${shards} shards for ${lanes.length} lanes: give 1 to ${lanes.length}, or start with more --lanes.`,
         );
-      while (this.#threads.length < shards) this.#threads.push(await this.#begin().ready);
+      this.#threads.push(...(await this.#startReady(shards - this.#threads.length)));
       const owners = spreadLanes(this.#figures.shardOf, shards);
       const met = new Set(this.#figures.shardOf); // shards that run lanes already
       for (let lane = 0; lane < owners.length; lane++) {
@@ -342,35 +284,65 @@ export class ShardGroup {
     });
   }
 
+  /** @param count  0 or less: none. @throws OperateError if one does not get there: there are none then */
+  async #startReady(count: number, file = this.#starter.file): Promise<ShardThread[]> {
+    const threads: ShardThread[] = [];
+    try {
+      while (threads.length < count) threads.push(await this.#starter.begin(file).ready);
+      if (threads.some(({ hasEnded }) => hasEnded))
+        throw new OperateError('a new thread has ended before it was given anything to do.');
+      return threads;
+    } catch (error) {
+      await this.#starter.destroy(...threads);
+      throw error;
+    }
+  }
+
   /** See `Workers.reload`. @param file  of the threads, as a URL */
   reload(file: string): Promise<void> {
     return this.#alone(async () => {
+      const starter = this.#starter;
       // The idle time of the processors is for the successors.
-      const late = this.#spares.filter(({ isReady }) => !isReady);
-      this.#spares = this.#spares.filter(({ isReady }) => isReady);
-      const dropped = this.#drop(late);
-      const successors: ShardThread[] = [];
+      const dropped = starter.destroy(...starter.releaseSpares(false));
       try {
-        for (const _ of this.#threads) successors.push(await this.#begin(file).ready);
-      } catch (error) {
-        for (const thread of successors) await this.#destroy(thread);
+        const successors = await this.#startReady(this.#threads.length, file);
+        const before = starter.file;
+        starter.file = file;
+        const spares = starter.releaseSpares(true); // their code is that of before
+        try {
+          for (let shard = 0; shard < this.#threads.length; shard++)
+            await this.#relieve(shard, successors.shift()!);
+        } catch (error) {
+          starter.file = before;
+          throw error;
+        } finally {
+          await starter.destroy(...successors, ...spares);
+        }
+      } finally {
         await dropped;
-        this.#prepareSpares(false);
-        throw error;
+        void delay(SPARE_AFTER_MS).then(() => starter.prepareSpares(false));
       }
-      this.#file = file;
-      const spares = this.#spares.splice(0); // their code is that of before
-      for (let shard = 0; shard < successors.length; shard++) {
-        const old = this.#threads[shard]!;
-        this.#threads[shard] = successors[shard]!;
-        const lanes = this.#figures.lanesOf(shard);
-        for (const [i, lane] of lanes.entries())
-          if (await this.#move(lane, shard)) await delay(i === 0 ? FIRST_MS : NEXT_MS);
-        await this.#endThread(old);
-      }
-      await Promise.all([dropped, this.#drop(spares)]);
-      void delay(SPARE_AFTER_MS).then(() => this.#prepareSpares(false));
     });
+  }
+
+  /** A new thread becomes a shard's. @throws OperateError if it has ended meanwhile: the old one goes on */
+  async #relieve(shard: number, successor: ShardThread): Promise<void> {
+    if (successor.hasEnded) {
+      await this.#starter.destroy(successor);
+      throw new OperateError(
+        `a new thread has ended before it was given anything to do: shards from ${shard} on keep their code.`,
+      );
+    }
+    const old = this.#threads[shard]!;
+    this.#threads[shard] = successor;
+    try {
+      for (const [i, lane] of this.#figures.lanesOf(shard).entries())
+        if (await this.#move(lane, shard)) await delay(i === 0 ? FIRST_MS : NEXT_MS);
+    } catch (error) {
+      void this.#endThread(old); // as soon as it has no lanes
+      throw error;
+    }
+    await this.#endThread(old);
   }
 
   /** Has a lane go over to a shard, whoever is its thread by then. @returns whether it had to */
@@ -399,41 +371,41 @@ export class ShardGroup {
 
   async #endThread(thread: ShardThread): Promise<void> {
     this.#orderEnd(thread);
-    await thread.done.catch(() => {}); // it has nothing any more
-    await this.#destroy(thread);
+    await thread.done.catch(() => {}); // what it has left is given to another
+    await this.#replacements.get(thread);
+    await this.#starter.destroy(thread);
   }
 
   #orderEnd({ seat }: ShardThread): void {
     this.#control.setEnds(seat, true);
-    seatDoorbell(this.#options.control, seat).ring();
-  }
-
-  async #destroy(thread: ShardThread): Promise<void> {
-    await thread.destroy();
-    this.#seated.delete(thread);
+    this.#ring(seat);
   }
 
   /**
-   * All lanes have been told to stop: resolves when they have, and the threads have ended. One that ends before its lanes
-   * have stopped is replaced, and told, too.
+   * All lanes have been told to stop: resolves when they have. A thread that ends before its lanes have stopped is replaced, and
+   * told, too.
+   * @throws Error  if a lane has not
    */
   async stop(): Promise<void> {
     await this.#last;
     this.#stopping = true;
+    this.#starter.stop();
     if (this.#watch !== null) clearInterval(this.#watch);
-    await Promise.all(this.#threads.map((_, shard) => this.#stopShard(shard)));
+    await Promise.all(this.#options.lanes.map(({ lane }) => this.#stopLane(lane)));
   }
 
-  async #stopShard(shard: number): Promise<void> {
+  async #stopLane(lane: number): Promise<void> {
     for (;;) {
-      const thread = this.#threads[shard]!;
+      const seat = this.#control.ownerOf(lane);
+      const thread = this.#starter.at(seat);
+      if (thread === undefined) throw new Error(`lane ${lane} has no thread`);
       this.#orderEnd(thread);
       try {
-        await thread.done;
-        return;
+        await thread.done; // not before each of its lanes has stopped
+        if (this.#control.ownerOf(lane) === seat) return;
       } catch (error) {
         await this.#replacements.get(thread);
-        if (this.#threads[shard] === thread) throw error;
+        if (this.#control.ownerOf(lane) === seat) throw error;
       }
     }
   }
@@ -443,8 +415,6 @@ export class ShardGroup {
     this.#ending = true;
     this.#stopping = true;
     if (this.#watch !== null) clearInterval(this.#watch);
-    for (const { thread } of this.#spares) callFromBackground(this.#control, thread.seat);
-    await Promise.all(this.#spares.map(({ ready }) => ready.catch(() => {})));
-    await Promise.all([...this.#seated].map((thread) => thread.destroy()));
+    await this.#starter.destroyAll();
   }
 }

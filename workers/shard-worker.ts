@@ -37,6 +37,7 @@ export class ShardThread {
   readonly #port: MessagePort;
   /** It was ended from here, and has not thrown. */
   wasDestroyed = false;
+  #hasEnded = false;
   #turns = -1;
   #turnsSinceMs = 0;
 
@@ -82,8 +83,17 @@ export class ShardThread {
       port: port2,
     };
     this.done = this.#pool.run(task, { transferList: [port2] }) as Promise<void>;
+    const end = (): void => {
+      this.#hasEnded = true;
+    };
+    this.done.then(end, end);
     const [worker] = this.#pool.threads;
     this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
+  }
+
+  /** It does nothing any more, or will soon not. */
+  get hasEnded(): boolean {
+    return this.#hasEnded || this.wasDestroyed;
   }
 
   /** Whether it has had no turn for so long. To be asked again and again. */

@@ -31,7 +31,8 @@ import {
 } from './lane-options.js';
 import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
 import { PersisterGroup, type PersisterGroupOptions } from './persister-group.js';
-import { ShardGroup, seatsFor } from './shard-group.js';
+import { ShardGroup } from './shard-group.js';
+import { seatsFor } from './shard-starter.js';
 import { createStats, LANE_STATS, PARTITION_STATS, PERSISTER_STATS } from './stats.js';
 import { redactStore } from './stores/cassandra-url.js';
 import { lockDirectory } from './stores/directory-lock.js';
@@ -393,12 +394,8 @@ class WorkerGroup implements Workers {
   }
 
   async stop(): Promise<void> {
-    const order = orderOf(OP_STOP);
-    for (const { lane } of this.#lanes) {
-      while (!this.port.order(lane, order)) await delay(1);
-    }
     const timeout = delay(this.#saveTimeoutMs, 'late', { ref: false });
-    const outcome = await Promise.race([this.#shards.stop(), timeout]);
+    const outcome = await Promise.race([this.#stopLanes(), timeout]);
     const unsaved = this.laneStats.reduce((sum, stats) => sum + stats[LANE_STATS.DIRTY_USERS]!, 0);
     const stopped = this.#persister.stop();
     stopped.catch(() => {}); // late, it is ended
@@ -416,6 +413,12 @@ class WorkerGroup implements Workers {
     }
     await this.#warm?.save(this.laneStats, typeof generation === 'number' ? generation : null);
     this.#unlock(); // not before: a start beside it would take the files away that are being written
+  }
+
+  async #stopLanes(): Promise<void> {
+    const order = orderOf(OP_STOP);
+    for (const { lane } of this.#lanes) while (!this.#ending && !this.port.order(lane, order)) await delay(1);
+    if (!this.#ending) await this.#shards.stop();
   }
 }
 

@@ -10,6 +10,8 @@ let builds: Builds;
 let same: string;
 let otherLayout: string;
 let throwing: string;
+let dying: string;
+let shortLived: string;
 beforeAll(() => {
   builds = new Builds();
   same = builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
@@ -17,6 +19,11 @@ beforeAll(() => {
   otherLayout = builds.make('layout', 'workers/lane-options.js', version, 'lanes: 1000 }');
   const check = 'selfCheck(options.versions);';
   throwing = builds.make('throwing', 'workers/shard-task.js', check, "throw new Error('not today');");
+  const detach = '    detach() {';
+  const dies = 'if (this.state.options.lanes === 8) throw'; // not in a rehearsal, which has two
+  dying = builds.make('dying', 'workers/lane.js', detach, `${detach} ${dies} new Error('dies of it');`);
+  const served = 'shard.showTurns();';
+  shortLived = builds.make('short', 'workers/shard-task.js', served, "throw new Error('lives a second');");
 });
 afterAll(() => builds.remove());
 
@@ -64,5 +71,40 @@ it('refuses a build that does not fit or does not start, and changes nothing', {
   await stage.verify();
   expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect([...load.checker.refusedCounts]).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});
+
+it('goes on when threads end while their successors are relieving them', { timeout: 300_000 }, async () => {
+  stage = await Stage.start({ serve: { shards: '2', lanes: '8' } });
+  const { load } = stage;
+  load.start();
+  expect((await stage.post('/admin/reload', { dist: dying })).status).toBe(200);
+  const startedMs = performance.now();
+  expect((await stage.post('/admin/reload', {})).status).toBe(200);
+  expect(performance.now() - startedMs, 'not after a timeout').toBeLessThan(25_000);
+  expect(stage.warnings.filter((warning) => warning.includes('dies of it'))).toHaveLength(2);
+  await stage.verify();
+  await stage.restart(); // with a clean stop: each lane has a thread that stops it
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});
+
+it('survives a build whose threads end after a second, and is well with another', {
+  timeout: 300_000,
+}, async () => {
+  stage = await Stage.start({ serve: { shards: '2', lanes: '4' } });
+  const { load } = stage;
+  load.start();
+  const { status, body } = await stage.post('/admin/reload', { dist: shortLived });
+  if (status !== 200) expect([status, body.code]).toEqual([409, 'refused']);
+  await sleep(3000);
+  expect((await stage.post('/admin/reload', { dist: same })).status).toBe(200);
+  await sleep(2000);
+  const ended = stage.warnings.length;
+  await stage.verify();
+  await sleep(2000);
+  expect(stage.warnings.slice(ended)).toEqual([]);
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect(stage.failures).toEqual([]);
 });
