@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { heap } from '../engine/heap.js';
 import { slab } from '../engine/slab.js';
+import { UNEVENNESS } from '../workers/partition-memory.js';
 import { ROOT, sourceState } from './commit.js';
 import { checkSides } from './engine-check.js';
 import type { ChildReady, ChildSettings } from './engine-child.js';
@@ -45,8 +46,6 @@ interface Options {
 const CHANNELS_PER_USER = 32;
 /** Resident records over all keys. */
 const HIT_SHARE = 0.9;
-/** Room for the unevenness of the hash, as in the service (workers/supervisor.ts). */
-const SERVICE_SLACK = 1.03;
 const SMALL_SHARD_RECORDS = 1_000_000;
 
 const FLOOR_PEER = 12;
@@ -122,6 +121,7 @@ class Bench {
       universeUsers: Math.round(users / HIT_SHARE),
       partitions,
       slack: 1,
+      isAsServed: false,
       flushDelayMs: flushDelay * 1000,
       seed,
     };
@@ -160,7 +160,12 @@ class Bench {
   }
 
   async memory(): Promise<void> {
-    const settings: ChildSettings = { ...this.#childSettings(), side: 'slab', slack: SERVICE_SLACK };
+    const settings: ChildSettings = {
+      ...this.#childSettings(),
+      side: 'slab',
+      slack: UNEVENNESS,
+      isAsServed: true,
+    };
     const child = new BenchProcess('engine-child.js', settings);
     const ready = await child.answer<ChildReady>();
     await child.end();

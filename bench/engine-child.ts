@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { heap } from '../engine/heap.js';
 import { slab } from '../engine/slab.js';
 import { observeGc } from '../workers/gc-observer.js';
+import { usersOfPartition } from '../workers/partition-memory.js';
 import { AnswerChecksum } from './answer-checksum.js';
 import { emptyStore, PartitionsSide } from './engine-partitions.js';
 import { prefill, type Side } from './engine-side.js';
@@ -27,6 +28,8 @@ export interface ChildSettings {
   readonly partitions: number;
   /** Records that fit in, over those that are loaded. */
   readonly slack: number;
+  /** All memory that the service has: with room for watched users, and touched at the start. */
+  readonly isAsServed: boolean;
   readonly flushDelayMs: number;
   readonly seed: number;
 }
@@ -85,20 +88,22 @@ export interface RoundResult {
   readonly rssBytes: number;
 }
 
-/** As in the service (workers/supervisor.ts). */
-const RECORDS_A_USER = 16;
+/** The default of `--max-watched`. */
+const WATCHED_USERS = 1_000_000;
 
 function createSide(settings: ChildSettings): Side {
   const records = settings.users * settings.channelsPerUser;
   if (settings.side === 'lru-string') return new LruStringSide(records);
   if (settings.side === 'mnemonist') return new MnemonistSide(records);
   if (settings.side === 'lru-nested') return new LruNestedSide(records, settings.universeUsers);
-  const recordsMax = Math.ceil((records / settings.partitions) * settings.slack);
+  const { partitions, slack, isAsServed } = settings;
+  const recordsMax = Math.ceil((records / partitions) * slack);
   return new PartitionsSide({
     engine: settings.side === 'slab' ? slab : heap,
-    partitions: settings.partitions,
+    partitions,
     recordsMax,
-    usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
+    usersMax: usersOfPartition(recordsMax),
+    ...(isAsServed ? { watchedMax: Math.ceil(WATCHED_USERS / partitions), isTouched: true } : {}),
     flushDelayMs: settings.flushDelayMs,
     store: emptyStore,
   });

@@ -26,6 +26,7 @@ import {
   TOUCH_MAX,
   type UserSlot,
 } from '../engine/partition.js';
+import { touchPages } from '../engine/slab-memory.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { allocatePartitions } from '../workers/partition-memory.js';
 import type { Side, SideCounts } from './engine-side.js';
@@ -65,6 +66,8 @@ export const emptyStore: RowStore = {
   write: () => {},
 };
 
+const WATCHED_MAX = 64;
+
 export interface PartitionsOptions {
   readonly engine: Engine;
   /** A power of two. */
@@ -72,6 +75,9 @@ export interface PartitionsOptions {
   /** Of each partition. */
   readonly recordsMax: number;
   readonly usersMax: number;
+  readonly watchedMax?: number;
+  /** As a shard has its memory touched before it serves. */
+  readonly isTouched?: boolean;
   readonly flushDelayMs: number;
   readonly store: RowStore;
 }
@@ -105,7 +111,7 @@ export class PartitionsSide implements Side {
     const partitionOptions: PartitionOptions = {
       recordsMax: options.recordsMax,
       usersMax: options.usersMax,
-      watchedMax: 64,
+      watchedMax: options.watchedMax ?? WATCHED_MAX,
       lastWrite: false,
       flushDelayTicks: Math.ceil(options.flushDelayMs / TICK_MS),
       retryFirstTicks: 1,
@@ -119,6 +125,7 @@ export class PartitionsSide implements Side {
     this.#undo = undo;
     for (let i = 0; i < options.partitions; i++) {
       const { memory, byteOffset } = places[i] ?? { memory: null, byteOffset: 0 };
+      if (options.isTouched === true && memory !== null) touchPages(partitionOptions, memory, byteOffset);
       this.#partitions.push(options.engine.attach(partitionOptions, memory, byteOffset, undo ?? undefined));
     }
     this.sharedBytes = bytes * options.partitions;

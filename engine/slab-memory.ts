@@ -114,8 +114,8 @@ export function slabBytes(options: PartitionOptions): number {
 /** Smaller than any page. */
 const PAGE_WORDS = 1024;
 
-/** Of the users, this part: the rest is used only when users have few records each. */
-const USERS_TOUCHED = 1 / 4;
+/** Of the users, this part, one for each 32 records: the rest is used only when they have fewer records each. */
+const USERS_TOUCHED = 1 / 8;
 
 /**
  * Has the system back a partition's memory now, so that no operation waits for a page later (a huge page is 2 MB to

@@ -23,6 +23,7 @@ import {
 import type { Partition } from '../engine/partition.js';
 import type { RingWriter } from '../engine/ring.js';
 import type { UndoLog } from '../engine/undo-log.js';
+import type { Clock } from './clock.js';
 import {
   JournalWriter,
   type JournalWriterOptions,
@@ -59,6 +60,7 @@ interface LaneParts {
   readonly partitions: readonly Partition[];
   readonly replies: RingWriter;
   readonly stats: Float64Array;
+  readonly clock: Clock;
   /** Of the lane; with it, a unit of work can be taken back with its images. */
   readonly undo?: UndoLog;
 }
@@ -84,7 +86,7 @@ export class LaneJournal {
   #fruitless = 0;
 
   constructor(options: JournalWriterOptions, lane: LaneParts, warn: (message: string) => void) {
-    this.#writer = new JournalWriter(options, NODE_FILES, lane.undo);
+    this.#writer = new JournalWriter(options, NODE_FILES, lane.clock, lane.undo);
     this.#partitions = lane.partitions;
     this.#replies = lane.replies;
     this.#stats = lane.stats;

@@ -295,11 +295,12 @@ export class Lane {
     const { state } = this;
     const partitions = state.owned.map((index) => state.partition(index));
     const { replies, stats, undo } = state;
-    state.journal = new LaneJournal(this.#journal, { partitions, replies, stats, undo }, this.#warn);
-    state.journal.begin(this.#clock.ms);
+    const clock = this.#clock;
+    state.journal = new LaneJournal(this.#journal, { partitions, replies, stats, clock, undo }, this.#warn);
+    state.journal.begin(clock.ms);
     if (state.memory.get(LANE.READY) !== 0) return;
     assert(!state.journal.refuses && !state.journal.isWaiting, 'the journal has no segment to begin with');
-    state.journal.commit(this.#clock.ms, true);
+    state.journal.commit(clock.ms, true);
   }
 
   /** What was on its way to a persister that has ended is taken back: `hasRecalled` says when. */

@@ -10,11 +10,22 @@ export interface PartitionPlace {
 }
 
 /** Room for the unevenness of the hash: partitions fill up when the fullest does. */
-const UNEVENNESS = 1.03;
+export const UNEVENNESS = 1.03;
+
+/**
+ * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
+ * have one record or two; slots that are never used cost address space, not memory.
+ */
+const RECORDS_A_USER = 4;
 
 /** Records that each of the partitions has room for. */
 export function recordsOfPartition(capacity: number, partitions: number): number {
   return Math.ceil((capacity / partitions) * (partitions > 1 ? UNEVENNESS : 1));
+}
+
+/** Users that a partition with room for so many records has room for. */
+export function usersOfPartition(recordsMax: number): number {
+  return Math.ceil(recordsMax / RECORDS_A_USER);
 }
 
 /** The least capacity with which each of the partitions has room for `records`. */

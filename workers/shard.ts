@@ -102,10 +102,11 @@ export class Shard {
   /** Something is there, or under way: the caller must not sleep. */
   get hasWork(): boolean {
     if (this.#control.callsOf(this.#options.seat) !== this.#calls) return true;
-    return this.#lanes.some((lane) => lane.hasWork);
+    for (const lane of this.#lanes) if (lane.hasWork) return true;
+    return false;
   }
 
-  /** Of any lane. Not by `some`: V8 made an object for its callback in each turn. */
+  /** Of any lane. Not by `some`, here and above: V8 makes an object for its callback in each turn. */
   get #goesOn(): boolean {
     for (const lane of this.#lanes) if (lane.goesOn) return true;
     return false;

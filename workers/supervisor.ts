@@ -29,7 +29,12 @@ import {
   ringSizes,
   type ServiceOptions,
 } from './lane-options.js';
-import { allocatePartitions, type PartitionPlace, recordsOfPartition } from './partition-memory.js';
+import {
+  allocatePartitions,
+  type PartitionPlace,
+  recordsOfPartition,
+  usersOfPartition,
+} from './partition-memory.js';
 import { PersisterGroup, type PersisterGroupOptions } from './persister-group.js';
 import { ShardGroup } from './shard-group.js';
 import { seatsFor } from './shard-starter.js';
@@ -49,11 +54,6 @@ import {
   type WorkersOptions,
 } from './workers.js';
 
-/**
- * Users that fit in: one for each 4 records. Chat users have some tens of channels, but those who are only mentioned
- * have one record or two; slots that are never used cost address space, not memory.
- */
-const RECORDS_A_USER = 4;
 const SAVE_TIMEOUT_MS = 60_000;
 const HANG_TIMEOUT_MS = 5000;
 const NOT_FIRST =
@@ -171,7 +171,7 @@ function serviceOptions(options: StartOptions): ServiceOptions {
     lanes: options.lanes,
     partitions,
     recordsMax,
-    usersMax: Math.ceil(recordsMax / RECORDS_A_USER),
+    usersMax: usersOfPartition(recordsMax),
     watchedMax: Math.max(1, Math.ceil(options.watchedUsersMax / partitions)),
     lastWrite: options.ackOrder === 'last-write',
     flushDelayMs: options.flushDelayMs,

@@ -8,6 +8,7 @@ import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { heap } from '../../engine/heap.js';
 import { slab } from '../../engine/slab.js';
+import { UNEVENNESS } from '../../workers/partition-memory.js';
 import { checkSides } from '../engine-check.js';
 import type { ChildSettings, RoundResult, StreamOrder } from '../engine-child.js';
 import { ratioOf, type Spread, spreadOf } from '../engine-figures.js';
@@ -21,8 +22,6 @@ import { goPeers, rustPeers, type Tool } from './peer-tools.js';
 const CHANNELS_PER_USER = 32;
 const PARTITIONS = 32;
 const FLUSH_DELAY_MS = 30_000;
-/** Room for the unevenness of the hash, as in the service (workers/supervisor.ts). */
-const SERVICE_SLACK = 1.03;
 /** Of the machine's memory that the sides of a group may take together. */
 const MEMORY_SHARE = 0.75;
 const REST_MS = 200;
@@ -68,6 +67,7 @@ function childSettings(records: number, seed: number, slack: number): Omit<Child
     universeUsers: users * 2,
     partitions: PARTITIONS,
     slack,
+    isAsServed: false,
     flushDelayMs: FLUSH_DELAY_MS,
     seed,
   };
@@ -290,7 +290,8 @@ class EnginePart {
   /** With the room that the service gives, since that is what an operator pays for. */
   async memoryFinding(records: number): Promise<Finding> {
     const side = this.#sides[0]!;
-    const process = await this.#start(side, childSettings(records, this.#context.seed, SERVICE_SLACK));
+    const settings = { ...childSettings(records, this.#context.seed, UNEVENNESS), isAsServed: true };
+    const process = await this.#start(side, settings);
     await process.end();
     const bytes = process.ready.rssGrowthBytes / process.ready.records;
     const show = (value: number): string => `${value.toFixed(1)} bytes`;

@@ -8,6 +8,7 @@ import { FRAME_BYTES } from '../../workers/journal/writer.js';
 import { LaneJournal } from '../../workers/lane-journal.js';
 import { ringSizes } from '../../workers/lane-options.js';
 import { createStats, LANE_STATS } from '../../workers/stats.js';
+import { ManualClock } from '../support/manual-clock.js';
 import { append, newDirectory, openRig, type Rig, SEGMENT_BYTES, segmentsIn } from './files.js';
 
 let directory: string;
@@ -64,7 +65,7 @@ async function startJournal(partitions: readonly FakePartition[], carryRate: num
       words: keeper.words,
       frame: new SharedArrayBuffer(FRAME_BYTES),
     },
-    { partitions: partitions as never, replies, stats },
+    { partitions: partitions as never, replies, stats, clock: new ManualClock() },
     () => {},
   );
   new Int32Array(keeper.words)[JOURNAL.CARRY] = carryRate;

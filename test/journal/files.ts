@@ -18,6 +18,7 @@ import {
   WRITER_READY,
   type WriterFiles,
 } from '../../workers/journal/writer.js';
+import { ManualClock } from '../support/manual-clock.js';
 
 export const SEGMENT_BYTES = 2 ** 19;
 
@@ -79,6 +80,7 @@ export async function openRig(directory: string, options: RigOptions = {}): Prom
         frame: new SharedArrayBuffer(FRAME_BYTES),
       },
       writerFiles,
+      new ManualClock(),
     );
     writer.onFailure = ({ message }) => logged.push(`writer ${message}`);
     writer.begin(performance.now());

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { assert } from '../../engine/layout.js';
 import { BULK_ITEMS_MAX, IMAGE } from '../../engine/messages.js';
 import { OwnWords, type StoredWords, type UndoLog } from '../../engine/undo-log.js';
+import type { Clock } from '../clock.js';
 import {
   END_WORDS,
   FRAME,
@@ -121,6 +122,7 @@ export class JournalWriter {
   readonly #files: WriterFiles;
   readonly #shared: Int32Array;
   readonly #stored: StoredWords;
+  readonly #clock: Clock;
   readonly #undo: UndoLog | undefined;
   readonly #at: number;
   readonly #segmentWords: number;
@@ -134,11 +136,15 @@ export class JournalWriter {
   #directoryIsSynced = false;
   #retryAtMs = 0;
 
-  /** @param undo  of the units of work that fill frames; left out, none is taken back */
-  constructor(options: JournalWriterOptions, files: WriterFiles = NODE_FILES, undo?: UndoLog) {
+  /**
+   * @param clock  for how long writes take
+   * @param undo   of the units of work that fill frames; left out, none is taken back
+   */
+  constructor(options: JournalWriterOptions, files: WriterFiles, clock: Clock, undo?: UndoLog) {
     this.#options = options;
     this.#files = files;
     this.#shared = new Int32Array(options.words);
+    this.#clock = clock;
     this.#undo = undo;
     this.#stored = undo?.of(options.words) ?? new OwnWords(this.#shared);
     this.#at = shardAt(options.shard);
@@ -424,14 +430,18 @@ export class JournalWriter {
     this.#covered[count] ??= this.#bytes.subarray(4, words * 4);
     this.words[FRAME.CHECKSUM] = frameChecksum(this.#covered[count]!, this.#seq);
     this.words.fill(0, words, words + FRAME.WORDS);
-    const startedMs = performance.now();
+    const clock = this.#clock;
+    clock.read();
+    const startedUs = clock.us;
     this.#writeWhole(this.#fd, this.#bytes, (words + FRAME.WORDS) * 4, this.#end * 4);
-    const writtenMs = performance.now();
-    this.writeSeconds += (writtenMs - startedMs) / 1000;
+    clock.read();
+    const writtenUs = clock.us;
+    this.writeSeconds += ((writtenUs - startedUs) | 0) / 1e6;
     if (this.#options.sync) {
       if (!this.#directoryIsSynced) this.#syncDirectory();
       this.#files.sync(this.#fd);
-      this.syncSeconds += (performance.now() - writtenMs) / 1000;
+      clock.read();
+      this.syncSeconds += ((clock.us - writtenUs) | 0) / 1e6;
     }
     if (this.#end === SEGMENT.WORDS) this.#stored.put(this.#at + JOURNAL_SHARD.HAS_CONTENT, 1);
     this.#end += words;
