@@ -119,7 +119,7 @@ export class PartitionsSide implements Side {
       touchTicks: TOUCH_TICKS,
     };
     const bytes = options.engine.sharedBytes(partitionOptions);
-    const places = bytes === 0 ? [] : allocatePartitions(options.partitions, bytes);
+    const places = bytes === 0 ? [] : allocatePartitions(options.partitions, partitionOptions);
     const memories = [...new Set(places.map(({ memory }) => memory))];
     const undo = bytes === 0 ? null : new UndoLog(new SharedArrayBuffer(UndoLog.bytes()), memories);
     this.#undo = undo;

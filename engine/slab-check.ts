@@ -143,9 +143,8 @@ function isLive(memory: SlabMemory, user: number): boolean {
 
 /** The user slot that a word of a partition is in, or 0. */
 function userWith(memory: SlabMemory, word: number): number {
-  const first = memory.userAt(0);
-  const end = memory.userAt(field(memory.header, 0, HEADER.USER_FRESH));
-  return word >= first && word < end ? Math.floor((word - first) / USER.WORDS) : 0;
+  const slot = memory.userSlotWith(word);
+  return slot > 0 && slot < field(memory.header, 0, HEADER.USER_FRESH) ? slot : 0;
 }
 
 /** The user whose record a word of a partition is in, or who is named by the bucket that it is; or 0. */

@@ -9,11 +9,11 @@ import { hashUser } from './hash.js';
 import { assert, LAYOUT_VERSION, RECORD, USER, USER_ACTIVE, USER_LIVE, USER_WATCHED } from './layout.js';
 import type { PartitionOptions } from './partition.js';
 import { findUser } from './slab-index.js';
-import { HEADER, regionsOf, type SlabMemory } from './slab-memory.js';
+import { HEADER, regionsOf, type SlabMemory, stripeRanges, userStripes } from './slab-memory.js';
 import { OwnWords } from './undo-log.js';
 import { WatchSet } from './watch-set.js';
 
-/** Bytes of a partition, from its start: `from` is in it, `to` is not. */
+/** Bytes of a buffer, counted from the start of a partition: `from` is in it, `to` is not. */
 export interface ByteRange {
   readonly from: number;
   readonly to: number;
@@ -28,11 +28,15 @@ export function usedRanges(
   const regions = regionsOf(options);
   const header = new Int32Array(memory, byteOffset, HEADER.WORDS);
   const range = (from: number, to: number): ByteRange => ({ from: from * 4, to: to * 4 });
+  const start = byteOffset / 4;
+  const stripes = userStripes(options, memory.byteLength, byteOffset);
   return [
-    range(0, regions.users + header[HEADER.USER_FRESH]! * USER.WORDS),
-    range(regions.records, regions.records + header[HEADER.RECORD_FRESH]! * RECORD.WORDS),
+    range(0, regions.records + header[HEADER.RECORD_FRESH]! * RECORD.WORDS),
     range(regions.userBuckets, regions.watched),
     range(regions.mentions, regions.end),
+    ...stripeRanges(stripes, header[HEADER.USER_FRESH]!).map(({ from, to }) =>
+      range(from - start, to - start),
+    ),
   ];
 }
 
@@ -134,6 +138,9 @@ export function emptyPartition(
   const unsaved = words[HEADER.UNSAVED_0]! + words[HEADER.UNSAVED_1]!;
   words.fill(0, 0, regions.watched);
   words.fill(0, regions.mentions);
+  const stripes = userStripes(options, memory.byteLength, byteOffset);
+  const all = new Int32Array(memory);
+  for (const { from, to } of stripeRanges(stripes)) all.fill(0, from, to);
   const watched = new WatchSet(new OwnWords(words), regions.watched, options.watchedMax);
   const knowsWatched = watched.isWhole;
   if (!knowsWatched) words.fill(0, regions.watched, regions.mentions);

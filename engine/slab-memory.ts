@@ -1,7 +1,12 @@
 /**
- * The memory of one slab partition: where the regions of its SharedArrayBuffer lie, and the slots in them.
+ * The memory of slab partitions: where their regions lie in a SharedArrayBuffer, and the slots in them. Partitions of the
+ * same sizes lie one after another; their user slots come after all of them, in stripes:
  *
- *     | header | users | records | user buckets | record buckets | watched users | mention window |
+ *     | header | records | user buckets | record buckets | watched users | mention window |  of each partition
+ *     | users 0 to 1023 of each partition | users 1024 to 2047 of each partition | ...
+ *
+ * There are user slots for users of a few records, and most are never used. Those that are lie together, for a huge page
+ * is 2 MB: with a region of its own in each partition, 8 bytes a record were backed for nothing.
  *
  * Owner: the shard of the partition; nobody else reads or writes while it is attached.
  *
@@ -9,6 +14,7 @@
  * I2  A free record has USER_SLOT 0, a free user has 0 in all words but its link. The other words of a free record mean
  *     nothing: they are stored to without a log while it is made, and are not as before when that is taken back.
  * I3  RECORD_COUNT and USER_COUNT count the live slots, detached users and their records included.
+ * I4  The first partition of a buffer begins at less than the size of one; nothing comes after the last stripe.
  */
 import { assert, LAYOUT_VERSION, LINE_WORDS, layout, RECORD, USER } from './layout.js';
 import { MentionWindow } from './mention-window.js';
@@ -97,18 +103,79 @@ export function regionsOf(options: PartitionOptions) {
     `${recordsMax} records in a partition, not 1 to ${SLOTS_MAX}`,
   );
   assert(usersMax >= 1 && usersMax <= SLOTS_MAX, `${usersMax} users in a partition, not 1 to ${SLOTS_MAX}`);
-  const users = aligned(HEADER.WORDS);
-  const records = users + aligned((usersMax + 1) * USER.WORDS);
+  const records = aligned(HEADER.WORDS);
   const userBuckets = records + aligned((recordsMax + 1) * RECORD.WORDS);
   const recordBuckets = userBuckets + aligned(bucketsFor(usersMax));
   const watched = recordBuckets + recordBucketsFor(recordsMax);
   const mentions = watched + aligned(WatchSet.words(watchedMax));
   const end = mentions + aligned(MentionWindow.WORDS);
-  return { users, records, userBuckets, recordBuckets, watched, mentions, end };
+  return { records, userBuckets, recordBuckets, watched, mentions, end };
 }
 
+const STRIPE_USERS_BITS = 10;
+const STRIPE_USERS_MASK = (1 << STRIPE_USERS_BITS) - 1;
+const STRIPE_WORDS = USER.WORDS << STRIPE_USERS_BITS;
+
+function stripesOf({ usersMax }: PartitionOptions): number {
+  return Math.ceil((usersMax + 1) / (STRIPE_USERS_MASK + 1));
+}
+
+/** What of a buffer one partition needs, if all in it are of these sizes. */
 export function slabBytes(options: PartitionOptions): number {
+  return (regionsOf(options).end + stripesOf(options) * STRIPE_WORDS) * 4;
+}
+
+/** What a partition has beside its user slots: the next one of the buffer begins so far after it. */
+export function slabStrideBytes(options: PartitionOptions): number {
   return regionsOf(options).end * 4;
+}
+
+/** Where the user slots of a partition lie. */
+export interface UserStripes {
+  /** Word of the buffer at which the first stripe begins. */
+  readonly base: number;
+  /** Words from one to the next. */
+  readonly stride: number;
+  readonly count: number;
+}
+
+/** By I4, of a partition at `byteOffset`. */
+export function userStripes(options: PartitionOptions, bytes: number, byteOffset: number): UserStripes {
+  const { end } = regionsOf(options);
+  const before = Math.floor(byteOffset / 4 / end);
+  const first = byteOffset / 4 - before * end;
+  const count = stripesOf(options);
+  const each = end + count * STRIPE_WORDS;
+  const partitions = Math.floor((bytes / 4 - first) / each);
+  assert(
+    before < partitions && first + partitions * each === bytes / 4,
+    `a partition of ${slabBytes(options)} bytes at byte ${byteOffset} of ${bytes}, which holds others`,
+  );
+  const base = first + partitions * end + before * STRIPE_WORDS;
+  return { base, stride: partitions * STRIPE_WORDS, count };
+}
+
+/** Whether a word of the buffer is one of the partition at `byteOffset`. */
+export function holdsWord(
+  options: PartitionOptions,
+  bytes: number,
+  byteOffset: number,
+): (word: number) => boolean {
+  const { base, stride } = userStripes(options, bytes, byteOffset);
+  const from = byteOffset / 4;
+  const to = from + regionsOf(options).end;
+  return (word) => (word >= from && word < to) || (word >= base && (word - base) % stride < STRIPE_WORDS);
+}
+
+/** The words of each stripe, as far as it has slots before `slot`; left out: of whole stripes. */
+export function stripeRanges(
+  { base, stride, count }: UserStripes,
+  slot: UserSlot = count << STRIPE_USERS_BITS,
+): { from: number; to: number }[] {
+  const ranges = [];
+  for (let words = slot * USER.WORDS, from = base; words > 0; words -= STRIPE_WORDS, from += stride)
+    ranges.push({ from, to: from + Math.min(words, STRIPE_WORDS) });
+  return ranges;
 }
 
 /** Smaller than any page. */
@@ -122,12 +189,14 @@ const USERS_TOUCHED = 1 / 8;
  * clear: 0.1 to 0.2 ms). Changes nothing.
  */
 export function touchPages(options: PartitionOptions, memory: SharedArrayBuffer, byteOffset: number): void {
-  const { users, records, end } = regionsOf(options);
-  const words = new Int32Array(memory, byteOffset, end);
-  const usersEnd = users + (records - users) * USERS_TOUCHED;
-  for (let at = 0; at < words.length; at += PAGE_WORDS) {
-    if (at < usersEnd || at >= records) words[at] = words[at]!;
-  }
+  const from = byteOffset / 4;
+  const users = stripeRanges(
+    userStripes(options, memory.byteLength, byteOffset),
+    Math.ceil(options.usersMax * USERS_TOUCHED),
+  );
+  const words = new Int32Array(memory);
+  for (const range of [{ from, to: from + regionsOf(options).end }, ...users])
+    for (let at = range.from; at < range.to; at += PAGE_WORDS) words[at] = words[at]!;
 }
 
 /** Gives new memory, which is zeroed, the header of an empty partition. The version comes last: without it all is done again. */
@@ -155,6 +224,7 @@ export class SlabMemory {
   readonly records: Words;
   readonly #headerBase: number;
   readonly #usersBase: number;
+  readonly #usersStride: number;
   readonly #recordsBase: number;
   /** The buffer's words; those from `userBucketsBase` are the index. */
   readonly userBuckets: Words;
@@ -183,8 +253,7 @@ export class SlabMemory {
     undo: Pick<UndoLog, 'of'>,
   ) {
     const regions = regionsOf(options);
-    const end = byteOffset + regions.end * 4;
-    assert(end <= memory.byteLength, `a partition up to byte ${end} in ${memory.byteLength} bytes of memory`);
+    const stripes = userStripes(options, memory.byteLength, byteOffset);
     initialize(options, memory, byteOffset);
     const logged = undo.of(memory);
     const { words } = logged;
@@ -196,7 +265,8 @@ export class SlabMemory {
     this.userBuckets = words;
     this.recordBuckets = words;
     this.#headerBase = base;
-    this.#usersBase = base + regions.users;
+    this.#usersBase = stripes.base;
+    this.#usersStride = stripes.stride;
     this.#recordsBase = base + regions.records;
     this.userBucketsBase = base + regions.userBuckets;
     this.userBucketCount = bucketsFor(options.usersMax);
@@ -224,7 +294,20 @@ export class SlabMemory {
 
   /** Where a user's words begin in `users`. */
   userAt(slot: UserSlot): number {
-    return this.#usersBase + slot * USER.WORDS;
+    return (
+      this.#usersBase +
+      (slot >>> STRIPE_USERS_BITS) * this.#usersStride +
+      (slot & STRIPE_USERS_MASK) * USER.WORDS
+    );
+  }
+
+  /** The user slot that a word of the buffer is in, if it is one of this partition's; otherwise -1. */
+  userSlotWith(word: number): UserSlot {
+    if (word < this.#usersBase) return -1;
+    const stripe = Math.floor((word - this.#usersBase) / this.#usersStride);
+    const within = (word - this.#usersBase) % this.#usersStride;
+    const slot = (stripe << STRIPE_USERS_BITS) + Math.floor(within / USER.WORDS);
+    return within < STRIPE_WORDS && slot <= this.options.usersMax ? slot : -1;
   }
 
   /** Where a record's words begin in `records`. */

@@ -152,15 +152,16 @@ export class UndoLog {
     return this.#log[UNDO.COUNT]! / UNDO_ENTRY.WORDS;
   }
 
-  /** The words of a buffer, from `from` to `to` (`to` not included), to which the unit at hand has stored. */
-  storedWithin(memory: SharedArrayBuffer, from: number, to: number): number[] {
+  /** The words of a buffer to which the unit at hand has stored. */
+  storedTo(memory: SharedArrayBuffer): number[] {
     const log = this.#log;
     const first = this.#places[this.#numberOf(memory)]!;
+    const words = memory.byteLength / 4;
     const end = UNDO.ENTRIES + log[UNDO.COUNT]!;
     const found = new Set<number>();
     for (let at = UNDO.ENTRIES; at < end; at += UNDO_ENTRY.WORDS) {
       const index = (log[at + UNDO_ENTRY.PLACE]! >>> 0) - first;
-      if (index >= from && index < to) found.add(index);
+      if (index >= 0 && index < words) found.add(index);
     }
     return [...found];
   }

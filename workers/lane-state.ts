@@ -51,6 +51,7 @@ import {
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { slab } from '../engine/slab.js';
 import { emptyPartition } from '../engine/slab-image.js';
+import { holdsWord } from '../engine/slab-memory.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { HoldQueue, Holds } from './holds.js';
 import type { LaneIntrospection } from './introspection/lane-introspection.js';
@@ -212,14 +213,12 @@ export class LaneState {
 
   /** I2: takes back what the thread before has left half done. Comes before anything else is looked at. */
   #takeBack(): TakenBack | null {
-    const { undo, own, engine, partitionOptions } = this;
+    const { undo, own, partitionOptions } = this;
     if (undo.pending === 0) return null;
-    const length = engine.sharedBytes(partitionOptions) / 4;
     const words = new Map<number, readonly number[]>();
     for (const { index, memory, byteOffset } of own.owned) {
       if (memory === null) continue;
-      const from = byteOffset / 4;
-      const stored = undo.storedWithin(memory, from, from + length);
+      const stored = undo.storedTo(memory).filter(holdsWord(partitionOptions, memory.byteLength, byteOffset));
       if (stored.length > 0) words.set(index, stored);
     }
     return { stores: undo.rollBack(), words };

@@ -3,6 +3,8 @@
  * its last, and with a buffer for each of 32 partitions a fifth of the memory was left with small pages.
  */
 import { FIRST_LINE_WORD } from '../engine/layout.js';
+import type { PartitionOptions } from '../engine/partition.js';
+import { slabBytes, slabStrideBytes } from '../engine/slab-memory.js';
 
 export interface PartitionPlace {
   readonly memory: SharedArrayBuffer;
@@ -35,19 +37,21 @@ export function capacityFor(records: number, partitions: number): number {
   return capacity;
 }
 
-/** A buffer holds as many partitions as fit into this, at least one. */
+/** A buffer holds as many partitions as fit into this, at least one. Saved partitions of other buffers could not be read (LAYOUT_VERSION). */
 const BUFFER_BYTES_MAX = 1 << 30;
 
 const FIRST_LINE_BYTE = FIRST_LINE_WORD * Int32Array.BYTES_PER_ELEMENT;
 
-/** Places for `count` partitions of `bytes` each, zeroed; each begins at a cache line. */
-export function allocatePartitions(count: number, bytes: number): PartitionPlace[] {
+/** Places for `count` partitions, zeroed; each begins at a cache line. */
+export function allocatePartitions(count: number, options: PartitionOptions): PartitionPlace[] {
   const places: PartitionPlace[] = [];
+  const bytes = slabBytes(options);
+  const stride = slabStrideBytes(options);
   const perBuffer = Math.max(1, Math.floor(BUFFER_BYTES_MAX / bytes));
   while (places.length < count) {
     const here = Math.min(perBuffer, count - places.length);
     const memory = new SharedArrayBuffer(FIRST_LINE_BYTE + here * bytes);
-    for (let i = 0; i < here; i++) places.push({ memory, byteOffset: FIRST_LINE_BYTE + i * bytes });
+    for (let i = 0; i < here; i++) places.push({ memory, byteOffset: FIRST_LINE_BYTE + i * stride });
   }
   return places;
 }

@@ -11,7 +11,6 @@ import { createLaneControl, LaneBell, type LaneControlMemory } from '../engine/l
 import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
 import { ringDepth } from '../engine/ring.js';
-import { slab } from '../engine/slab.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { FrontRings } from './front-port.js';
 import { createIntrospection, type IntrospectionMemory } from './introspection/lane-introspection.js';
@@ -188,7 +187,7 @@ function serviceOptions(options: StartOptions): ServiceOptions {
 /** By partition; none with the heap engine. */
 function placesOf(service: ServiceOptions): PartitionPlace[] {
   if (service.engine === 'heap') return [];
-  return allocatePartitions(service.partitions, slab.sharedBytes(partitionOptions(service)));
+  return allocatePartitions(service.partitions, partitionOptions(service));
 }
 
 function laneOptions(

@@ -66,8 +66,7 @@ describe('the check before the timing', () => {
     });
     const broken: Engine = {
       ...slab,
-      sharedBytes: (options) => slab.sharedBytes(less(options)),
-      attach: (options, memory, byteOffset) => slab.attach(less(options), memory, byteOffset),
+      attach: (options) => slab.attach(less(options), new SharedArrayBuffer(slab.sharedBytes(less(options)))),
     };
     expect(() => checkSides([broken])).toThrow(/slab, full: \d+\.\d% hits with \d+ of \d+ records/);
   });

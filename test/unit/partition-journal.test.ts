@@ -94,10 +94,8 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     const [second] = run(partition, OP_ACK, 1, 5, 51);
     restore(partition, [first!, second!]);
     expect(unsaved(partition)).toEqual(['5:51@2', 'user 2, deleted 0']);
-    const small = engine.attach(
-      { ...OPTIONS, recordsMax: 1 },
-      new SharedArrayBuffer(slab.sharedBytes(OPTIONS)),
-    );
+    const options = { ...OPTIONS, recordsMax: 1 };
+    const small = engine.attach(options, new SharedArrayBuffer(slab.sharedBytes(options)));
     const [other] = run(create(engine), OP_ACK, 2, 5, 50);
     restore(small, [first!]);
     expect(small.restoreImage(hashUser(2, 0), other!, 0)).toBe(false);

@@ -123,7 +123,7 @@ describe('the used ranges of a slab partition', () => {
     const { partition, memory } = create(slab);
     run(partition, OP_ACK, 1, 1, 1);
     const saved = usedRanges(OPTIONS, memory, OFFSET).reduce((sum, { from, to }) => sum + to - from, 0);
-    expect(saved).toBeLessThan(slab.sharedBytes(OPTIONS) - 198 * 48 - 48 * 64);
+    expect(saved).toBeLessThan(slab.sharedBytes(OPTIONS) - 198 * 48 - 1021 * 64);
   });
 
   it('are refused when the sizes or the layout are others, or nothing was there', () => {

@@ -65,7 +65,7 @@ function unit({ options, memory, undo, partition, log }: Owned, work: () => unkn
   const before = meaningOf(options, memory);
   work();
   const stores = undo.pending;
-  const stored = undo.storedWithin(memory, 0, memory.byteLength / 4);
+  const stored = undo.storedTo(memory);
   expect(stored.length > 0).toBe(stores > 0);
   new UndoLog(log, [memory]).rollBack();
   expect(before.equals(meaningOf(options, memory)), 'rolled back').toBe(true);
@@ -171,7 +171,7 @@ describe('an heir', () => {
     const { options, memory, undo, partition } = owned;
     for (const user of [1, 2, 3, 4, 5]) load(owned, user, 3);
     run(partition, OP_ACK, 1);
-    const stored = undo.storedWithin(memory, 0, memory.byteLength / 4);
+    const stored = undo.storedTo(memory);
     undo.rollBack();
     partition.checkAround(stored);
     const words = new Int32Array(memory);
