@@ -12,7 +12,7 @@ import { UNEVENNESS } from '../workers/partition-memory.js';
 import { ROOT, sourceState } from './commit.js';
 import { checkSides } from './engine-check.js';
 import type { ChildReady, ChildSettings } from './engine-child.js';
-import { COLLECTIONS_LEAST, type Row, verdictOf } from './engine-figures.js';
+import { type Row, verdictOf } from './engine-figures.js';
 import { BenchProcess, NODE_FLAGS } from './engine-processes.js';
 import type { ShardLoadResult, ShardLoadSettings } from './engine-shard-load.js';
 import { ACK_PERCENT, MENTION_PERCENT } from './engine-stream.js';
@@ -186,21 +186,20 @@ class Bench {
     const { records, quick } = this.#options;
     const sizes = [quick ? Math.floor(records / 8) : Math.min(SMALL_SHARD_RECORDS, records), records];
     for (const size of sizes) {
-      const { settings, result } = await this.#shardLoad(engine, size, 0, []);
+      const { settings, result } = await this.#shardLoad(engine, size, []);
       this.#pauseRow(settings, result);
     }
     if (engine === 'slab') await this.#heapGrowth(sizes[0]!);
   }
 
-  /** With a nursery so small that the collector runs some times, since otherwise it does not run at all. */
+  /** With a nursery so small that the collector runs now and then, if there is anything for it. */
   async #heapGrowth(records: number): Promise<void> {
-    const least = this.#options.quick ? 0 : COLLECTIONS_LEAST;
-    const { result } = await this.#shardLoad('slab', records, least, [SMALL_NURSERY]);
+    const { result } = await this.#shardLoad('slab', records, [SMALL_NURSERY]);
     const { bytesPer10M, collections, allocatedPerOperation } = result.heap;
     this.rows.push({
       name: `heap growth, slab shard, ${formatCount(records)} records`,
       value: bytesPer10M,
-      shown: bytesPer10M === null ? 'not told' : `${(bytesPer10M / 1024).toFixed(0)} KiB`,
+      shown: `${(bytesPer10M / 1024).toFixed(0)} KiB`,
       spread: `10 M operations, ${collections} collections`,
       floor: HEAP_NOISE_BYTES_PER_10M,
       atLeast: false,
@@ -212,7 +211,6 @@ class Bench {
   async #shardLoad(
     engine: 'slab' | 'heap',
     records: number,
-    collectionsLeast: number,
     flags: readonly string[],
   ): Promise<{ settings: ShardLoadSettings; result: ShardLoadResult }> {
     const { seconds, partitions, seed, flushDelay } = this.#options;
@@ -226,7 +224,6 @@ class Bench {
       // Every dirty user is flushed at least once in the window.
       flushDelayMs: Math.min(flushDelay * 1000, seconds * 500),
       seed,
-      collectionsLeast,
     };
     log(`${engine} shard of ${formatCount(records)} records, ${seconds} s ${flags.join(' ')}`);
     const collector = engine === 'slab' ? SLAB_COLLECTOR : [];

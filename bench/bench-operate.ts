@@ -159,8 +159,8 @@ class OperateBench {
       '--partitions',
       String(PARTITIONS),
     ];
-    const patience = ['--flush-delay', '1h', '--load-timeout', '1m', '--log-level', 'warn'];
-    const args = ['--data', data, '--shards', String(shards), ...memory, ...patience.slice(0, 4)];
+    const patience = ['--flush-delay', '1h', '--load-timeout', '1m'];
+    const args = ['--data', data, '--shards', String(shards), ...memory, ...patience];
     say(`${part}: ${formatCount(users)} users, ${formatCount(workload.records)} records, ${shards} shards`);
     const service = await OperatedService.start(args);
     try {

@@ -20,6 +20,7 @@ import { RawSocket } from './raw-socket.js';
 import { rawWebSocket } from './raw-web-socket.js';
 import { formatCount, formatTable, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
+import { median } from './spread.js';
 import { WireWorkload } from './wire-workload.js';
 
 const OPS_PER_FRAME = 64;
@@ -48,10 +49,6 @@ interface Finding {
 
 function say(text: string): void {
   process.stderr.write(`${text}\n`);
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >>> 1]!;
 }
 
 function seconds(ms: number): string {
@@ -126,7 +123,8 @@ class RestartBench {
   async #measureReplay(): Promise<void> {
     const workload = this.#workload;
     const records = Math.min(REPLAYED_RECORDS, workload.records);
-    const args = [...this.#args, '--durability', 'process', '--flush-delay', '1h'];
+    // Hot users would come back from the store, and count like what the journal brings.
+    const args = [...this.#args, '--durability', 'process', '--flush-delay', '1h', '--hot-users', '0'];
     const starts: number[] = [];
     for (let round = 0; round < this.#rounds; round++) {
       this.service = await startService(args);

@@ -17,8 +17,8 @@ import { PERSISTER_STATS } from '../workers/stats.js';
 import { textsOf } from '../workers/stores/cassandra-rows.js';
 import { keyspaceCql, tableCql } from '../workers/stores/cassandra-schema.js';
 import { sourceState } from './commit.js';
-import { ratioOf, type Spread, spreadOf } from './engine-figures.js';
 import { formatCount, formatMs, formatTable, machine } from './run-stats.js';
+import { ratioOf, type Spread, spreadOf } from './spread.js';
 import { type BenchGroup, StoreShard } from './store-shard.js';
 
 const { Client, concurrent, types } = cassandra;

@@ -20,6 +20,7 @@ import { httpBlast } from './http-blaster.js';
 import { rawWebSocket } from './raw-web-socket.js';
 import { formatCount, formatMs, formatTable, latencyMs, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
+import { type Spread, spreadOf } from './spread.js';
 import { checkService, OPS_PER_FRAME, prefill, settledOpenLoop, withBlaster } from './wire-session.js';
 import { WireWorkload } from './wire-workload.js';
 
@@ -46,22 +47,11 @@ interface Options {
   json?: string;
 }
 
-interface Spread {
-  median: number;
-  least: number;
-  most: number;
-}
-
 interface Finding {
   what: string;
   floor: string;
   measured: string;
   met: boolean;
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = [...values].sort((a, b) => a - b);
-  return { median: sorted[sorted.length >>> 1]!, least: sorted[0]!, most: sorted.at(-1)! };
 }
 
 function say(text: string): void {
@@ -100,11 +90,11 @@ class WireBench {
     await this.#verify();
     const before = await readMetrics(service.url);
     if (this.#measures('binary')) {
-      const ratio = spread((await this.#binary('clients that wait', WAITING)).ratios);
+      const ratio = spreadOf((await this.#binary('clients that wait', WAITING)).ratios);
       this.#find('binary, of the bare echo', 'at least 0.4', formatSpread(ratio), ratio.median >= 0.4);
     }
     // The highest rate is what the rates of the open loop are parts of.
-    const highest = spread((await this.#binary('pipelined', PIPELINED)).rates).median;
+    const highest = spreadOf((await this.#binary('pipelined', PIPELINED)).rates).median;
     if (this.#measures('http')) await this.#http();
     if (this.#measures('open-loop')) await this.#openLoop(highest / 2);
     if (this.#measures('lists')) await this.#lists(highest / 4);
@@ -172,7 +162,7 @@ class WireBench {
       }
     }
     const ratios = rates.service.map((rate, round) => rate / rates.echo[round]!);
-    const rows = { echo: spread(rates.echo), service: spread(rates.service), ratio: spread(ratios) };
+    const rows = { echo: spreadOf(rates.echo), service: spreadOf(rates.service), ratio: spreadOf(ratios) };
     this.results[`binary, ${name}`] = { connections, window, rates, ...rows };
     say(
       `binary, ${name} (${connections} connections x ${window} frames): echo ${millions(rows.echo)}, service ${millions(rows.service)} M ops/s, ratio ${formatSpread(rows.ratio)}`,
@@ -193,16 +183,16 @@ class WireBench {
         rates[side].push(rate);
       }
     }
-    const ratio = spread(rates.service.map((rate, round) => rate / rates.echo[round]!));
+    const ratio = spreadOf(rates.service.map((rate, round) => rate / rates.echo[round]!));
     this.results.http = { connections: HTTP_CONNECTIONS, rates, ratio };
-    const [echo, service] = [spread(rates.echo).median, spread(rates.service).median];
+    const [echo, service] = [spreadOf(rates.echo).median, spreadOf(rates.service).median];
     say(
       `HTTP ack: bare POST ${formatCount(echo)}/s, service ${formatCount(service)}/s, ratio ${formatSpread(ratio)}`,
     );
     this.#find('HTTP ack, of the bare POST', 'at least 0.5', formatSpread(ratio), ratio.median >= 0.5);
   }
 
-  /** @returns 99.9% of the frames were answered within this many ms of when they should have been sent */
+  /** Frames are sent when they are due, whatever has been answered. */
   async #openLoopRound(
     side: 'service' | 'echo',
     opsPerSecond: number,
@@ -223,12 +213,12 @@ class WireBench {
         medians[side].push(latencyMs(latencyUs).p50);
       }
     }
-    const [echo, service] = [spread(tails.echo), spread(tails.service)];
+    const [echo, service] = [spreadOf(tails.echo), spreadOf(tails.service)];
     this.results.openLoop = { opsPerSecond, p999Ms: tails, p50Ms: medians };
     say(
-      `open loop at ${millions(spread([opsPerSecond]))} M ops/s: p99.9 echo ${formatMs(echo.median)}, service ${formatMs(service.median)} ms (p50 ${formatMs(spread(medians.echo).median)}, ${formatMs(spread(medians.service).median)})`,
+      `open loop at ${millions(spreadOf([opsPerSecond]))} M ops/s: p99.9 echo ${formatMs(echo.median)}, service ${formatMs(service.median)} ms (p50 ${formatMs(spreadOf(medians.echo).median)}, ${formatMs(spreadOf(medians.service).median)})`,
     );
-    const ratio = spread(tails.service.map((tail, round) => tail / tails.echo[round]!));
+    const ratio = spreadOf(tails.service.map((tail, round) => tail / tails.echo[round]!));
     this.#find(
       'open loop at half the rate, p99.9, of the echo’s',
       'at most 2',
@@ -256,7 +246,7 @@ class WireBench {
       lists.push({ alone: alone.lists, underLoad: during.lists });
     }
     this.results.lists = { entries: BIG_USER_ENTRIES, opsPerSecond, lists, othersP999Ms: { quiet, listed } };
-    const p50 = spread(listMs);
+    const p50 = spreadOf(listMs);
     say(`list of ${formatCount(BIG_USER_ENTRIES)} entries over HTTP: p50 ${formatMs(p50.median)} ms`);
     this.#find(
       `list of ${formatCount(BIG_USER_ENTRIES)} entries, p50`,
@@ -264,9 +254,9 @@ class WireBench {
       `${formatMs(p50.median)} ms`,
       p50.median <= 10,
     );
-    const ratio = spread(listed.map((tail, round) => tail / quiet[round]!));
+    const ratio = spreadOf(listed.map((tail, round) => tail / quiet[round]!));
     say(
-      `others' p99.9 with and without lists: ${formatMs(spread(listed).median)}, ${formatMs(spread(quiet).median)} ms`,
+      `others' p99.9 with and without lists: ${formatMs(spreadOf(listed).median)}, ${formatMs(spreadOf(quiet).median)} ms`,
     );
     this.#find(
       'others’ p99.9 while lists run, of that without',
@@ -319,8 +309,8 @@ class WireBench {
   }
 }
 
-function formatSpread({ median, least, most }: Spread): string {
-  return `${median.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`;
+function formatSpread({ median, min, max }: Spread): string {
+  return `${median.toFixed(2)} (${min.toFixed(2)} to ${max.toFixed(2)})`;
 }
 
 function millions({ median }: Spread): string {

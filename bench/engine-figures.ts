@@ -1,26 +1,5 @@
 /** What the engine benchmark makes of its raw figures. */
 
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-}
-
-export function spreadOf(values: readonly number[]): Spread {
-  if (values.length === 0) throw new Error('the spread of no values');
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-  return { median, min: sorted[0]!, max: sorted[sorted.length - 1]! };
-}
-
-/** Of two sides that ran in turn: how many times as much the first did, round by round. */
-export function ratioOf(rates: readonly number[], peerRates: readonly number[]): Spread {
-  if (rates.length !== peerRates.length)
-    throw new Error(`${rates.length} rounds against ${peerRates.length}`);
-  return spreadOf(rates.map((rate, round) => rate / peerRates[round]!));
-}
-
 /** What a shard's counters said at one moment. */
 export interface GcSample {
   readonly gcCount: number;
@@ -71,12 +50,12 @@ export interface HeapGrowth {
   readonly collections: number;
   /** Bytes for each operation, seen where no collection came between two samples. */
   readonly allocatedPerOperation: number;
-  /** How far the heap after a collection has grown, in 10 M operations; null = too few collections to tell. */
-  readonly bytesPer10M: number | null;
+  /** How far the heap after a collection has grown, in 10 M operations; with few collections all that was allocated. */
+  readonly bytesPer10M: number;
 }
 
 /** Collections without which the teeth of the saw cannot be told from growth. */
-export const COLLECTIONS_LEAST = 4;
+const COLLECTIONS_LEAST = 4;
 
 /**
  * What the heap does under the teeth of its saw: the least that was seen after a collection in the second half of the
@@ -97,7 +76,8 @@ export function heapGrowth(samples: readonly HeapSample[]): HeapGrowth {
   const [first, last] = [samples[0]!, samples[samples.length - 1]!];
   const collections = last.gcCount - first.gcCount;
   const allocatedPerOperation = between === 0 ? 0 : allocated / between;
-  if (lows.length < COLLECTIONS_LEAST) return { collections, allocatedPerOperation, bytesPer10M: null };
+  if (lows.length < COLLECTIONS_LEAST)
+    return { collections, allocatedPerOperation, bytesPer10M: allocatedPerOperation * 1e7 };
   const half = lows.length >> 1;
   const least = (some: readonly HeapSample[]): number => Math.min(...some.map(({ heapBytes }) => heapBytes));
   const bytes = least(lows.slice(half)) - least(lows.slice(0, half));

@@ -35,8 +35,6 @@ export interface ShardLoadSettings {
   readonly warmUpSeconds: number;
   readonly flushDelayMs: number;
   readonly seed: number;
-  /** Go on, to at most four times as long, until the collector has run this often. */
-  readonly collectionsLeast: number;
 }
 
 export interface ShardLoadResult {
@@ -60,7 +58,6 @@ const WRITES_A_TURN = 4096;
 /** Lists that wait for the store at once: a shard holds a limited number of users. */
 const LISTS_IN_FLIGHT = 4096;
 const SAMPLE_MS = 100;
-const RUNS_MAX = 4;
 
 class ShardLoad {
   readonly #port: FrontPort;
@@ -226,10 +223,7 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
     // The shard shows its heap once a second; collections are seen at the same time.
     if (next.heapBytes !== last.heapBytes || next.gcCount !== last.gcCount) samples.push(next);
   }, SAMPLE_MS);
-  for (let runs = 0; runs < RUNS_MAX; runs++) {
-    await load.ackAtRandom(random, settings.seconds);
-    if (thread[THREAD_STATS.GC_COUNT]! - samples[0]!.gcCount >= settings.collectionsLeast) break;
-  }
+  await load.ackAtRandom(random, settings.seconds);
   clearInterval(timer);
   const seconds = (performance.now() - windowStart) / 1000;
   const operations = load.answered - samples[0]!.operations;

@@ -4,8 +4,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ChildReady, ChildSettings, RoundOrder, RoundResult, SideName } from './engine-child.js';
-import { ratioOf, type Spread, spreadOf } from './engine-figures.js';
 import { BenchProcess } from './engine-processes.js';
+import { ratioOf, type Spread, spreadOf } from './spread.js';
 
 /** What takes turns: `single` is the slab without touch, in the same process as the slab. */
 const TURNS = [

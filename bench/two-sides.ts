@@ -10,6 +10,7 @@ import { Command } from 'commander';
 import { sourceState } from './commit.js';
 import { formatCount, formatTable, machine } from './run-stats.js';
 import { killChild, readMetrics, type Service, startService } from './service-child.js';
+import { median } from './spread.js';
 import { prefill, withBlaster } from './wire-session.js';
 import { WireWorkload } from './wire-workload.js';
 
@@ -55,12 +56,6 @@ interface Result {
 
 function formatRatio(ratios: readonly number[]): string {
   return `${median(ratios).toFixed(3)} (${Math.min(...ratios).toFixed(3)} to ${Math.max(...ratios).toFixed(3)})`;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >>> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** Runs it, says the result and keeps it; sets the exit code to 1 when the floor is missed. */

@@ -5,9 +5,9 @@
  */
 import type { Histogram } from 'hdr-histogram-js';
 import { startEcho } from '../child.js';
-import { spreadOf } from '../engine-figures.js';
 import { createHistogram, formatCount, latencyMs } from '../run-stats.js';
 import { httpGet, killChild } from '../service-child.js';
+import { spreadOf } from '../spread.js';
 import { settledOpenLoop, withBlaster } from '../wire-session.js';
 import { judge, type Part, type PartContext, type PartResult, times } from './part.js';
 import { splitTimes, threadTimes } from './thread-times.js';

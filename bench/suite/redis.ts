@@ -4,13 +4,13 @@
  * servers are filled and idle while one of them has its round.
  */
 import { REQUEST } from '../../engine/messages.js';
-import { ratioOf, type Spread, spreadOf } from '../engine-figures.js';
 import { httpBlast } from '../http-blaster.js';
 import { residentBytes } from '../process-memory.js';
 import { respClosedLoop } from '../resp-blaster.js';
 import { COMMAND_BYTES_MAX, writeIncrement, writeSameOperation } from '../resp-commands.js';
 import { formatCount } from '../run-stats.js';
 import { killChild, type Service, startService } from '../service-child.js';
+import { ratioOf, type Spread, spreadOf } from '../spread.js';
 import { checkService, OPS_PER_FRAME, prefill, withBlaster } from '../wire-session.js';
 import { WireWorkload } from '../wire-workload.js';
 import { type Finding, judge, type Part, type PartContext, type PartResult, times } from './part.js';

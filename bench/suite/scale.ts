@@ -9,10 +9,10 @@
  * network keep up. There is one front thread, so it bounds what more cores can bring.
  */
 import { cpus, totalmem } from 'node:os';
-import { spreadOf } from '../engine-figures.js';
 import { residentBytes } from '../process-memory.js';
 import { formatCount } from '../run-stats.js';
 import { killChild, startService } from '../service-child.js';
+import { spreadOf } from '../spread.js';
 import { prefill, withBlaster } from '../wire-session.js';
 import type { WireWorkload } from '../wire-workload.js';
 import type { Finding, Part, PartContext, PartResult } from './part.js';
