@@ -17,7 +17,7 @@ export function addTargetOptions(command: Command): Command {
         .argParser(parseUrl)
         .default(new URL('http://127.0.0.1:4040'), 'http://127.0.0.1:4040'),
     )
-    .option('--token-file <file>', 'file with the token of the service')
+    .option('--token-file <file>', 'its first line is the token of the service')
     .addOption(
       new Option('--protocol <protocol>', 'WebSocket binary frames, or one HTTP request for each operation')
         .choices(['bin', 'http'])
@@ -27,8 +27,9 @@ export function addTargetOptions(command: Command): Command {
     .option('--json <file>', 'write the result as JSON');
 }
 
+/** The first: while tokens are being changed the service's file has more than one, each on a line of its own. */
 export async function readToken(file: string | undefined): Promise<string | undefined> {
-  return file === undefined ? undefined : (await readFile(file, 'utf8')).trim();
+  return file === undefined ? undefined : (await readFile(file, 'utf8')).trim().split('\n', 1)[0]!.trim();
 }
 
 export function connectionCount(options: TargetOptions): number {

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FrameBlaster } from '../../bench/frame-blaster.js';
 import { httpBlast } from '../../bench/http-blaster.js';
@@ -67,6 +70,19 @@ describe('load', () => {
     server.refuse = { count: 7, status: STATUS_BUSY };
     const { run } = await load(options({ warmUp: 0 }));
     expect(run.errors).toEqual({ busy: 7 });
+  });
+
+  test('of a file with two tokens the first is sent', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tidemark-load-'));
+    try {
+      const tokenFile = join(folder, 'tokens');
+      writeFileSync(tokenFile, 'new-token\nold-token\n');
+      server.token = 'new-token';
+      const { run } = await load(options({ tokenFile, duration: 50, warmUp: 0 }));
+      expect(run.errors).toEqual({});
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   test('a lost connection is an error, not an endless wait', async () => {
