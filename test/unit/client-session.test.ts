@@ -1,28 +1,10 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { WebSocket } from 'ws';
+import { describe, expect, test } from 'vitest';
 import { OP_ACK, OP_MENTION, REQUEST, STATUS_BUSY, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
-import { type ClientOptions, TidemarkClient, type TidemarkEvent } from '../../gateway/client/index.js';
-import type { WebSocketConstructor } from '../../gateway/client/transport.js';
-import { TestServer } from './client-test-server.js';
+import { TidemarkClient, type TidemarkEvent } from '../../gateway/client/index.js';
+import { stage, take } from './client-stage.js';
 
-let server: TestServer;
-const clients: TidemarkClient[] = [];
-
-function connect(options: Partial<ClientOptions> = {}): TidemarkClient {
-  const webSocket = WebSocket as unknown as WebSocketConstructor;
-  const client = new TidemarkClient({ url: server.url, webSocket, reconnectMinMs: 5, ...options });
-  clients.push(client);
-  return client;
-}
-
-beforeEach(async () => {
-  server = new TestServer();
-  await server.start();
-});
-afterEach(async () => {
-  for (const client of clients.splice(0)) client.close();
-  await server.stop();
-});
+const tests = stage();
+const { connect } = tests;
 
 describe('calls', () => {
   test('ack, get, mention, badge, pin, bulk, list, delete', async () => {
@@ -78,8 +60,8 @@ describe('calls', () => {
   });
 
   test('a list of many parts is put together in order', async () => {
-    server.partEntries = 7;
-    for (let channel = 1; channel <= 100; channel++) server.ack('7', BigInt(channel), 5n);
+    tests.server.partEntries = 7;
+    for (let channel = 1; channel <= 100; channel++) tests.server.ack('7', BigInt(channel), 5n);
     const { entries } = await connect().list('7');
     expect(entries.map(({ channelId }) => Number(channelId))).toEqual(
       Array.from({ length: 100 }, (_, i) => i + 1),
@@ -89,9 +71,9 @@ describe('calls', () => {
   test('calls of one tick share a frame, and frames stay within their bound', async () => {
     const client = connect({ frameBytesMax: 1024 });
     await client.ping();
-    server.frames.length = 0;
+    tests.server.frames.length = 0;
     await Promise.all(Array.from({ length: 100 }, (_, i) => client.ack('7', String(i + 1), '5')));
-    expect(server.frames.map(({ length }) => length / REQUEST.WORDS)).toEqual([32, 32, 32, 4]);
+    expect(tests.server.frames.map(({ length }) => length / REQUEST.WORDS)).toEqual([32, 32, 32, 4]);
   });
 
   test.each([
@@ -107,11 +89,11 @@ describe('calls', () => {
       code: 'invalid_request',
       field,
     });
-    expect(server.frames).toEqual([]);
+    expect(tests.server.frames).toEqual([]);
   });
 
   test('the token is sent, and a wrong one is named', async () => {
-    server.token = 'secret';
+    tests.server.token = 'secret';
     await connect({ token: 'secret' }).ping();
     await expect(connect({ token: 'wrong' }).ping()).rejects.toMatchObject({ code: 'unauthorized' });
   });
@@ -121,7 +103,7 @@ describe('a lost connection', () => {
   test('what may be repeated is, once done or not', async () => {
     const client = connect();
     await client.ping();
-    server.cutAfter = 1;
+    tests.server.cutAfter = 1;
     const [entry, mention, list] = await Promise.all([
       client.ack('7', '1', '5'),
       client.mention('2', ['7'], { messageId: '6' }),
@@ -130,14 +112,14 @@ describe('a lost connection', () => {
     expect(entry.lastMessageId).toBe('5');
     expect(mention).toMatchObject({ applied: 0, duplicates: 1 }); // counted by the frame whose answer was lost
     expect(list.entries).toHaveLength(2);
-    expect(server.user('7').entries.get('2/0')?.mentions).toBe(1);
-    expect(server.connections).toBe(2);
+    expect(tests.server.user('7').entries.get('2/0')?.mentions).toBe(1);
+    expect(tests.server.connections).toBe(2);
   });
 
   test('what could undo or count twice is not', async () => {
     const client = connect();
     await client.ping();
-    server.cutAfter = 1;
+    tests.server.cutAfter = 1;
     const results = await Promise.allSettled([
       client.ack('7', '1', '5', { manual: true }),
       client.mention('2', ['7']),
@@ -148,13 +130,13 @@ describe('a lost connection', () => {
       expect(result).toMatchObject({ status: 'rejected', reason: { code: 'disconnected' } });
     }
     await client.ping();
-    expect(server.user('7').entries.get('2/0')?.mentions).toBe(1);
+    expect(tests.server.user('7').entries.get('2/0')?.mentions).toBe(1);
   });
 
   test('calls made without a connection wait for it, in order', async () => {
     const client = connect();
     await client.ping();
-    server.cutAll();
+    tests.server.cutAll();
     await new Promise((resolve) => setTimeout(resolve, 20));
     const answers = await Promise.all([
       client.ack('7', '1', '5', { manual: true }),
@@ -167,24 +149,24 @@ describe('a lost connection', () => {
   test('a service that says nothing is left for a new connection', async () => {
     const client = connect({ timeoutMs: 120 });
     await client.ping();
-    server.silent = true;
+    tests.server.silent = true;
     await expect(client.ping()).rejects.toMatchObject({ code: 'timeout' });
-    server.silent = false;
+    tests.server.silent = false;
     await client.ping();
-    expect(server.connections).toBe(2);
+    expect(tests.server.connections).toBe(2);
   });
 
   test("an answer that comes after its timeout is nobody's", async () => {
     const client = connect({ timeoutMs: 60 });
     await expect(client.get('7', '1').then(() => 'answered')).resolves.toBe('answered');
-    server.silent = true;
+    tests.server.silent = true;
     await expect(client.get('7', '1')).rejects.toMatchObject({ code: 'timeout' });
   });
 
   test('close fails what waits', async () => {
     const client = connect();
     await client.ping();
-    server.silent = true;
+    tests.server.silent = true;
     const waiting = client.ping();
     client.close();
     await expect(waiting).rejects.toMatchObject({ code: 'closed' });
@@ -196,9 +178,9 @@ describe('a busy service', () => {
   test('a forward ack is tried again, a delete is not', async () => {
     const client = connect();
     await client.ping();
-    server.refuse = { count: 1, status: STATUS_BUSY };
+    tests.server.refuse = { count: 1, status: STATUS_BUSY };
     expect((await client.ack('7', '1', '5')).lastMessageId).toBe('5');
-    server.refuse = { count: 1, status: STATUS_STORE_UNAVAILABLE };
+    tests.server.refuse = { count: 1, status: STATUS_STORE_UNAVAILABLE };
     await expect(client.delete('7', '1')).rejects.toMatchObject({
       code: 'store_unavailable',
       retryAfterMs: 1000,
@@ -207,15 +189,15 @@ describe('a busy service', () => {
 
   test('gives up after its tries', async () => {
     const client = connect({ triesMax: 2 });
-    server.refuse = { count: 1000, status: STATUS_BUSY };
+    tests.server.refuse = { count: 1000, status: STATUS_BUSY };
     await expect(client.ping()).rejects.toMatchObject({ code: 'busy', retryAfterMs: 100 });
-    expect(server.refuse.count).toBe(998);
+    expect(tests.server.refuse.count).toBe(998);
   });
 
   test('a mention says for whom it failed', async () => {
     const client = connect();
     await client.ping();
-    server.refuse = { count: 1, status: STATUS_BUSY };
+    tests.server.refuse = { count: 1, status: STATUS_BUSY };
     expect(await client.mention('1', ['7', '8'])).toEqual({
       applied: 1,
       suppressed: 0,
@@ -229,17 +211,11 @@ describe('a busy service', () => {
     const results = await Promise.allSettled(Array.from({ length: 12 }, () => client.ping()));
     expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(2);
     expect(results[11]).toMatchObject({ reason: { code: 'busy' } });
-    for (const frame of server.frames) expect(frame.length / REQUEST.WORDS).toBeLessThanOrEqual(4);
+    for (const frame of tests.server.frames) expect(frame.length / REQUEST.WORDS).toBeLessThanOrEqual(4);
   });
 });
 
 describe('events', () => {
-  async function take(iterator: AsyncIterator<TidemarkEvent>, count: number): Promise<TidemarkEvent[]> {
-    const events: TidemarkEvent[] = [];
-    while (events.length < count) events.push((await iterator.next()).value as TidemarkEvent);
-    return events;
-  }
-
   test('each change comes once, in order, with its cause', async () => {
     const [watcher, writer] = [connect(), connect()];
     const subscription = await watcher.subscribe(['7', '8']);
@@ -264,7 +240,7 @@ describe('events', () => {
     const watcher = connect();
     const events: TidemarkEvent[] = [];
     await watcher.subscribe(['7'], (event) => events.push(event));
-    server.cutAll();
+    tests.server.cutAll();
     await expect.poll(() => events.length).toBe(1);
     expect(events[0]).toEqual({ event: 'gap', userIds: ['7'] });
     await connect().ack('7', '1', '5');
@@ -300,7 +276,7 @@ test('a mention of many users is one operation for each', async () => {
   const users = Array.from({ length: 5000 }, (_, i) => String(i + 1));
   expect(await client.mention('1', users, { messageId: '9' })).toMatchObject({ applied: 5000, failed: [] });
   await client.ack('1', '1', '9');
-  const ops = server.frames.flatMap((frame) => frame.filter((_, index) => index % REQUEST.WORDS === 0));
+  const ops = tests.server.frames.flatMap((frame) => frame.filter((_, index) => index % REQUEST.WORDS === 0));
   expect(ops.flatMap((frame) => [...frame]).filter((head) => (head & 0xff) === OP_MENTION)).toHaveLength(
     5000,
   );
@@ -310,9 +286,8 @@ test('a mention of many users is one operation for each', async () => {
 test.skipIf(typeof globalThis.WebSocket !== 'function')(
   'the WebSocket of the platform does, with a token',
   async () => {
-    server.token = 'secret';
-    const client = new TidemarkClient({ url: server.url, token: 'secret' });
-    clients.push(client);
+    tests.server.token = 'secret';
+    const client = tests.own(new TidemarkClient({ url: tests.server.url, token: 'secret' }));
     expect((await client.ack('7', '1', '5')).lastMessageId).toBe('5');
   },
 );
@@ -320,8 +295,7 @@ test.skipIf(typeof globalThis.WebSocket !== 'function')(
 test.skipIf(typeof globalThis.WebSocket === 'function')(
   'without one of the platform, ws is loaded',
   async () => {
-    const client = new TidemarkClient({ url: server.url });
-    clients.push(client);
+    const client = tests.own(new TidemarkClient({ url: tests.server.url }));
     await client.ping();
   },
 );

@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { formatId } from '../../engine/ids.js';
 import * as wire from '../../engine/messages.js';
@@ -31,6 +32,16 @@ export class TestServer {
   connections = 0;
   /** Answer the next this many operations with this status instead of doing them. */
   refuse = { count: 0, status: wire.STATUS_BUSY };
+  /** Asked before each operation: the status to refuse it with, or undefined. */
+  refuseIf: ((op: number, userId: string) => number | undefined) | undefined;
+  /** Operations that are never answered. */
+  unanswered: ((op: number) => boolean) | undefined;
+  /** Called when a subscribe was answered; events that it causes come in the same frame, behind the answer. */
+  onSubscribed: ((userId: string) => void) | undefined;
+  /** Answer so much later. */
+  answerDelayMs = 0;
+  /** What becomes of handshakes. */
+  handshakes: 'accept' | 'ignore' | 'cut' = 'accept';
   /** Do the next this many frames and cut the connection instead of answering. */
   cutAfter = 0;
   /** Do not even look at frames. */
@@ -41,6 +52,11 @@ export class TestServer {
   readonly #http = createServer((request, response) => void this.#handleHttp(request, response));
   readonly #sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'tidemark.v1.bin' });
   readonly #subscribers = new Map<WebSocket, Set<string>>();
+  readonly #ignored = new Set<Duplex>();
+  /** Sockets of which nothing is heard any more, as if the network had swallowed the other side. */
+  readonly #vanished = new Set<WebSocket>();
+  /** Whose frame is at work, and its answers. */
+  #serving: { socket: WebSocket; out: number[] } | undefined;
 
   async start(): Promise<string> {
     this.#http.on('upgrade', (request, socket, head) => {
@@ -48,6 +64,9 @@ export class TestServer {
         socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n');
         return;
       }
+      if (this.handshakes === 'cut') socket.destroy();
+      if (this.handshakes === 'ignore') this.#ignored.add(socket);
+      if (this.handshakes !== 'accept') return;
       this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket));
     });
     await new Promise<void>((resolve) => this.#http.listen(0, '127.0.0.1', resolve));
@@ -62,8 +81,29 @@ export class TestServer {
     for (const socket of this.#sockets.clients) socket.terminate();
   }
 
+  /** All connections go on without a word of this side. */
+  vanish(): void {
+    for (const socket of this.#sockets.clients) this.#vanished.add(socket);
+  }
+
+  /** Users to whom somebody is subscribed. */
+  get subscribed(): string[] {
+    return [...new Set([...this.#subscribers.values()].flatMap((users) => [...users]))].sort();
+  }
+
+  /** Operations that came, refused ones too: op and user. */
+  get operations(): { op: number; userId: string }[] {
+    const found: { op: number; userId: string }[] = [];
+    for (const words of this.frames) {
+      for (let at = 0; at < words.length; at = nextOperation(words, at))
+        found.push({ op: words[at]! & 0xff, userId: formatId(words[at + 2]!, words[at + 3]!) });
+    }
+    return found;
+  }
+
   async stop(): Promise<void> {
     this.cutAll();
+    for (const socket of this.#ignored) socket.destroy();
     this.#http.closeAllConnections();
     await new Promise((resolve) => this.#http.close(resolve));
   }
@@ -73,15 +113,21 @@ export class TestServer {
     this.#subscribers.set(socket, new Set());
     socket.on('close', () => this.#subscribers.delete(socket));
     socket.on('message', (data: Buffer) => {
-      if (this.silent) return;
+      if (this.silent || this.#vanished.has(socket)) return;
       const words = new Int32Array(new Uint8Array(data).buffer);
       this.frames.push(words);
       const out: number[] = [];
+      this.#serving = { socket, out };
       for (let at = 0; at < words.length; ) at = this.#operation(socket, words, at, out);
+      this.#serving = undefined;
       if (this.cutAfter > 0) {
         this.cutAfter--;
         socket.terminate();
-      } else if (out.length > 0) socket.send(new Uint8Array(Int32Array.from(out).buffer));
+      } else if (out.length > 0) {
+        const answer = (): void => socket.send(new Uint8Array(Int32Array.from(out).buffer));
+        if (this.answerDelayMs === 0) answer();
+        else setTimeout(answer, this.answerDelayMs);
+      }
     });
   }
 
@@ -103,15 +149,18 @@ export class TestServer {
     const userId = formatId(words[at + 2]!, words[at + 3]!);
     const channel = id64(words, at + 4);
     const argument = id64(words, at + 6);
-    let next = at + wire.REQUEST.WORDS;
-    if (op === wire.OP_ACK && (head & wire.REQUEST_HAS_EXTRA) !== 0) next += wire.ACK_EXTRA.WORDS;
-    if (op === wire.OP_ACK_BULK) next += words[at + 4]! * wire.BULK_ITEM.WORDS;
+    const next = nextOperation(words, at);
     const answer = (status: number, flags = 0, count = 0, version = 0, ...rest: number[]): void => {
       out.push(op | (status << 8) | flags, requestId, count, version, ...rest);
     };
+    if (this.unanswered?.(op) === true) return next;
+    let refusal = this.refuseIf?.(op, userId);
     if (this.refuse.count > 0) {
       this.refuse.count--;
-      answer(this.refuse.status);
+      refusal = this.refuse.status;
+    }
+    if (refusal !== undefined) {
+      answer(refusal);
       return next;
     }
     const withEntry = (entry: Entry, changed: boolean): void => {
@@ -202,6 +251,7 @@ export class TestServer {
       case wire.OP_SUBSCRIBE:
         this.#subscribers.get(socket)?.add(userId);
         answer(wire.STATUS_OK);
+        this.onSubscribed?.(userId);
         break;
       case wire.OP_UNSUBSCRIBE:
         this.#subscribers.get(socket)?.delete(userId);
@@ -279,7 +329,9 @@ export class TestServer {
 
   #send(userId: string, words: number[]): void {
     for (const [socket, users] of this.#subscribers) {
-      if (users.has(userId)) socket.send(new Uint8Array(Int32Array.from(words).buffer));
+      if (!users.has(userId) || this.#vanished.has(socket)) continue;
+      if (socket === this.#serving?.socket) this.#serving.out.push(...words);
+      else socket.send(new Uint8Array(Int32Array.from(words).buffer));
     }
   }
 
@@ -341,6 +393,14 @@ function entryJson(entry: Entry): unknown {
     last_viewed: null,
     version: entry.version,
   };
+}
+
+function nextOperation(words: Int32Array, at: number): number {
+  const head = words[at]!;
+  const next = at + wire.REQUEST.WORDS;
+  if ((head & 0xff) === wire.OP_ACK_BULK) return next + words[at + 4]! * wire.BULK_ITEM.WORDS;
+  const hasExtra = (head & 0xff) === wire.OP_ACK && (head & wire.REQUEST_HAS_EXTRA) !== 0;
+  return hasExtra ? next + wire.ACK_EXTRA.WORDS : next;
 }
 
 function id64(words: Int32Array, at: number): bigint {
