@@ -7,6 +7,7 @@ import type { ChangeEvent } from './codec.js';
  */
 export type TidemarkEvent = ChangeEvent | { event: 'gap'; userIds: string[] };
 
+/** What it throws is an uncaught error of its own, as with listeners of the platform; all events come all the same. */
 export type Listener = (event: TidemarkEvent) => void;
 
 export class Subscription implements AsyncIterable<TidemarkEvent> {
@@ -41,7 +42,14 @@ export class Subscription implements AsyncIterable<TidemarkEvent> {
   deliver(event: TidemarkEvent): void {
     if (this.#ended) return;
     if (this.#listener !== undefined) {
-      this.#listener(event);
+      try {
+        this.#listener(event);
+      } catch (error) {
+        // Not here: behind this event, in the same frame, are events and answers for others.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
       return;
     }
     const waiting = this.#waiting.shift();
