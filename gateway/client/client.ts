@@ -48,7 +48,7 @@ export interface ClientOptions {
   webSocket?: WebSocketConstructor;
   /** From a call to its answer, tries included. Default 10,000. */
   timeoutMs?: number;
-  /** Largest frame that is sent, as the service allows. Default 65,536. */
+  /** Largest frame that is sent, at most the service's `--max-frame` (1 MiB by default). Default 65,536. */
   frameBytesMax?: number;
   /** Operations sent and not answered. Default 16,384; more wait here. */
   inFlightMax?: number;
@@ -56,6 +56,13 @@ export interface ClientOptions {
   callsMax?: number;
   /** Tries of one call. Default 5. */
   triesMax?: number;
+  /** From the start of a connection to the end of its handshake; then the next is tried. Default 5,000. */
+  connectTimeoutMs?: number;
+  /**
+   * A connection on which nothing comes for so long is asked with a ping. A service that is gone without a word is
+   * noticed within `keepAliveMs` and half of `timeoutMs`, where a call waits within `timeoutMs`. Default 15,000.
+   */
+  keepAliveMs?: number;
   /** First and longest pause before connecting again; doubles in between, with jitter. Default 100 and 10,000. */
   reconnectMinMs?: number;
   reconnectMaxMs?: number;
@@ -117,6 +124,8 @@ export class TidemarkClient {
         inFlightMax: options.inFlightMax ?? 16_384,
         callsMax: options.callsMax ?? 131_072,
         triesMax: options.triesMax ?? 5,
+        connectTimeoutMs: options.connectTimeoutMs ?? 5000,
+        keepAliveMs: options.keepAliveMs ?? 15_000,
         reconnectMinMs: options.reconnectMinMs ?? 100,
         reconnectMaxMs: options.reconnectMaxMs ?? 10_000,
       },

@@ -2,14 +2,19 @@
  * The connection below `TidemarkClient`: queues calls, sends those of one tick in one frame, finds the call of an
  * answer, connects again, and repeats what may be repeated.
  *
- * A call is in exactly one place: waiting in the queue, in flight, or resting until its next try.
- * S1  Calls are sent in the order in which they were made; after a lost connection those that are repeated come
- *     first, in their old order, so calls of one user keep their order. Only a call that the service refused
- *     (busy) and that is tried again later may be overtaken.
+ * All calls without an end are in `#calls`, in the order in which they were made, which is that of their deadlines. Each is in
+ * exactly one place: waiting in the queue, in flight, or resting until its next try. What has ended may still be in
+ * the queue, and is passed over there.
+ * S1  Calls are sent in the order in which they were made, also after a lost connection, so calls of one user keep
+ *     their order. Only a call that the service refused (busy) and that is tried again later may be overtaken.
  * S2  A call that was sent is repeated only if it is `repeatable`: the caller says so for each operation. One that
  *     never left is always sent again.
- * S3  Waiting and in flight together are at most `callsMax`; more are refused at once with `busy`.
+ * S3  There are at most `callsMax` of them; more are refused at once with `busy`.
  * S4  Every call ends within its timeout, with an answer or an error.
+ * S5  There is at most one connection, or one attempt. An attempt ends within `connectTimeoutMs`. A connection on which
+ *     nothing comes is asked with a ping, after `keepAliveMs`, or half of `timeoutMs` where a call waits, and given
+ *     up after another half of `timeoutMs`: a platform's WebSocket shows no pings of the service, and does not
+ *     notice that the other side has gone without a word.
  */
 import {
   ENTRY,
@@ -28,6 +33,7 @@ import {
   type ChangeEvent,
   decodeEntry,
   decodeEvent,
+  encodePing,
   fieldName,
   isEvent,
   messageWords,
@@ -41,12 +47,14 @@ import { findWebSocket, Transport, type TransportOptions } from './transport.js'
 export interface SessionOptions extends TransportOptions {
   /** From the call to its answer, tries included. */
   timeoutMs: number;
-  /** Largest frame that is sent; the service takes 65,536 bytes unless it was started otherwise. */
+  /** Largest frame that is sent, at most the service's `--max-frame`. */
   frameBytesMax: number;
   inFlightMax: number;
   callsMax: number;
   /** Tries of one call, the first included. */
   triesMax: number;
+  connectTimeoutMs: number;
+  keepAliveMs: number;
   reconnectMinMs: number;
   reconnectMaxMs: number;
 }
@@ -64,10 +72,14 @@ export interface Answer {
 
 interface Call {
   words: Int32Array;
+  /** The place in the order in which calls are made; 0 goes before all. */
+  order: number;
   repeatable: boolean;
   deadlineMs: number;
   tries: number;
   entries: ReadState[];
+  /** While it rests. */
+  timer: NodeJS.Timeout | undefined;
   resolve(answer: Answer): void;
   reject(error: TidemarkError): void;
 }
@@ -95,6 +107,8 @@ const REFUSALS: Record<number, Refusal | undefined> = {
   },
 };
 const SWEEP_MS = 50;
+/** The request id of pings that are no call: nobody waits for the answer. */
+const PING_ID = 0;
 const BUFFERED_BYTES_MAX = 4 << 20;
 
 export class Session {
@@ -103,21 +117,28 @@ export class Session {
   /** The connection is there (again); what this submits with `first` goes before everything else. */
   readonly #onOpen: (again: boolean) => void;
   readonly #wanted: () => boolean;
+  readonly #calls = new Set<Call>();
+  #made = 0;
+  /** In the order of the calls when `#isSorted`. */
   #queue: Call[] = [];
-  /** Goes before the queue. */
-  #urgent: Call[] = [];
+  #isSorted = true;
   readonly #inFlight = new Map<number, Call>();
-  readonly #resting = new Map<Call, NodeJS.Timeout>();
   #transport: Transport | undefined;
+  /** When the attempt began. */
+  #connectingMs = 0;
   #open = false;
   #opened = 0;
   #failures = 0;
-  #receivedMs = 0;
+  /** When something came; with nothing in flight since, when the next call was sent. */
+  #heardMs = 0;
+  /** While a ping of this file is out: when the connection is given up. */
+  #goneMs: number | undefined;
   #lastProblem = '';
   #nextRequestId = 1;
   #flushScheduled = false;
   #sweeper: NodeJS.Timeout | undefined;
-  #reconnecting: NodeJS.Timeout | undefined;
+  /** From the decision to connect until there is a transport. */
+  #connecting: NodeJS.Timeout | undefined;
   #closed = false;
 
   /** @param wanted  a connection is needed also when no call waits */
@@ -137,14 +158,10 @@ export class Session {
     return this.#open;
   }
 
-  /** Calls that are not answered yet. */
-  get pending(): number {
-    return this.#urgent.length + this.#queue.length + this.#inFlight.size + this.#resting.size;
-  }
-
   /**
    * Sends one operation and waits for its answer.
    * @param words  an operation; its request id is set here
+   * @param first  goes before all others
    */
   submit(words: Int32Array, repeatable: boolean, first = false): Promise<Answer> {
     return new Promise((resolve, reject) => {
@@ -152,20 +169,28 @@ export class Session {
         reject(new TidemarkError('closed', 'the client is closed'));
         return;
       }
-      if (this.pending >= this.#options.callsMax && !first) {
+      if (this.#calls.size >= this.#options.callsMax && !first) {
         reject(
-          new TidemarkError('busy', `${this.pending} calls wait for answers, and more are not kept`, {
+          new TidemarkError('busy', `${this.#calls.size} calls wait for answers, and more are not kept`, {
             retryAfterMs: BUSY_RETRY_MS,
           }),
         );
         return;
       }
-      const deadlineMs = performance.now() + this.#options.timeoutMs;
-      const call: Call = { words, repeatable, deadlineMs, tries: 0, entries: [], resolve, reject };
-      if (first) this.#urgent.push(call);
-      else this.#queue.push(call);
-      this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
-      this.#scheduleFlush();
+      const call: Call = {
+        words,
+        order: first ? 0 : ++this.#made,
+        repeatable,
+        deadlineMs: performance.now() + this.#options.timeoutMs,
+        tries: 0,
+        entries: [],
+        timer: undefined,
+        resolve,
+        reject,
+      };
+      this.#calls.add(call);
+      this.#enqueue(call);
+      this.#watch();
     });
   }
 
@@ -173,7 +198,7 @@ export class Session {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#reconnecting);
+    clearTimeout(this.#connecting);
     this.#transport?.close();
     this.#failAll(new TidemarkError('closed', 'the client was closed'));
     this.#stopSweeping();
@@ -181,16 +206,13 @@ export class Session {
 
   /** Connects if there is no connection and none is under way. */
   connect(): void {
-    if (this.#transport !== undefined || this.#reconnecting !== undefined || this.#closed) return;
+    if (this.#transport !== undefined || this.#connecting !== undefined || this.#closed) return;
     const attempt = Math.min(this.#failures, 16);
     const { reconnectMinMs, reconnectMaxMs } = this.#options;
     // Full jitter: clients that were cut off together do not come back together.
     const delayMs =
       attempt === 0 ? 0 : Math.random() * Math.min(reconnectMaxMs, reconnectMinMs * 2 ** attempt);
-    this.#reconnecting = setTimeout(() => {
-      this.#reconnecting = undefined;
-      void this.#connectNow();
-    }, delayMs);
+    this.#connecting = setTimeout(() => void this.#connectNow(), delayMs);
   }
 
   async #connectNow(): Promise<void> {
@@ -199,10 +221,7 @@ export class Session {
       if (this.#closed) return;
       const transport: Transport = new Transport(WebSocket, this.#options, {
         onOpen: () => {
-          if (this.#transport !== transport || this.#closed) return;
-          this.#open = true;
-          this.#onOpen(this.#opened++ > 0);
-          this.#flush();
+          if (this.#transport === transport && !this.#closed) this.#opens();
         },
         onFrame: (words) => {
           if (this.#transport === transport) this.#receive(words);
@@ -212,12 +231,31 @@ export class Session {
         },
       });
       this.#transport = transport;
+      this.#connectingMs = performance.now();
+      this.#watch();
     } catch (error) {
       // No WebSocket at all, a wrong address: no later try goes better.
       const problem =
         error instanceof TidemarkError ? error : new TidemarkError('disconnected', (error as Error).message);
       this.#failAll(problem);
+    } finally {
+      this.#connecting = undefined;
     }
+  }
+
+  #opens(): void {
+    this.#open = true;
+    this.#heardMs = performance.now();
+    this.#goneMs = undefined;
+    this.#onOpen(this.#opened++ > 0);
+    this.#flush();
+  }
+
+  #enqueue(call: Call): void {
+    const last = this.#queue.at(-1);
+    if (last !== undefined && last.order > call.order) this.#isSorted = false;
+    this.#queue.push(call);
+    this.#scheduleFlush();
   }
 
   #scheduleFlush(): void {
@@ -230,46 +268,40 @@ export class Session {
   }
 
   #flush(): void {
-    if (this.#urgent.length > 0) {
-      this.#queue = this.#urgent.concat(this.#queue);
-      this.#urgent = [];
-    }
     if (this.#closed || this.#queue.length === 0) return;
     const transport = this.#transport;
     if (transport === undefined || !this.#open) {
       this.connect();
       return;
     }
+    if (!this.#isSorted) this.#queue.sort((a, b) => a.order - b.order);
+    this.#isSorted = true;
     const { frameBytesMax, inFlightMax } = this.#options;
     const wordsMax = frameBytesMax >>> 2;
     let taken = 0;
     while (taken < this.#queue.length && this.#inFlight.size < inFlightMax) {
       // Answers or the sweep bring this back when the socket has taken what it has.
       if (transport.bufferedBytes > BUFFERED_BYTES_MAX) break;
-      const from = taken;
+      const sent: Call[] = [];
       let length = 0;
       while (taken < this.#queue.length && this.#inFlight.size < inFlightMax) {
         const call = this.#queue[taken]!;
         if (length > 0 && length + call.words.length > wordsMax) break;
-        this.#enterFlight(call);
-        length += call.words.length;
         taken++;
+        if (!this.#calls.has(call)) continue;
+        if (this.#inFlight.size === 0) this.#heardMs = performance.now();
+        this.#enterFlight(call);
+        sent.push(call);
+        length += call.words.length;
       }
-      const frame = new Int32Array(length);
-      let at = 0;
-      for (let i = from; i < taken; i++) {
-        const { words } = this.#queue[i]!;
-        frame.set(words, at);
-        at += words.length;
-      }
-      transport.send(frame);
+      if (length > 0) transport.send(joined(sent, length));
     }
     this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken);
   }
 
   #enterFlight(call: Call): void {
     let requestId = this.#nextRequestId;
-    while (this.#inFlight.has(requestId)) requestId = (requestId + 1) | 0;
+    while (requestId === PING_ID || this.#inFlight.has(requestId)) requestId = (requestId + 1) | 0;
     this.#nextRequestId = (requestId + 1) | 0;
     call.words[REQUEST.REQUEST_ID] = requestId;
     call.tries++;
@@ -277,6 +309,9 @@ export class Session {
   }
 
   #receive(words: Int32Array): void {
+    this.#heardMs = performance.now();
+    this.#goneMs = undefined;
+    this.#failures = 0;
     try {
       for (let at = 0; at < words.length; ) {
         const length = messageWords(words, at, words.length);
@@ -288,15 +323,13 @@ export class Session {
       if (!(error instanceof TidemarkError)) throw error;
       this.#drop(1002, error.message);
     }
-    this.#receivedMs = performance.now();
-    this.#failures = 0;
     if (this.#queue.length > 0) this.#scheduleFlush();
   }
 
   #answer(words: Int32Array, at: number): void {
     const requestId = words[at + REPLY.REQUEST_ID]!;
     const call = this.#inFlight.get(requestId);
-    if (call === undefined) return; // it timed out before
+    if (call === undefined) return; // a ping, or it timed out before
     const head = words[at + REPLY.HEAD]!;
     const status = replyStatus(head);
     const entries = replyEntries(words, at);
@@ -307,11 +340,12 @@ export class Session {
     this.#inFlight.delete(requestId);
     if (status === STATUS_INVALID) {
       const field = fieldName(words[at + REPLY.MENTION_COUNT]!);
-      call.reject(new TidemarkError('invalid_request', `the service refused ${field}`, { field }));
+      this.#fail(call, new TidemarkError('invalid_request', `the service refused ${field}`, { field }));
     } else if (status === STATUS_INTERNAL) {
-      call.reject(new TidemarkError('internal', 'the service failed in this call; nothing was done'));
+      this.#fail(call, new TidemarkError('internal', 'the service failed in this call; nothing was done'));
     } else if (REFUSALS[status] !== undefined) this.#refused(call, REFUSALS[status]);
     else {
+      this.#end(call);
       call.resolve({
         status,
         partial: (head & REPLY_PARTIAL) !== 0,
@@ -332,15 +366,22 @@ export class Session {
       call.tries >= this.#options.triesMax ||
       performance.now() + delayMs > call.deadlineMs
     ) {
-      call.reject(new TidemarkError(code, message, { retryAfterMs }));
+      this.#fail(call, new TidemarkError(code, message, { retryAfterMs }));
       return;
     }
-    const timer = setTimeout(() => {
-      this.#resting.delete(call);
-      this.#queue.push(call);
-      this.#scheduleFlush();
-    }, delayMs);
-    this.#resting.set(call, timer);
+    call.timer = setTimeout(() => this.#enqueue(call), delayMs);
+  }
+
+  #end(call: Call): void {
+    this.#calls.delete(call);
+    const requestId = call.words[REQUEST.REQUEST_ID]!;
+    if (this.#inFlight.get(requestId) === call) this.#inFlight.delete(requestId);
+    clearTimeout(call.timer);
+  }
+
+  #fail(call: Call, error: TidemarkError): void {
+    this.#end(call);
+    call.reject(error);
   }
 
   #drop(code: number, reason: string): void {
@@ -356,12 +397,14 @@ export class Session {
     this.#failures++;
     if (this.#closed) return;
     this.#lastProblem = `${code}${reason === '' ? '' : ` ${reason}`}`;
-    const again: Call[] = [];
-    for (const call of this.#inFlight.values()) {
+    const sent = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    for (const call of sent) {
       call.entries = [];
-      if (call.repeatable && call.tries < this.#options.triesMax) again.push(call);
+      if (call.repeatable && call.tries < this.#options.triesMax) this.#enqueue(call);
       else {
-        call.reject(
+        this.#fail(
+          call,
           new TidemarkError(
             'disconnected',
             `the connection was lost before the answer came (${this.#lastProblem})`,
@@ -369,48 +412,57 @@ export class Session {
         );
       }
     }
-    this.#inFlight.clear();
-    this.#queue = again.concat(this.#queue);
     if (!wasOpen && /\b401\b/.test(reason)) {
       this.#failAll(new TidemarkError('unauthorized', 'the service does not take the token'));
     }
-    if (this.pending > 0 || this.#wanted()) this.connect();
+    if (this.#calls.size > 0 || this.#wanted()) this.connect();
   }
 
-  /** S4. One timer for all: a timer for each call costs more than the call. */
+  #watch(): void {
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
+  }
+
+  /** S4, S5. One timer for all: a timer for each call costs more than the call. */
   #sweep(): void {
     const now = performance.now();
-    let isSilent = false;
-    for (const [requestId, call] of this.#inFlight) {
-      if (call.deadlineMs > now) continue;
-      this.#inFlight.delete(requestId);
-      isSilent ||= this.#receivedMs < call.deadlineMs - this.#options.timeoutMs;
-      call.reject(
-        new TidemarkError(
-          'timeout',
-          `no answer came within ${this.#options.timeoutMs} ms; it may have been done`,
-        ),
-      );
+    // Before calls end: that they wait counts.
+    const problem = this.#problem(now);
+    let isLate = false;
+    for (const call of this.#calls) {
+      if (call.deadlineMs > now) break;
+      isLate = true;
+      this.#fail(call, this.#timeout(call));
     }
-    for (const [call, timer] of this.#resting) {
-      if (call.deadlineMs > now) continue;
-      clearTimeout(timer);
-      this.#resting.delete(call);
-      call.reject(new TidemarkError('busy', 'the service stayed busy', { retryAfterMs: BUSY_RETRY_MS }));
-    }
-    if (this.#queue.some((call) => call.deadlineMs <= now)) {
-      const [late, kept] = [[], []] as [Call[], Call[]];
-      for (const call of this.#queue) (call.deadlineMs <= now ? late : kept).push(call);
-      this.#queue = kept;
-      const why = this.#open ? '' : `: there was no connection (${this.#lastProblem || 'not opened yet'})`;
-      for (const call of late) {
-        call.reject(new TidemarkError('timeout', `not sent within ${this.#options.timeoutMs} ms${why}`));
-      }
-    }
-    // Nothing at all came since that call was made: the other side is gone without a word.
-    if (isSilent && this.#open) this.#drop(1006, 'no answer came');
-    if (this.pending === 0) this.#stopSweeping();
+    if (isLate) this.#queue = this.#queue.filter((call) => this.#calls.has(call));
+    if (problem !== undefined) this.#drop(1006, problem);
+    if (this.#calls.size === 0 && this.#transport === undefined) this.#stopSweeping();
     else if (this.#queue.length > 0) this.#flush();
+  }
+
+  /** S5. @returns why the connection or the attempt is to be given up; a silent one is asked first */
+  #problem(now: number): string | undefined {
+    const { timeoutMs, keepAliveMs, connectTimeoutMs } = this.#options;
+    const transport = this.#transport;
+    if (transport === undefined) return;
+    if (!this.#open) {
+      if (now - this.#connectingMs < connectTimeoutMs) return;
+      return `the handshake had no answer within ${connectTimeoutMs} ms`;
+    }
+    if (this.#goneMs !== undefined) return now < this.#goneMs ? undefined : 'no answer came, not to a ping';
+    const patienceMs = this.#inFlight.size > 0 ? Math.min(timeoutMs / 2, keepAliveMs) : keepAliveMs;
+    if (now - this.#heardMs < patienceMs) return;
+    transport.send(encodePing(PING_ID));
+    // Not later than the call that waits: who makes it again should not find the same connection.
+    this.#goneMs = now + timeoutMs / 2 - SWEEP_MS;
+    return;
+  }
+
+  #timeout(call: Call): TidemarkError {
+    const { timeoutMs } = this.#options;
+    if (call.tries > 0)
+      return new TidemarkError('timeout', `no answer came within ${timeoutMs} ms; it may have been done`);
+    const why = this.#open ? '' : `: there was no connection (${this.#lastProblem || 'not opened yet'})`;
+    return new TidemarkError('timeout', `not sent within ${timeoutMs} ms${why}`);
   }
 
   #stopSweeping(): void {
@@ -419,12 +471,17 @@ export class Session {
   }
 
   #failAll(error: TidemarkError): void {
-    const calls = [...this.#inFlight.values(), ...this.#urgent, ...this.#queue, ...this.#resting.keys()];
-    for (const timer of this.#resting.values()) clearTimeout(timer);
-    this.#inFlight.clear();
-    this.#resting.clear();
-    this.#urgent = [];
     this.#queue = [];
-    for (const call of calls) call.reject(error);
+    for (const call of this.#calls) this.#fail(call, error);
   }
+}
+
+function joined(calls: readonly Call[], length: number): Int32Array {
+  const frame = new Int32Array(length);
+  let at = 0;
+  for (const { words } of calls) {
+    frame.set(words, at);
+    at += words.length;
+  }
+  return frame;
 }

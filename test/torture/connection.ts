@@ -39,6 +39,8 @@ export class BinaryConnection implements Connection {
       inFlightMax: 16_384,
       callsMax: 131_072,
       triesMax: 1,
+      connectTimeoutMs: TIMEOUT_MS,
+      keepAliveMs: TIMEOUT_MS,
       reconnectMinMs: TIMEOUT_MS,
       reconnectMaxMs: TIMEOUT_MS,
     };
