@@ -1,7 +1,13 @@
 /**
  * The client of Tidemark: read states over one WebSocket, with the binary protocol.
  *
- * Calls of one tick travel in one frame. Calls about one user take effect in the order in which they are made.
+ * Calls of one tick travel in one frame. Calls about one user take effect in the order in which they are made, but for
+ * those of which nobody can tell (acks of two channels, say). Trying again does not change that:
+ * - While a call waits for its next try, later ones of the same user that must not take effect before it wait, too. All
+ *   others go ahead.
+ * - If one of those that change something had been sent already, the earlier one is not tried again: it fails. When
+ *   an `ack` is refused and a `delete` was sent behind it, a second try would bring the entry back.
+ * - A read sees all that was called before it. One that is tried again may also see what was called after it.
  *
  * What is repeated by itself, when the connection is lost before the answer or the service is busy:
  * - `get`, `list`, `badge`, `ping`: they change nothing.
@@ -12,11 +18,12 @@
  * - `ack` with `manual`: it could move a mark back that was moved forward since.
  * - `delete`, `deleteUser`: they could delete what was created since.
  * And `mention` without a `messageId` is not repeated, because it could count twice.
- * These fail with `disconnected`, `journal_unavailable` (in both cases they may have been done), `busy` or
+ * These, and those that would lose their place, fail with `disconnected`, `journal_unavailable` (in both cases they may have been done), `busy` or
  * `store_unavailable` (nothing was done).
  * A service that was started with `--ack-order last-write` lets every ack move backwards: use `repeatAcks: false`.
  */
 import { STATUS_DUPLICATE, STATUS_SUPPRESSED, STATUS_UNKNOWN } from '../../engine/messages.js';
+import type { Answer } from './call.js';
 import {
   type AckOptions,
   type BulkAck,
@@ -36,7 +43,7 @@ import {
   type ReadState,
 } from './codec.js';
 import { invalid, TidemarkError } from './errors.js';
-import { type Answer, Session } from './session.js';
+import { Session } from './session.js';
 import { type Listener, Subscription } from './subscription.js';
 import type { WebSocketConstructor } from './transport.js';
 

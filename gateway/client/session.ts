@@ -3,12 +3,12 @@
  * answer, connects again, and repeats what may be repeated.
  *
  * All calls without an end are in `#calls`, in the order in which they were made, which is that of their deadlines. Each is in
- * exactly one place: waiting in the queue, in flight, or resting until its next try. What has ended may still be in
- * the queue, and is passed over there.
- * S1  Calls are sent in the order in which they were made, also after a lost connection, so calls of one user keep
- *     their order. Only a call that the service refused (busy) and that is tried again later may be overtaken.
- * S2  A call that was sent is repeated only if it is `repeatable`: the caller says so for each operation. One that
- *     never left is always sent again.
+ * exactly one place: waiting in the queue, in flight, resting until its next try, or following one that was refused
+ * (`UserOrder`). What has ended may still be in the queue, and is passed over there.
+ * S1  Calls are sent in the order in which they were made, also after a lost connection. One that the service refused
+ *     (busy) is overtaken only by calls for which that makes no difference (`UserOrder`).
+ * S2  A call that was sent is repeated only if it is `repeatable`, as the caller says for each operation, and if it keeps
+ *     its place (S1). One that never left is always sent again.
  * S3  There are at most `callsMax` of them; more are refused at once with `busy`.
  * S4  Every call ends within its timeout, with an answer or an error.
  * S5  There is at most one connection, or one attempt. An attempt ends within `connectTimeoutMs`. A connection on which
@@ -29,6 +29,7 @@ import {
   STATUS_JOURNAL_UNAVAILABLE,
   STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
+import type { Answer, Call } from './call.js';
 import {
   type ChangeEvent,
   decodeEntry,
@@ -37,12 +38,12 @@ import {
   fieldName,
   isEvent,
   messageWords,
-  type ReadState,
   replyEntries,
   replyStatus,
 } from './codec.js';
 import { TidemarkError, type TidemarkErrorCode } from './errors.js';
 import { findWebSocket, Transport, type TransportOptions } from './transport.js';
+import { UserOrder } from './user-order.js';
 
 export interface SessionOptions extends TransportOptions {
   /** From the call to its answer, tries included. */
@@ -57,31 +58,6 @@ export interface SessionOptions extends TransportOptions {
   keepAliveMs: number;
   reconnectMinMs: number;
   reconnectMaxMs: number;
-}
-
-/** What an answer says, list parts put together. */
-export interface Answer {
-  status: number;
-  partial: boolean;
-  changed: boolean;
-  /** The REPLY words of the same names. */
-  mentionCount: number;
-  version: number;
-  entries: ReadState[];
-}
-
-interface Call {
-  words: Int32Array;
-  /** The place in the order in which calls are made; 0 goes before all. */
-  order: number;
-  repeatable: boolean;
-  deadlineMs: number;
-  tries: number;
-  entries: ReadState[];
-  /** While it rests. */
-  timer: NodeJS.Timeout | undefined;
-  resolve(answer: Answer): void;
-  reject(error: TidemarkError): void;
 }
 
 const BUSY_RETRY_MS = 100;
@@ -123,6 +99,7 @@ export class Session {
   #queue: Call[] = [];
   #isSorted = true;
   readonly #inFlight = new Map<number, Call>();
+  readonly #order = new UserOrder();
   #transport: Transport | undefined;
   /** When the attempt began. */
   #connectingMs = 0;
@@ -185,6 +162,7 @@ export class Session {
         tries: 0,
         entries: [],
         timer: undefined,
+        followers: [],
         resolve,
         reject,
       };
@@ -288,7 +266,7 @@ export class Session {
         const call = this.#queue[taken]!;
         if (length > 0 && length + call.words.length > wordsMax) break;
         taken++;
-        if (!this.#calls.has(call)) continue;
+        if (!this.#calls.has(call) || !this.#order.enter(call)) continue;
         if (this.#inFlight.size === 0) this.#heardMs = performance.now();
         this.#enterFlight(call);
         sent.push(call);
@@ -304,6 +282,7 @@ export class Session {
     while (requestId === PING_ID || this.#inFlight.has(requestId)) requestId = (requestId + 1) | 0;
     this.#nextRequestId = (requestId + 1) | 0;
     call.words[REQUEST.REQUEST_ID] = requestId;
+    call.entries = [];
     call.tries++;
     this.#inFlight.set(requestId, call);
   }
@@ -337,7 +316,7 @@ export class Session {
       call.entries.push(decodeEntry(words, at + REPLY.WORDS + i * ENTRY.WORDS));
     }
     if ((head & REPLY_MORE) !== 0) return;
-    this.#inFlight.delete(requestId);
+    this.#leaveFlight(call);
     if (status === STATUS_INVALID) {
       const field = fieldName(words[at + REPLY.MENTION_COUNT]!);
       this.#fail(call, new TidemarkError('invalid_request', `the service refused ${field}`, { field }));
@@ -357,26 +336,33 @@ export class Session {
     }
   }
 
-  /** Not now. What commutes with what was called since is tried again (S1). */
+  /** Not now: tried again if it may be (S2). */
   #refused(call: Call, { code, message, retryAfterMs }: Refusal): void {
-    call.entries = [];
     const delayMs = retryAfterMs * 2 ** (call.tries - 1) * (0.5 + Math.random());
-    if (
-      !call.repeatable ||
-      call.tries >= this.#options.triesMax ||
-      performance.now() + delayMs > call.deadlineMs
-    ) {
+    if (performance.now() + delayMs > call.deadlineMs || !this.#mayRepeat(call)) {
       this.#fail(call, new TidemarkError(code, message, { retryAfterMs }));
       return;
     }
+    for (const read of this.#order.refuse(call)) this.#leaveFlight(read);
     call.timer = setTimeout(() => this.#enqueue(call), delayMs);
+  }
+
+  #mayRepeat(call: Call): boolean {
+    return call.repeatable && call.tries < this.#options.triesMax && this.#order.mayRepeat(call);
+  }
+
+  #leaveFlight(call: Call): void {
+    const requestId = call.words[REQUEST.REQUEST_ID]!;
+    if (this.#inFlight.get(requestId) !== call) return;
+    this.#inFlight.delete(requestId);
+    this.#order.leave(call);
   }
 
   #end(call: Call): void {
     this.#calls.delete(call);
-    const requestId = call.words[REQUEST.REQUEST_ID]!;
-    if (this.#inFlight.get(requestId) === call) this.#inFlight.delete(requestId);
+    this.#leaveFlight(call);
     clearTimeout(call.timer);
+    for (const follower of this.#order.end(call)) if (this.#calls.has(follower)) this.#enqueue(follower);
   }
 
   #fail(call: Call, error: TidemarkError): void {
@@ -398,10 +384,11 @@ export class Session {
     if (this.#closed) return;
     this.#lastProblem = `${code}${reason === '' ? '' : ` ${reason}`}`;
     const sent = [...this.#inFlight.values()];
-    this.#inFlight.clear();
+    // Before the first of them ends: what was sent behind a call counts.
+    const repeated = new Set(sent.filter((call) => this.#mayRepeat(call)));
     for (const call of sent) {
-      call.entries = [];
-      if (call.repeatable && call.tries < this.#options.triesMax) this.#enqueue(call);
+      this.#leaveFlight(call);
+      if (repeated.has(call)) this.#enqueue(call);
       else {
         this.#fail(
           call,

@@ -3,6 +3,7 @@
  * numbers up to 2^53-1 here, so that they compare and print without ado.
  */
 import { STATUS_DUPLICATE, STATUS_OK, STATUS_SUPPRESSED, STATUS_UNKNOWN } from '../../engine/messages.js';
+import type { Answer as WireAnswer } from '../../gateway/client/call.js';
 import {
   encodeAck,
   encodeAckBulk,
@@ -15,7 +16,6 @@ import {
   encodePinAck,
   type ReadState,
 } from '../../gateway/client/codec.js';
-import type { Answer as WireAnswer } from '../../gateway/client/session.js';
 
 export interface Key {
   channel: number;
