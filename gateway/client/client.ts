@@ -27,7 +27,6 @@ import type { Answer } from './call.js';
 import {
   type AckOptions,
   type BulkAck,
-  type ChangeEvent,
   encodeAck,
   encodeAckBulk,
   encodeBadge,
@@ -38,13 +37,12 @@ import {
   encodeMention,
   encodePinAck,
   encodePing,
-  encodeSubscribe,
-  encodeUnsubscribe,
   type ReadState,
 } from './codec.js';
 import { invalid, TidemarkError } from './errors.js';
 import { Session } from './session.js';
-import { type Listener, Subscription } from './subscription.js';
+import type { Listener, Subscription } from './subscription.js';
+import { Subscriptions } from './subscriptions.js';
 import type { WebSocketConstructor } from './transport.js';
 
 export interface ClientOptions {
@@ -109,18 +107,15 @@ export interface MentionResult {
 }
 
 const MENTION_USERS_MAX = 10_000;
-const RESUBSCRIBE_MS = 500;
 
 export class TidemarkClient {
   readonly #session: Session;
   readonly #repeatAcks: boolean;
-  readonly #eventsMax: number;
-  readonly #subscriptions = new Map<string, Set<Subscription>>();
+  readonly #subscriptions: Subscriptions;
 
   constructor(options: ClientOptions) {
     const { url, token, webSocket } = options;
     this.#repeatAcks = options.repeatAcks ?? true;
-    this.#eventsMax = options.eventsMax ?? 10_000;
     this.#session = new Session(
       {
         url,
@@ -136,10 +131,11 @@ export class TidemarkClient {
         reconnectMinMs: options.reconnectMinMs ?? 100,
         reconnectMaxMs: options.reconnectMaxMs ?? 10_000,
       },
-      (event) => this.#deliver(event),
-      (again) => this.#subscribeAgain(again),
+      (event) => this.#subscriptions.deliver(event),
+      () => this.#subscriptions.subscribeAgain(),
       () => this.#subscriptions.size > 0,
     );
+    this.#subscriptions = new Subscriptions(this.#session, options.eventsMax ?? 10_000);
   }
 
   get connected(): boolean {
@@ -251,87 +247,19 @@ export class TidemarkClient {
 
   /**
    * Each change of these users from now on, in version order for each user: to the listener, or to whoever iterates
-   * over what this returns. After a lost connection it subscribes again by itself and delivers a `gap`.
+   * over what this returns. After a lost connection it subscribes again by itself and delivers a `gap` with the users
+   * of whom events may be missing, some in one and some in another if the service does not take all at once.
+   * If it fails for one user it fails for all.
    */
   async subscribe(userIds: readonly string[], listener?: Listener): Promise<Subscription> {
-    const users = [...new Set(userIds)];
-    const operations = users.map((userId) => encodeSubscribe(0, userId));
-    const subscription = new Subscription(users, listener, this.#eventsMax, (ended) =>
-      this.#unsubscribe(ended),
-    );
-    for (const userId of users) {
-      const holders = this.#subscriptions.get(userId);
-      if (holders === undefined) this.#subscriptions.set(userId, new Set([subscription]));
-      else holders.add(subscription);
-    }
-    try {
-      await Promise.all(operations.map((words) => this.#session.submit(words, true)));
-    } catch (error) {
-      subscription.end();
-      this.#release(subscription);
-      throw error;
-    }
-    return subscription;
+    return await this.#subscriptions.subscribe(userIds, listener);
   }
 
   /** Ends all connections; calls without an answer fail with `closed`, iterators of events end. */
   close(): void {
     this.#session.close();
-    for (const holders of this.#subscriptions.values()) for (const holder of holders) holder.end();
-    this.#subscriptions.clear();
+    this.#subscriptions.close();
   }
-
-  #deliver(event: ChangeEvent): void {
-    const holders = this.#subscriptions.get(event.userId);
-    if (holders !== undefined) for (const holder of holders) holder.deliver(event);
-  }
-
-  /** @returns users that nobody of this client holds any more */
-  #release(subscription: Subscription): string[] {
-    const released: string[] = [];
-    for (const userId of subscription.userIds) {
-      const holders = this.#subscriptions.get(userId);
-      if (holders === undefined || !holders.delete(subscription) || holders.size > 0) continue;
-      this.#subscriptions.delete(userId);
-      released.push(userId);
-    }
-    return released;
-  }
-
-  async #unsubscribe(subscription: Subscription): Promise<void> {
-    const released = this.#release(subscription);
-    // Without a connection there is nothing to end: the next one asks only for what is held then.
-    if (!this.#session.connected) return;
-    await Promise.all(
-      released.map((userId) => this.#session.submit(encodeUnsubscribe(0, userId), false).catch(forgetLost)),
-    );
-  }
-
-  #subscribeAgain(again: boolean): void {
-    if (!again || this.#subscriptions.size === 0) return;
-    const held = new Set<Subscription>();
-    const confirmed = [...this.#subscriptions].map(([userId, holders]) => {
-      for (const holder of holders) held.add(holder);
-      return this.#session.submit(encodeSubscribe(0, userId), false, true);
-    });
-    // Told when all are confirmed: what changes after that comes as an event, so a list then misses nothing.
-    Promise.all(confirmed).then(
-      () => {
-        for (const holder of held) holder.deliver({ event: 'gap', userIds: [...holder.userIds] });
-      },
-      () => {
-        // Lost again: the next connection begins anew. Refused: once more on this one.
-        if (!this.#session.connected) return;
-        setTimeout(() => this.#session.connected && this.#subscribeAgain(true), RESUBSCRIBE_MS);
-      },
-    );
-  }
-}
-
-/** A connection that was lost has ended the subscription too. */
-function forgetLost(error: unknown): void {
-  if (!(error instanceof TidemarkError) || (error.code !== 'disconnected' && error.code !== 'closed'))
-    throw error;
 }
 
 function entryOf(answer: Answer): ReadState {

@@ -90,8 +90,8 @@ const BUFFERED_BYTES_MAX = 4 << 20;
 export class Session {
   readonly #options: SessionOptions;
   readonly #onEvent: (event: ChangeEvent) => void;
-  /** The connection is there (again); what this submits with `first` goes before everything else. */
-  readonly #onOpen: (again: boolean) => void;
+  /** There is a connection again; what this submits with `first` goes before everything else. */
+  readonly #onOpenAgain: () => void;
   readonly #wanted: () => boolean;
   readonly #calls = new Set<Call>();
   #made = 0;
@@ -104,7 +104,7 @@ export class Session {
   /** When the attempt began. */
   #connectingMs = 0;
   #open = false;
-  #opened = 0;
+  #opened = false;
   #failures = 0;
   /** When something came; with nothing in flight since, when the next call was sent. */
   #heardMs = 0;
@@ -122,12 +122,12 @@ export class Session {
   constructor(
     options: SessionOptions,
     onEvent: (event: ChangeEvent) => void,
-    onOpen: (again: boolean) => void,
+    onOpenAgain: () => void,
     wanted: () => boolean,
   ) {
     this.#options = options;
     this.#onEvent = onEvent;
-    this.#onOpen = onOpen;
+    this.#onOpenAgain = onOpenAgain;
     this.#wanted = wanted;
   }
 
@@ -176,6 +176,7 @@ export class Session {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#open = false;
     clearTimeout(this.#connecting);
     this.#transport?.close();
     this.#failAll(new TidemarkError('closed', 'the client was closed'));
@@ -225,7 +226,8 @@ export class Session {
     this.#open = true;
     this.#heardMs = performance.now();
     this.#goneMs = undefined;
-    this.#onOpen(this.#opened++ > 0);
+    if (this.#opened) this.#onOpenAgain();
+    this.#opened = true;
     this.#flush();
   }
 

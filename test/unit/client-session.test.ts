@@ -169,6 +169,7 @@ describe('a lost connection', () => {
     tests.server.silent = true;
     const waiting = client.ping();
     client.close();
+    expect(client.connected).toBe(false);
     await expect(waiting).rejects.toMatchObject({ code: 'closed' });
     await expect(client.ping()).rejects.toMatchObject({ code: 'closed' });
   });
