@@ -18,8 +18,8 @@
  * - `ack` with `manual`: it could move a mark back that was moved forward since.
  * - `delete`, `deleteUser`: they could delete what was created since.
  * And `mention` without a `messageId` is not repeated, because it could count twice.
- * These, and those that would lose their place, fail with `disconnected`, `journal_unavailable` (in both cases they may have been done), `busy` or
- * `store_unavailable` (nothing was done).
+ * These, and those that would lose their place, fail with `disconnected`, `journal_unavailable` (in both cases they may
+ * have been done), `busy` or `store_unavailable` (nothing was done).
  * A service that was started with `--ack-order last-write` lets every ack move backwards: use `repeatAcks: false`.
  */
 import { STATUS_DUPLICATE, STATUS_SUPPRESSED, STATUS_UNKNOWN } from '../../engine/messages.js';
