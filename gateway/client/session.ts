@@ -373,8 +373,9 @@ export class Session {
   }
 
   #drop(code: number, reason: string): void {
-    this.#transport?.close();
+    const transport = this.#transport;
     this.#lost(code, reason);
+    transport?.close();
   }
 
   #lost(code: number, reason: string): void {

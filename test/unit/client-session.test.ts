@@ -147,7 +147,7 @@ describe('a lost connection', () => {
   });
 
   test('a service that says nothing is left for a new connection', async () => {
-    const client = connect({ timeoutMs: 120 });
+    const client = connect({ timeoutMs: 400 });
     await client.ping();
     tests.server.silent = true;
     await expect(client.ping()).rejects.toMatchObject({ code: 'timeout' });

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { rawWebSocket } from '../../bench/raw-web-socket.js';
 import { OP_GET, OP_PING } from '../../engine/messages.js';
 import type { TidemarkEvent } from '../../gateway/client/index.js';
 import { ROOT } from '../../scripts/repository.js';
@@ -16,7 +17,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 describe('an outage', () => {
   test('longer than the timeout is over when the service is back, also if that answers slowly', async () => {
-    const client = connect({ timeoutMs: 200, reconnectMaxMs: 20 });
+    const client = connect({ timeoutMs: 500, reconnectMaxMs: 20 });
     await client.ping();
     tests.server.handshakes = 'cut';
     tests.server.cutAll();
@@ -28,7 +29,7 @@ describe('an outage', () => {
       );
     }, 10);
     try {
-      await sleep(400);
+      await sleep(800);
       tests.server.answerDelayMs = 80;
       tests.server.handshakes = 'accept';
       await expect.poll(() => answered, { timeout: 2000 }).toBeGreaterThan(10);
@@ -39,7 +40,7 @@ describe('an outage', () => {
   });
 
   test('of which nothing is heard is noticed without a call, and told as a gap', async () => {
-    const client = connect({ timeoutMs: 200, keepAliveMs: 150 });
+    const client = connect({ timeoutMs: 1000, keepAliveMs: 150 });
     const events: TidemarkEvent[] = [];
     await client.subscribe(['7'], (event) => events.push(event));
     tests.server.vanish();
@@ -54,7 +55,7 @@ describe('an outage', () => {
   });
 
   test('is not what a quiet connection has: it is asked, and kept', async () => {
-    const client = connect({ timeoutMs: 200, keepAliveMs: 100 });
+    const client = connect({ timeoutMs: 2000, keepAliveMs: 100 });
     await client.subscribe(['7'], () => {});
     await sleep(700);
     expect(client.connected).toBe(true);
@@ -65,7 +66,7 @@ describe('an outage', () => {
   });
 
   test('is not what one call has that takes too long: the connection stays', async () => {
-    const client = connect({ timeoutMs: 150 });
+    const client = connect({ timeoutMs: 800 });
     await client.ping();
     tests.server.unanswered = (op) => op === OP_GET;
     await expect(client.get('7', '1')).rejects.toMatchObject({ code: 'timeout' });
@@ -84,6 +85,12 @@ describe('connecting', () => {
     tests.server.handshakes = 'accept';
     await called;
     expect(tests.server.connections).toBe(1);
+  });
+
+  test('the error of a call says so, whichever WebSocket it is', async () => {
+    tests.server.handshakes = 'ignore';
+    const client = connect({ connectTimeoutMs: 50, timeoutMs: 200, webSocket: rawWebSocket });
+    await expect(client.ping()).rejects.toThrow('the handshake had no answer within 50 ms');
   });
 
   test.skipIf(typeof globalThis.WebSocket === 'function')(
@@ -115,7 +122,7 @@ describe('connecting', () => {
 });
 
 test('a listener that throws loses nobody anything, and its error is the uncaught one', async () => {
-  const client = connect({ timeoutMs: 500 });
+  const client = connect();
   const heard: TidemarkEvent[] = [];
   await client.subscribe(['7'], () => {
     throw new Error('of the listener');
