@@ -68,7 +68,7 @@ describe('a call that was refused', () => {
   });
 
   test('a read: later writes do not wait for it, and it may see them', async () => {
-    const client = await refusedOnce();
+    const client = await refusedOnce(STATUS_STORE_UNAVAILABLE);
     const list = client.list('7');
     await refused(client);
     const entry = await client.ack('7', '1', '5');

@@ -89,7 +89,7 @@ describe('connecting', () => {
 
   test('the error of a call says so, whichever WebSocket it is', async () => {
     tests.server.handshakes = 'ignore';
-    const client = connect({ connectTimeoutMs: 50, timeoutMs: 200, webSocket: rawWebSocket });
+    const client = connect({ connectTimeoutMs: 50, timeoutMs: 1000, webSocket: rawWebSocket });
     await expect(client.ping()).rejects.toThrow('the handshake had no answer within 50 ms');
   });
 
