@@ -65,7 +65,7 @@ export const OPTIONS = {
   shards: option(
     numberOr('auto', 1, PARTITIONS_MAX),
     'N',
-    'shard threads; auto = one for each processor less one, also when their number changes',
+    'shard threads; auto = one for each processor less one, also when their number changes, until a number is ordered',
     'auto',
   ),
   lanes: option(
@@ -273,7 +273,7 @@ export interface Config
   extends Omit<Parsed, 'shards' | 'lanes' | 'store' | 'hotUsers' | 'admin' | 'adminHost'> {
   /** At the start. */
   readonly shards: number;
-  /** `--shards auto`: they follow the processors. */
+  /** `--shards auto`: they follow the processors, until a number is ordered. */
   readonly automaticShards: boolean;
   readonly lanes: number;
   readonly store: string;
@@ -400,7 +400,8 @@ function countsOf(
   } else if (engine === 'heap' && askedLanes !== undefined && askedLanes !== shards) {
     problems.push(`${named.lanes} with --engine heap: objects stay with their thread. Leave it out.`);
   }
-  return { shards, automaticShards: isAutomatic, lanes: askedLanes ?? lanesFor(engine, shards, partitions) };
+  const automatic = isAutomatic && engine === 'slab'; // objects stay with their thread
+  return { shards, automaticShards: automatic, lanes: askedLanes ?? lanesFor(engine, shards, partitions) };
 }
 
 function checkSizes(

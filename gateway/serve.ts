@@ -1,5 +1,4 @@
 /** `tidemark serve`: starts the workers and the server, and stops them in order. */
-import { automaticShards } from '../workers/lane-counts.js';
 import { redactStore } from '../workers/stores/cassandra-url.js';
 import type { Workers } from '../workers/workers.js';
 import type { Config } from './config.js';
@@ -8,8 +7,6 @@ import { Server } from './server.js';
 import { workersOptions } from './workers-options.js';
 
 const EXIT_FAILURE = 1;
-/** How often `--shards auto` looks how many processors there are. */
-const FOLLOW_INTERVAL_MS = 10_000;
 
 /** Starts worker threads; what `serve` needs of workers/supervisor.ts. */
 export type StartWorkers = typeof import('../workers/supervisor.js').startWorkers;
@@ -60,7 +57,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
       (error: Error) => log.warn(`not reloaded, nothing has changed: ${error.message}`),
     );
   });
-  if (config.automaticShards) followProcessors(workers, (message) => log.info(message));
+  server.shardCount.onFollowed = (message) => log.info(message);
 
   const { shards, lanes, partitions, capacity, engine } = config;
   const store = redactStore(config.store);
@@ -68,17 +65,6 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   const url = `${scheme}://${urlHost(config.host)}:${server.port}`;
   const adminUrl = config.admin ? `${scheme}://${urlHost(config.adminHost)}:${server.adminPort}` : undefined;
   log.info({ url, adminUrl, pid: process.pid, shards, lanes, partitions, capacity, store, engine }, 'ready');
-}
-
-/** Has as many shards as there are processors, also when that changes: the affinity of the process, say. */
-function followProcessors(workers: Workers, say: (message: string) => void): void {
-  const look = async (): Promise<void> => {
-    const shards = automaticShards(workers.laneStats.length);
-    if (shards === workers.shards().length) return;
-    await workers.resize(shards);
-    say(`${shards} shards now, as there are other processors.`);
-  };
-  setInterval(() => void look().catch((error: Error) => say(error.message)), FOLLOW_INTERVAL_MS).unref();
 }
 
 async function shutDown(server: Server, workers: Workers, config: Config): Promise<boolean> {

@@ -14,6 +14,7 @@ import { Front } from './front.js';
 import { addNotFound, addRoutes } from './http-routes.js';
 import { Metrics } from './metrics.js';
 import { requireNative } from './native.js';
+import { ShardCount } from './shard-count.js';
 import { packageVersion } from './version.js';
 import { addStream } from './ws-stream.js';
 
@@ -36,6 +37,7 @@ interface Parts {
   readonly front: Front;
   readonly metrics: Metrics;
   readonly sampler: Sampler;
+  readonly shardCount: ShardCount;
   readonly listenSocket: us_listen_socket;
   readonly adminSocket: us_listen_socket | null;
   readonly listenAgain: (port: number) => Promise<us_listen_socket>;
@@ -45,6 +47,7 @@ interface Parts {
 export class Server {
   readonly front: Front;
   readonly metrics: Metrics;
+  readonly shardCount: ShardCount;
   readonly port: number;
   /** Null when closed: closing it twice would crash the process. */
   #listenSocket: us_listen_socket | null;
@@ -57,9 +60,11 @@ export class Server {
   /** What is worth a line in the log. */
   onWarning: (message: string) => void = () => {};
 
-  private constructor({ front, metrics, sampler, listenSocket, adminSocket, listenAgain, config }: Parts) {
+  private constructor(parts: Parts) {
+    const { front, metrics, sampler, shardCount, listenSocket, adminSocket, listenAgain, config } = parts;
     this.front = front;
     this.metrics = metrics;
+    this.shardCount = shardCount;
     this.#sampler = sampler;
     this.#listenSocket = listenSocket;
     this.#adminSocket = adminSocket;
@@ -91,11 +96,12 @@ export class Server {
     const auth = new Auth(config.tokens);
     const app = createApp(config);
     const sampler = new Sampler(workers);
+    const shardCount = new ShardCount(workers, config.automaticShards);
     const adminApp = config.adminPort === undefined ? app : createApp(config);
     if (config.admin) {
       const version = packageVersion();
       const gate = new AdminGate(config.adminTokens);
-      addAdminRoutes(adminApp, gate, { front, workers, sampler, config, version });
+      addAdminRoutes(adminApp, gate, { front, workers, sampler, shardCount, config, version });
       addConsole(adminApp, gate, front);
     }
     const metrics = new Metrics(front, workers);
@@ -115,9 +121,19 @@ export class Server {
       }
       const listenAgain = (port: number): Promise<us_listen_socket> =>
         listen(app, config.host, port, '--port');
-      return new Server({ front, metrics, sampler, listenSocket, adminSocket, listenAgain, config });
+      return new Server({
+        front,
+        metrics,
+        sampler,
+        shardCount,
+        listenSocket,
+        adminSocket,
+        listenAgain,
+        config,
+      });
     } catch (error) {
       sampler.end();
+      shardCount.end();
       throw error;
     }
   }
@@ -139,6 +155,7 @@ export class Server {
     if (this.#adminSocket !== null) uWS.us_listen_socket_close(this.#adminSocket);
     this.#adminSocket = null;
     this.#sampler.end();
+    this.shardCount.end();
     const deadline = performance.now() + timeoutMs;
     while (front.waitingCount + front.inFlightCount > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));

@@ -6,7 +6,6 @@
  * rebinding) by the Host that its browser names.
  */
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
-import { automaticShards } from '../../workers/lane-counts.js';
 import { OperateError } from '../../workers/workers.js';
 import { AdminAuth } from '../auth.js';
 import { hostNameOf, isLoopback } from '../config.js';
@@ -55,7 +54,7 @@ export class AdminGate {
 
 /** Adds the admin calls to an app. */
 export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: StatusSources): void {
-  const { front, workers, sampler } = sources;
+  const { front, workers, sampler, shardCount } = sources;
   const call = (
     method: 'get' | 'post',
     path: string,
@@ -86,12 +85,11 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
   });
   call('post', '/admin/shards', (caller, request, response) => {
     readJsonBody(response, request, ORDER_BYTES_MAX, caller, ({ shards }) => {
-      const automatic = shards === 'auto' ? automaticShards(workers.laneStats.length) : shards;
-      if (typeof automatic !== 'number') {
+      if (typeof shards !== 'number' && shards !== 'auto') {
         caller.error(invalid([{ path: 'shards', message: 'must be a number of threads, or "auto"' }]));
         return;
       }
-      order(caller, workers.resize(automatic), () => ({ shards: workers.shards().length }));
+      order(caller, shardCount.order(shards), () => ({ shards: workers.shards().length }));
     });
   });
   call('post', '/admin/reload', (caller, request, response) => {

@@ -37,6 +37,7 @@ const SOURCE = new URL('../../../gateway/console/', import.meta.url);
 const COMPILED = new URL('../', import.meta.url);
 const MODULES = [
   'admin/format',
+  'admin/status-figures',
   'admin/status-types',
   'console/admin-api',
   'console/charts',

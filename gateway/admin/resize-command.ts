@@ -6,7 +6,10 @@ import { AdminClient, type AdminClientOptions, TOKEN_OPTION, URL_OPTION } from '
 export function resizeCommand(): Command {
   return new Command('resize')
     .description('change the number of shard threads of a running server')
-    .requiredOption('--shards <N>', 'threads, 1 to its --lanes; auto = one for each processor less one')
+    .requiredOption(
+      '--shards <N>',
+      'threads, 1 to its --lanes, which hold until the next order; auto = one for each processor less one, also when their number changes',
+    )
     .addOption(URL_OPTION)
     .addOption(TOKEN_OPTION)
     .action(async ({ shards: given, ...options }: AdminClientOptions & { shards: string }) => {

@@ -1,5 +1,6 @@
 /** `/admin/status` as text for a terminal: the same for `tidemark status` and `tidemark top`. */
 import { formatBytes, formatCount, formatMs, formatPart } from './format.js';
+import { refusedPerS, shardCountText } from './status-figures.js';
 import type { AdminStatus, LatencyStatus, ShardStatus, SlowStatus, ThreadStatus } from './status-types.js';
 
 /** Rows of a table that can be long. */
@@ -47,11 +48,6 @@ export function statusLines(status: AdminStatus, style: Style): string[] {
   ];
 }
 
-/** Operations answered with any of the errors that a client should try again after. */
-function refusedPerS({ totals, journal }: AdminStatus): number {
-  return totals.busy_per_s + totals.store_unavailable_per_s + (journal?.unavailable_per_s ?? 0);
-}
-
 function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
   const { totals, settings, store, journal } = status;
   const refused = refusedPerS(status);
@@ -59,7 +55,7 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
   const up = formatMs(status.uptime_s * 1000);
   const item = (name: string, value: string): string => `${dim(name)} ${value}`;
   return [
-    `${bold('tidemark')} ${status.version}  ${status.state}  ${item('up', up)}  ${item('pid', String(status.pid))}  ${item('node', status.node)}  ${item('store', settings.store)}  ${item('durability', settings.durability)}`,
+    `${bold('tidemark')} ${status.version}  ${status.state}  ${item('up', up)}  ${item('pid', String(status.pid))}  ${item('node', status.node)}  ${item('shards', shardCountText(settings))}  ${item('store', settings.store)}  ${item('durability', settings.durability)}`,
     [
       item('operations/s', bold(formatCount(totals.operations_per_s))),
       item('hits', formatPart(totals.hit_ratio)),

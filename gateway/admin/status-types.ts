@@ -35,6 +35,8 @@ export interface AdminStatus {
 export interface StatusSettings {
   /** Now; a resize changes it. */
   readonly shards: number;
+  /** They follow the processors (`auto`); false after the order of a number, until `auto` is ordered. */
+  readonly shards_automatic: boolean;
   readonly lanes: number;
   readonly partitions: number;
   readonly capacity: number;

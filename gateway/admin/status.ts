@@ -17,6 +17,7 @@ import { RING_NAMES, type RingDepths, type RingName, type Workers } from '../../
 import type { Config } from '../config.js';
 import { OP_NAMES } from '../counters.js';
 import type { Front } from '../front.js';
+import type { ShardCount } from '../shard-count.js';
 import {
   ALL_OPERATIONS,
   busyPart,
@@ -54,11 +55,13 @@ export interface StatusSources {
   readonly front: Front;
   readonly workers: Workers;
   readonly sampler: Sampler;
+  readonly shardCount: ShardCount;
   readonly config: Config;
   readonly version: string;
 }
 
-export function readStatus({ front, workers, sampler, config, version }: StatusSources): AdminStatus {
+export function readStatus(sources: StatusSources): AdminStatus {
+  const { front, workers, sampler, shardCount, config, version } = sources;
   const before = sampler.windowStart;
   const now = sampler.snapshot();
   const windowS = Math.max((now.atMs - before.atMs) / 1000, 1e-3);
@@ -72,6 +75,7 @@ export function readStatus({ front, workers, sampler, config, version }: StatusS
     window_s: round(windowS),
     settings: {
       shards: workers.shards().length,
+      shards_automatic: shardCount.isAutomatic,
       lanes: workers.laneStats.length,
       partitions: config.partitions,
       capacity: config.capacity,

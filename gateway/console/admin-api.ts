@@ -48,8 +48,8 @@ export function flushNow(): Promise<{ unsaved_users: number }> {
   return call('POST', '/admin/flush');
 }
 
-/** Resolves when that many threads run all lanes. */
-export function resize(shards: number): Promise<{ shards: number; took_ms: number }> {
+/** Resolves when that many threads run all lanes; `auto`: as many as the processors have it, from now on. */
+export function resize(shards: number | 'auto'): Promise<{ shards: number; took_ms: number }> {
   return call('POST', '/admin/shards', { shards });
 }
 

@@ -116,7 +116,7 @@ resizeButton.addEventListener('click', () => {
   if (latest === null) return;
   const { shards, lanes } = latest.settings;
   byId('resize-text').textContent =
-    `${shards} of at most ${lanes} threads run the ${lanes} lanes now. Lanes go over one after another while they serve; nothing is copied, and no request is lost.`;
+    `${shards} of at most ${lanes} threads run the ${lanes} lanes now. Lanes go over one after another while they serve; nothing is copied, and no request is lost. A number holds until another is ordered, or Auto: one for each processor less one, also when that changes.`;
   resizeInput.max = String(lanes);
   resizeInput.value = String(shards);
   resizeDialog.returnValue = '';
@@ -124,8 +124,9 @@ resizeButton.addEventListener('click', () => {
 });
 
 resizeDialog.addEventListener('close', () => {
-  if (resizeDialog.returnValue !== 'resize') return;
-  resize(resizeInput.valueAsNumber).then(
+  const order = resizeDialog.returnValue;
+  if (order !== 'resize' && order !== 'auto') return;
+  resize(order === 'auto' ? order : resizeInput.valueAsNumber).then(
     ({ shards, took_ms }) => say(`${shards} shards now, after ${formatMs(took_ms)}.`),
     (error: Error) => say(`Nothing was changed: ${error.message}`),
   );

@@ -1,5 +1,6 @@
 /** The tiles and tables: every figure of `/admin/status` that is not a chart. */
 import { formatBytes, formatCount, formatMs, formatPart } from '../admin/format.js';
+import { refusedPerS, shardCountText } from '../admin/status-figures.js';
 import type {
   AdminStatus,
   LatencyStatus,
@@ -21,9 +22,10 @@ interface Tile {
   readonly warn?: boolean;
 }
 
-function tilesOf({ totals, latencies, store, shards, journal }: AdminStatus): Tile[] {
+function tilesOf(status: AdminStatus): Tile[] {
+  const { totals, latencies, store, shards } = status;
   const all = latencies?.[0];
-  const refused = totals.busy_per_s + totals.store_unavailable_per_s + (journal?.unavailable_per_s ?? 0);
+  const refused = refusedPerS(status);
   const busiest = shards.reduce((most, { busy }) => Math.max(most, busy), 0);
   const away = store.load_circuit === 'open' || store.write_circuit === 'open';
   const failures = store.load_failures + store.write_failures;
@@ -227,6 +229,7 @@ function showFacts({ settings, version, node, uptime_s, pid, totals, store }: Ad
     ['version', version],
     ['node', node],
     ['pid', String(pid)],
+    ['shards', shardCountText(settings)],
     ['store', settings.store],
     ['durability', settings.durability],
     ['flush delay', formatMs(settings.flush_delay_ms)],

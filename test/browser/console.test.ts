@@ -168,6 +168,13 @@ describe.skipIf(!HAS_CHROMIUM)('the console', () => {
       const { time, totals } = await statusOf(service.url);
       await shownAfter(page, time);
       expect(await tile(page, 'records')).toBe(formatCount(totals.records));
+      expect(await page.locator('#facts').textContent()).toContain('4 (fixed)');
+
+      await page.locator('#resize').click();
+      await page.locator('#resize-dialog [value=auto]').click();
+      await page.locator('#notice', { hasText: /shards? now/ }).waitFor();
+      await page.locator('#facts', { hasText: '(auto)' }).waitFor();
+      expect((await statusOf(service.url)).settings.shards_automatic).toBe(true);
     },
     TEST_MS,
   );

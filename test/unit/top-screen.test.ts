@@ -15,6 +15,7 @@ const STATUS: AdminStatus = {
   window_s: 10,
   settings: {
     shards: 1,
+    shards_automatic: true,
     lanes: 1,
     partitions: 1,
     capacity: 100,
@@ -119,7 +120,16 @@ describe('top', () => {
     const lines = screen.frame(STATUS, 120, 50);
     expect(lines.find((line) => line.startsWith('operations/s'))).toMatch(/1\.23M {2}▁▄▇█$/);
     const text = lines.join('\n');
-    for (const part of ['98.7%', '50 of 100 (50.0%)', '2.5 s', '1.5 ms', '0:50%', '77', 'refused/s 1'])
+    for (const part of [
+      '98.7%',
+      '50 of 100 (50.0%)',
+      '2.5 s',
+      '1.5 ms',
+      '0:50%',
+      '77',
+      'refused/s 1',
+      'shards 1 (auto)',
+    ])
       expect(text).toContain(part);
     const small = new TopScreen(PLAIN).frame(STATUS, 40, 8);
     expect(small).toHaveLength(8);
