@@ -1,6 +1,10 @@
 /** Bearer tokens, from a file with one token a line (more than one while they are being changed). */
+
+import type { HttpRequest } from 'uWebSockets.js';
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { type ApiError, FOREIGN_HOST, FOREIGN_ORIGIN, UNAUTHORIZED } from './errors.js';
+import { hasForeignHost, hasForeignOrigin } from './foreign-pages.js';
 
 const PREFIX = 'Bearer ';
 const TOKEN_CHARACTERS_MIN = 16;
@@ -13,8 +17,11 @@ export class Auth {
     this.#tokens = tokens.map((token) => Buffer.from(token));
   }
 
-  get required(): boolean {
-    return this.#tokens.length > 0;
+  /** Why the request is refused, or null. Without tokens all of this machine are admitted, but no web page of elsewhere. */
+  refuse(request: HttpRequest): ApiError | null {
+    if (this.#tokens.length > 0) return this.admits(request.getHeader('authorization')) ? null : UNAUTHORIZED;
+    if (hasForeignHost(request)) return FOREIGN_HOST;
+    return hasForeignOrigin(request) ? FOREIGN_ORIGIN : null;
   }
 
   /** Whether the `authorization` header has one of the tokens. How long it takes tells only the token's length. */

@@ -15,6 +15,7 @@ import {
   redactStore,
 } from '../workers/stores/cassandra-url.js';
 import { readTokens } from './auth.js';
+import { isLoopback } from './foreign-pages.js';
 import { LOG_LEVELS } from './log.js';
 import { bytes, choice, count, duration, numberOr, whole } from './option-types.js';
 import { SLOTS_MAX } from './slot-table.js';
@@ -468,13 +469,4 @@ function checkAdmin(
     );
   }
   return { admin: admin === undefined ? safe : admin === 'on', adminHost: adminHost ?? '', adminTokens };
-}
-
-/** `[::1]:4040` -> `::1` */
-export function hostNameOf(hostHeader: string): string {
-  return hostHeader.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

@@ -82,9 +82,19 @@ export function refused(message: string): ApiError {
 export const FOREIGN_HOST = new ApiError(
   403,
   'forbidden',
-  'without an admin token, admin calls are answered only under a loopback name or address',
+  'without a token file the service is answered only under localhost or a loopback address: call it so, or give it --auth-token-file',
 );
-export const FOREIGN_PAGE = new ApiError(
+export const FOREIGN_ORIGIN = new ApiError(
+  401,
+  'unauthorized',
+  'pages of another origin need a server with a bearer token',
+);
+export const FOREIGN_ADMIN_HOST = new ApiError(
+  403,
+  'forbidden',
+  'without an admin token, admin calls are answered only under localhost or a loopback address',
+);
+export const FOREIGN_ADMIN_ORIGIN = new ApiError(
   403,
   'forbidden',
   'admin calls of pages of another origin are refused',

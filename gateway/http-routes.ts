@@ -13,15 +13,7 @@ import {
 } from '../engine/messages.js';
 import type { Auth } from './auth.js';
 import { Draft } from './draft.js';
-import {
-  type ApiError,
-  invalid,
-  METHOD_NOT_ALLOWED,
-  NOT_FOUND,
-  STOPPING,
-  UNAUTHORIZED,
-  UNWELL,
-} from './errors.js';
+import { type ApiError, invalid, METHOD_NOT_ALLOWED, NOT_FOUND, STOPPING, UNWELL } from './errors.js';
 import type { Front } from './front.js';
 import { HttpCaller } from './http-answer.js';
 import { readJsonBody } from './http-body.js';
@@ -153,8 +145,9 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
   methods.set('/metrics', ['GET']);
   app.get('/metrics', (response, request) => {
     const caller = new HttpCaller(response, 0, front.counters);
-    if (!auth.admits(request.getHeader('authorization'))) {
-      caller.error(UNAUTHORIZED);
+    const refusal = auth.refuse(request);
+    if (refusal !== null) {
+      caller.error(refusal);
       return;
     }
     metrics.render().then(
@@ -184,8 +177,7 @@ function callerOf(response: HttpResponse, request: HttpRequest, front: Front): H
 }
 
 function refuse(front: Front, auth: Auth, request: HttpRequest): ApiError | null {
-  if (!auth.admits(request.getHeader('authorization'))) return UNAUTHORIZED;
-  return front.stopping ? STOPPING : null;
+  return auth.refuse(request) ?? (front.stopping ? STOPPING : null);
 }
 
 function start(

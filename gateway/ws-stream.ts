@@ -8,7 +8,7 @@ import {
   JsonConnection,
   type SocketData,
 } from './connections.js';
-import { ApiError, BUSY, invalid, STOPPING, UNAUTHORIZED } from './errors.js';
+import { type ApiError, BUSY, invalid, STOPPING } from './errors.js';
 import type { Front } from './front.js';
 import { HttpCaller } from './http-answer.js';
 import { BinaryProtocol } from './ws-binary.js';
@@ -24,11 +24,6 @@ const NO_PROTOCOL = invalid([
 const NO_UPGRADE = invalid([
   { path: 'upgrade', message: 'must be websocket: this path speaks no plain HTTP' },
 ]);
-const FOREIGN_ORIGIN = new ApiError(
-  401,
-  'unauthorized',
-  'pages of another origin need a server with a bearer token',
-);
 
 /** uWebSockets cuts the connection (1006) of a frame beyond its own limit; up to that we can still say 1009. */
 const FRAME_SLACK = 4;
@@ -112,14 +107,8 @@ function refuse(
   request: HttpRequest,
   protocol: string | undefined,
 ): ApiError | null {
-  if (!auth.admits(request.getHeader('authorization'))) return UNAUTHORIZED;
-  // Without a token any web page could reach a server on its visitor's own machine: browsers ask no leave for
-  // WebSockets of other origins, but say where the page came from.
-  if (!auth.required) {
-    const origin = request.getHeader('origin');
-    if (origin !== '' && origin.replace(/^[a-z]+:\/\//, '') !== request.getHeader('host'))
-      return FOREIGN_ORIGIN;
-  }
+  const refusal = auth.refuse(request);
+  if (refusal !== null) return refusal;
   if (front.stopping) return STOPPING;
   return protocol === undefined ? NO_PROTOCOL : null;
 }

@@ -2,24 +2,24 @@
  * `/admin/...`: what operators ask and order. On the service's listener, or on one of its own.
  *
  * Who may: with admin tokens, whoever has one. Without (the listener is loopback then), everyone on this machine, but
- * no web page: a page of another origin is refused by its Origin, and one whose name was made to point here (DNS
- * rebinding) by the Host that its browser names.
+ * no web page of elsewhere (foreign-pages.ts). A service token is none: where there are such, others are asked for one
+ * here, too, or the admin side has a listener of its own, or there is none (config.ts).
  */
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
 import { OperateError } from '../../workers/workers.js';
 import { AdminAuth } from '../auth.js';
-import { hostNameOf, isLoopback } from '../config.js';
 import {
   ADMIN_UNAUTHORIZED,
   type ApiError,
   BUSY,
-  FOREIGN_HOST,
-  FOREIGN_PAGE,
+  FOREIGN_ADMIN_HOST,
+  FOREIGN_ADMIN_ORIGIN,
   invalid,
   METHOD_NOT_ALLOWED,
   refused,
   STOPPING,
 } from '../errors.js';
+import { hasForeignHost, hasForeignOrigin } from '../foreign-pages.js';
 import type { Front } from '../front.js';
 import { HttpCaller } from '../http-answer.js';
 import { readJsonBody } from '../http-body.js';
@@ -41,14 +41,12 @@ export class AdminGate {
 
   /** Why the request is refused, or null. */
   refuse(request: HttpRequest): ApiError | null {
-    const host = request.getHeader('host');
     if (this.#auth.required) {
       if (!this.#auth.admits(request.getHeader('authorization'))) return ADMIN_UNAUTHORIZED;
-    } else if (!isLoopback(hostNameOf(host))) {
-      return FOREIGN_HOST;
+    } else if (hasForeignHost(request)) {
+      return FOREIGN_ADMIN_HOST;
     }
-    const origin = request.getHeader('origin');
-    return origin === '' || origin.replace(/^[a-z]+:\/\//, '') === host ? null : FOREIGN_PAGE;
+    return hasForeignOrigin(request) ? FOREIGN_ADMIN_ORIGIN : null;
   }
 }
 

@@ -70,6 +70,59 @@ describe('access', () => {
     });
   });
 
+  it('without a token file is for this machine, and for no web page of elsewhere', async () => {
+    const calls = [
+      ['GET', '/v1/users/1/read-states'],
+      ['DELETE', '/v1/users/1/read-states'],
+      ['POST', '/v1/users/1/read-states/1/ack'],
+      ['GET', '/metrics'],
+    ] as const;
+    await withGateway({}, async ({ url, streamUrl, server }) => {
+      const { host, port } = new URL(url);
+      const rebound = { host: `evil.example:${port}`, origin: `http://evil.example:${port}` };
+      const status = (method: string, path: string, headers: Record<string, string>): Promise<number> =>
+        new Promise((resolve, reject) => {
+          const body = method === 'POST' ? '{"message_id":"1"}' : '';
+          const sent = request(
+            url + path,
+            { method, headers: { 'content-type': 'application/json', ...headers } },
+            (response) => {
+              response.resume();
+              resolve(response.statusCode!);
+            },
+          );
+          sent.on('error', reject);
+          sent.end(body);
+        });
+      for (const [method, path] of calls) {
+        for (const own of [
+          {},
+          { host: `LocalHost:${port}` },
+          { host: '[::1]' },
+          { origin: `http://${host}` },
+        ])
+          expect(await status(method, path, own), `${method} ${path}`).toBeLessThan(300);
+        expect(await status(method, path, { host: `evil.example:${port}` }), path).toBe(403);
+        expect(await status(method, path, rebound), path).toBe(403);
+        expect(await status(method, path, { origin: 'https://evil.example' }), path).toBe(401);
+      }
+      expect(await upgradeStatus(streamUrl, ['tidemark.v1.json'], rebound)).toBe(403);
+      expect(server.front.connections.count).toBe(0);
+      expect(await status('GET', '/healthz', rebound)).toBe(200);
+    });
+    // With a token, a name is no matter: proxies send theirs.
+    await withGateway({ authTokenFile: tokenFile }, async ({ url }) => {
+      const authorization = `Bearer ${TOKEN}`;
+      const answer = await new Promise<number>((resolve) => {
+        request(`${url}/v1/users/1/badge`, { headers: { authorization, host: 'x.example' } }, (response) => {
+          response.resume();
+          resolve(response.statusCode!);
+        }).end();
+      });
+      expect(answer).toBe(200);
+    });
+  });
+
   it('needs one of the protocols, a page of the same origin, and a free place', async () => {
     await withGateway({ maxConnections: '2' }, async ({ url, streamUrl, server }) => {
       expect(await upgradeStatus(streamUrl, [])).toBe(400);

@@ -206,7 +206,7 @@ describe('the calls', () => {
     });
     const lateGet = async (path: string, wanted: string): Promise<void> => {
       text = '';
-      late.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      late.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       await until(() => text.length >= wanted.length && text.endsWith(wanted.slice(-20)), 'all is read');
       expect(text.slice(text.indexOf('\r\n\r\n') + 4) === wanted).toBe(true);
     };
@@ -218,7 +218,7 @@ describe('the calls', () => {
     const slow = Array.from({ length: 40 }, () => {
       const socket = connect(gateway.server.port, '127.0.0.1');
       socket.pause();
-      socket.write(`GET ${states} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      socket.write(`GET ${states} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       return socket;
     });
     await until(

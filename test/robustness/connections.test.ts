@@ -5,7 +5,7 @@ import { RawSocket } from './raw-http.js';
 import { pause, until, Victim } from './victim.js';
 
 const CONNECTIONS_MAX = 50;
-const GET = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n';
+const GET = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
 function freePort(): Promise<number> {
   return new Promise((resolve) => {

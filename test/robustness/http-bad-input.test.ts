@@ -7,7 +7,7 @@ import { until, Victim } from './victim.js';
 const SEED = Number(process.env.TIDEMARK_TEST_SEED ?? 20250101);
 const ACK = '/v1/users/1/read-states/2/ack';
 const JSON_TYPE = 'Content-Type: application/json\r\n';
-const HEALTH = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n';
+const HEALTH = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
 let victim: Victim;
 /** What nothing here may change: an entry of another user. */
@@ -32,7 +32,7 @@ function post(
   headers = JSON_TYPE,
   length: number | string = body.length,
 ): string {
-  return `POST ${path} HTTP/1.1\r\nHost: x\r\n${headers}Content-Length: ${length}\r\n\r\n${body}`;
+  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\n${headers}Content-Length: ${length}\r\n\r\n${body}`;
 }
 
 /** What comes back for `bytes` on a connection of their own: the answers, or that it was closed. */
@@ -49,7 +49,7 @@ describe('HEAD', () => {
     'of %s has no body, which would be taken for the next answer',
     async (path) => {
       const socket = await RawSocket.open(victim.port);
-      socket.send(`HEAD ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      socket.send(`HEAD ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       await until(() => socket.received.includes('\r\n\r\n'), 'it is answered');
       const head = socket.received;
       socket.send(HEALTH);
@@ -87,7 +87,7 @@ describe('paths', () => {
     '/v1/users/1/read-states?since=1e3',
     '/v1/users/1/read-states?since=99999999999999999999',
   ])('%s is 400 and names the field', async (path) => {
-    const { text } = await send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const { text } = await send(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     expect(text).toMatch(/^HTTP\/1\.1 400 /);
     expect(JSON.parse(text.slice(text.indexOf('\r\n\r\n')))).toMatchObject({
       code: 'invalid_request',
@@ -103,7 +103,7 @@ describe('paths', () => {
     '/V1/users/1/badge',
     '/../healthz',
   ])('%s is 404', async (path) => {
-    expect((await send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)).statuses).toEqual([404]);
+    expect((await send(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)).statuses).toEqual([404]);
   });
 });
 
@@ -119,23 +119,23 @@ describe('heads', () => {
       '\r\n\r\n\r\n\r\n',
       'GET\r\n\r\n',
       'GET /healthz\r\n\r\n',
-      'GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n',
+      'GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n',
       'GET /healthz HTTP/1.1\r\n\r\n',
       'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
       `\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03${'a'.repeat(500)}`,
       'GET /healthz HTTP/1.1\r\nHost x\r\n\r\n',
-      `GET /healthz HTTP/1.1\r\nHost: x\r\n${headers(500, '1')}\r\n`,
-      `GET /healthz HTTP/1.1\r\nHost: x\r\n${headers(10, 'a'.repeat(100_000))}`,
-      `GET /${'a'.repeat(2_000_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      `GET /healthz HTTP/1.1\r\nHost: localhost\r\n${headers(500, '1')}\r\n`,
+      `GET /healthz HTTP/1.1\r\nHost: localhost\r\n${headers(10, 'a'.repeat(100_000))}`,
+      `GET /${'a'.repeat(2_000_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`,
       `GET /?${'a'.repeat(2_000_000)}`,
       post(ACK, '{}', JSON_TYPE, -1),
       post(ACK, '{}', JSON_TYPE, 'abc'),
       post(ACK, '{}', JSON_TYPE, '1e1'),
       post(ACK, '{}', JSON_TYPE, '99999999999999999999999'),
       post(ACK, '{}', `${JSON_TYPE}Transfer-Encoding: chunked\r\n`),
-      `POST ${ACK} HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`,
-      `POST ${ACK} HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{}\r\n`,
-      'GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Protocol: tidemark.v1.bin\r\n\r\n',
+      `POST ${ACK} HTTP/1.1\r\nHost: localhost\r\n${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`,
+      `POST ${ACK} HTTP/1.1\r\nHost: localhost\r\n${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{}\r\n`,
+      'GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Protocol: tidemark.v1.bin\r\n\r\n',
     ];
     const results = await Promise.all(heads.map((head) => send(head, 500)));
     for (const [index, { statuses, text }] of results.entries()) {
@@ -147,7 +147,7 @@ describe('heads', () => {
 
   it('that are pipelined end the connection, or are all answered in order', async () => {
     const socket = await RawSocket.open(victim.port);
-    socket.send('GET /v1/users/1/badge HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100));
+    socket.send('GET /v1/users/1/badge HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(100));
     await socket.wait(100, 500);
     expect(socket.closed || socket.answers.length === 100).toBe(true);
     expect(socket.answers.filter(({ status }) => status !== 200)).toEqual([]);
@@ -286,7 +286,7 @@ describe('bodies', () => {
 
   it('beyond the limit are 413, whether their length is told or not', async () => {
     const chunks = `100000\r\n${'a'.repeat(0x100000)}\r\n`.repeat(2);
-    const chunked = `POST ${ACK} HTTP/1.1\r\nHost: x\r\n${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`;
+    const chunked = `POST ${ACK} HTTP/1.1\r\nHost: localhost\r\n${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`;
     for (const bytes of [
       post(ACK, 'a'.repeat(2 ** 20 + 1)),
       post(ACK, 'a'.repeat(20_000_000)),

@@ -37,7 +37,7 @@ const LISTS = Buffer.concat(Array.from({ length: 200 }, (_, i) => operation(OP.l
 describe('slow clients', () => {
   it('that send a head or a body byte by byte, or nothing, or do not read, are closed', async () => {
     const ack =
-      'POST /v1/users/1/read-states/2/ack HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
+      'POST /v1/users/1/read-states/2/ack HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
     const starts: [string, string][] = [
       ['', ''],
       ['GET /healthz HTTP/1.1\r\nX: ', 'a'],
@@ -52,7 +52,7 @@ describe('slow clients', () => {
     });
     for (const reader of readers) {
       reader.socket.pause();
-      reader.send('GET /v1/users/8/read-states HTTP/1.1\r\nHost: x\r\n\r\n');
+      reader.send('GET /v1/users/8/read-states HTTP/1.1\r\nHost: localhost\r\n\r\n');
     }
     const drip = setInterval(() => {
       sockets.forEach((socket, i) => {

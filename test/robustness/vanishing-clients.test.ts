@@ -85,7 +85,7 @@ describe('clients that vanish', () => {
     for (let i = 0; i < 150; i++) {
       const socket = await RawSocket.open(victim.port);
       const path = i % 2 === 0 ? '/v1/users/900/read-states' : `/v1/users/${10_000 + i}/badge`;
-      socket.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      socket.send(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       if (i % 4 === 0) await until(() => socket.received.length > 0 || socket.closed, 'some has come');
       socket.destroy();
       const stream = await Stream.open(victim.streamUrl, i % 2 === 0 ? 'json' : 'bin');
@@ -109,7 +109,7 @@ describe('clients that vanish', () => {
   it('10,000 times leave nothing, in gauges or in memory', async () => {
     const AT_ONCE = 50;
     const UPGRADE =
-      'GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: tidemark.v1.bin\r\n\r\n';
+      'GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: tidemark.v1.bin\r\n\r\n';
     const subscribe = operation(OP.subscribe, 1, 4, 0, 0);
     const frame = Buffer.concat([Buffer.from([0x82, 0x80 | subscribe.length, 0, 0, 0, 0]), subscribe]);
     const churn = async (rounds: number): Promise<void> => {
