@@ -142,12 +142,12 @@ export const OPTIONS = {
   admin: option(
     choice(['on', 'off']).optional(),
     'SWITCH',
-    '/admin and /console, on or off (default: on where the listener is loopback or there is an admin token)',
+    '/admin and /console, on or off (default: on where there is an admin token, or the listener is loopback and has no service tokens to ask for)',
   ),
   adminTokenFile: option(
     z.string().optional(),
     'FILE',
-    'bearer tokens of /admin and /console, one a line; needed where they are listened at beyond loopback',
+    'bearer tokens of /admin and /console, one a line; needed where they are listened at beyond loopback, or on the port of a service with --auth-token-file',
   ),
   adminPort: option(
     whole(0, 65_535).optional(),
@@ -281,6 +281,8 @@ export interface Config
   readonly hotUsers: number;
   readonly tokens: readonly string[];
   readonly admin: boolean;
+  /** Why the admin side is off though nobody said so, and what would help. */
+  readonly adminOffReason: string | null;
   readonly adminHost: string;
   readonly adminTokens: readonly string[];
 }
@@ -454,19 +456,29 @@ function tokensOf(file: string | undefined, named: string, problems: string[]): 
 
 /** Whether there is an admin side, where, and for whom; notes what is wrong with it. */
 function checkAdmin(
-  { admin, host, adminHost = host, adminPort, adminTokenFile }: Partial<Parsed>,
+  { admin, host, adminHost = host, adminPort, adminTokenFile, authTokenFile }: Partial<Parsed>,
   named: Record<string, string>,
   problems: string[],
-): { admin: boolean; adminHost: string; adminTokens: readonly string[] } {
+): Pick<Config, 'admin' | 'adminOffReason' | 'adminHost' | 'adminTokens'> {
   const adminTokens = tokensOf(adminTokenFile, named.adminTokenFile!, problems);
   if (adminHost !== host && adminPort === undefined)
     problems.push(`${named.adminHost} is given without --admin-port. Give both, or neither.`);
-  const safe = adminTokenFile !== undefined || adminHost === undefined || isLoopback(adminHost);
-  if (admin === 'on' && !safe) {
-    const where = adminHost === host ? named.host : named.adminHost;
-    problems.push(
-      `${named.admin} with ${where}, which is not loopback, and there is no admin token: anyone could operate the service. Give --admin-token-file, or --admin-port with --admin-host 127.0.0.1, or --admin off.`,
-    );
+  let danger: string | null = null;
+  if (adminTokenFile === undefined && adminHost !== undefined) {
+    if (!isLoopback(adminHost))
+      danger = `${adminHost === host ? named.host : named.adminHost}, which is not loopback, and there is no admin token: anyone could operate the service.`;
+    else if (authTokenFile !== undefined && adminPort === undefined)
+      danger = `${named.authTokenFile} on the same port, and there is no admin token: whom a proxy on this machine passes on could operate the service.`;
   }
-  return { admin: admin === undefined ? safe : admin === 'on', adminHost: adminHost ?? '', adminTokens };
+  const reason =
+    danger === null
+      ? null
+      : `${danger} Give --admin-token-file, or --admin-port with --admin-host 127.0.0.1, or --admin off.`;
+  if (admin === 'on' && reason !== null) problems.push(`${named.admin} with ${reason}`);
+  return {
+    admin: admin === undefined ? reason === null : admin === 'on',
+    adminOffReason: admin === undefined ? reason : null,
+    adminHost: adminHost ?? '',
+    adminTokens,
+  };
 }

@@ -64,6 +64,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   const scheme = config.tlsCert === undefined ? 'http' : 'https';
   const url = `${scheme}://${urlHost(config.host)}:${server.port}`;
   const adminUrl = config.admin ? `${scheme}://${urlHost(config.adminHost)}:${server.adminPort}` : undefined;
+  if (config.adminOffReason !== null) log.warn(`/admin and /console are off: ${config.adminOffReason}`);
   log.info({ url, adminUrl, pid: process.pid, shards, lanes, partitions, capacity, store, engine }, 'ready');
 }
 

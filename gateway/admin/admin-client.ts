@@ -60,7 +60,10 @@ export class AdminClient {
     });
     if (!response.ok) {
       const body = (await response.json().catch(() => ({}))) as { message?: string };
-      throw new Error(`${url.href} answers ${response.status}: ${body.message ?? response.statusText}`);
+      const hint = response.status === 404 ? ' (the admin side is off there, or at its --admin-port)' : '';
+      throw new Error(
+        `${url.href} answers ${response.status}: ${body.message ?? response.statusText}${hint}`,
+      );
     }
     return (await response.json()) as T;
   }

@@ -87,6 +87,16 @@ describe('the admin side', () => {
     });
   });
 
+  it('is not there for whom a proxy passes on to a service with tokens of its own', async () => {
+    await withGateway({ authTokenFile }, async ({ url }) => {
+      for (const [method, path] of [...CALLS, ['GET', '/console'] as const]) {
+        expect(await statusOf(url + path, {}, method), path).toBe(404);
+        const authorization = `Bearer ${SERVICE_TOKEN}`;
+        expect(await statusOf(url + path, { authorization }, method), path).toBe(404);
+      }
+    });
+  });
+
   it('takes only the methods that there are', async () => {
     await withGateway({}, async ({ url }) => {
       for (const [method, path] of CALLS) {

@@ -169,6 +169,18 @@ describe('the admin side of the configuration', () => {
     expect(readConfig(apart, {})).toMatchObject({ admin: true, adminHost: '127.0.0.1', adminPort: 4041 });
   });
 
+  it('is off beside service tokens on the same port, and says what would help', () => {
+    const shared = { authTokenFile: authTokenFile() };
+    const { admin, adminOffReason } = readConfig(shared, {});
+    expect(admin).toBe(false);
+    expect(adminOffReason).toMatch(/^--auth-token-file=.* on the same port, .* Give --admin-token-file, or/);
+    const on = { admin: true, adminOffReason: null };
+    expect(readConfig({ ...shared, adminTokenFile: tokens() }, {})).toMatchObject(on);
+    expect(readConfig({ ...shared, adminPort: '4041' }, {})).toMatchObject(on);
+    expect(readConfig({ ...shared, admin: 'off' }, {})).toMatchObject({ admin: false, adminOffReason: null });
+    expect(problemsOf({ ...shared, admin: 'on' })).toContain('--admin=on with --auth-token-file=');
+  });
+
   it('is refused where anyone could operate the service', () => {
     const open = { host: '0.0.0.0', authTokenFile: authTokenFile(), admin: 'on' };
     expect(problemsOf(open)).toContain('--admin=on with --host=0.0.0.0, which is not loopback');
