@@ -256,7 +256,7 @@ export const OPTIONS = {
   maxBackpressureTotal: option(
     bytes(2 ** 20, 2 ** 40),
     'BYTES',
-    'what may wait for all slow WebSockets together; the more waits, the sooner one is closed with 1013',
+    'what may wait for all slow WebSockets together; the more waits, the sooner one is closed with 1013, and a long JSON list that does not fit is answered busy',
     '1gib',
   ),
   maxListMemory: option(

@@ -7,6 +7,8 @@
  *     more, and what it sends is ignored. Only what waited before is counted, so that one long answer is no offence.
  * I3  A share is at most `backpressureBytesMax`, and at most what is left of `backpressureTotalMax`, but for
  *     SHARE_BYTES_MIN: many slow clients together wait for less than each of them alone could.
+ *     A long list is sent only if it fits into what is left, too, or nothing waits at all; and who takes nothing of it
+ *     for LIST_PATIENCE_MS is cut off, as it keeps others from theirs.
  * I4  Who is cut off keeps its slot until it is closed: with 1013 when it has taken what waited for it, else hard
  *     after CUT_PATIENCE_MS. A socket that is told to end would keep these bytes until the idle timeout, beyond any
  *     limit on connections.
@@ -31,6 +33,8 @@ export type Socket = WebSocket<SocketData>;
 const BUFFER_BYTES = 64 * 1024;
 const SHARE_BYTES_MIN = 64 * 1024;
 const CUT_PATIENCE_MS = 5000;
+/** As long as uWebSockets gives a client that does not read an HTTP answer. */
+const LIST_PATIENCE_MS = 10_000;
 /** Requests that wait behind a mention or subscription of many users, of one JSON connection. */
 const QUEUE_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -60,6 +64,11 @@ export class Outbox {
   get shareBytes(): number {
     const left = this.#backpressureTotalMax - this.backpressureBytes;
     return Math.max(SHARE_BYTES_MIN, Math.min(this.#backpressureBytesMax, left));
+  }
+
+  /** Whether so many bytes may be sent at once, even to who reads none of them (I3). */
+  fits(bytes: number): boolean {
+    return this.backpressureBytes === 0 || this.backpressureBytes + bytes <= this.#backpressureTotalMax;
   }
 
   cut(connection: Connection): void {
@@ -118,7 +127,7 @@ export abstract class Connection {
     clearTimeout(this.#cutTimer);
     this.socket = null;
     this.#cut = null;
-    this.#wait(0);
+    this.wait(0);
   }
 
   /** The client has read some of what waited for it. */
@@ -126,7 +135,7 @@ export abstract class Connection {
     const socket = this.socket ?? this.#cut;
     if (socket === null) return;
     const bytes = socket.getBufferedAmount();
-    this.#wait(bytes);
+    this.wait(bytes);
     if (bytes === 0) this.#cut?.end(CLOSE_TOO_SLOW, TOO_SLOW);
   }
 
@@ -135,21 +144,32 @@ export abstract class Connection {
     const socket = this.socket;
     if (socket === null) return false;
     const bytes = socket.getBufferedAmount();
-    this.#wait(bytes);
+    this.wait(bytes);
     if (bytes <= this.outbox.shareBytes) return true;
+    this.cutOff();
+    return false;
+  }
+
+  protected cutOff(): void {
+    const socket = this.socket;
+    if (socket === null) return;
     this.socket = null; // nothing more is gathered
     this.#cut = socket;
     this.#cutTimer = setTimeout(() => socket.close(), CUT_PATIENCE_MS).unref();
     this.outbox.cut(this);
-    return false;
   }
 
   /** After each send: what the socket did not take at once is counted. */
   protected sent(): void {
-    if (this.socket !== null) this.#wait(this.socket.getBufferedAmount());
+    if (this.socket !== null) this.wait(this.socket.getBufferedAmount());
   }
 
-  #wait(bytes: number): void {
+  /** What waits in the socket, as of the last look. */
+  protected get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  protected wait(bytes: number): void {
     this.outbox.backpressureBytes += bytes - this.#waitingBytes;
     this.#waitingBytes = bytes;
   }
@@ -211,11 +231,29 @@ export class JsonConnection extends Connection {
   #queueBytes = 0;
   /** What waits on all connections. */
   readonly #queueBudget: ByteBudget;
+  readonly #listBudget: ByteBudget;
+  /** Of the list budget, for what was sent of long lists and may still wait in the socket. */
+  #listBytes = 0;
+  #listTimer: NodeJS.Timeout | undefined;
   stalled = false;
 
-  constructor(outbox: Outbox, queueBudget: ByteBudget) {
+  constructor(outbox: Outbox, queueBudget: ByteBudget, listBudget: ByteBudget) {
     super(outbox, 'json');
     this.#queueBudget = queueBudget;
+    this.#listBudget = listBudget;
+  }
+
+  protected override wait(bytes: number): void {
+    super.wait(bytes);
+    if (bytes >= this.#listBytes) return;
+    this.#listBudget.give(this.#listBytes - bytes);
+    this.#holdList(bytes);
+  }
+
+  #holdList(bytes: number): void {
+    this.#listBytes = bytes;
+    clearTimeout(this.#listTimer);
+    if (bytes > 0) this.#listTimer = setTimeout(() => this.cutOff(), LIST_PATIENCE_MS).unref();
   }
 
   /** @returns false when too much waits already: the request is not taken */
@@ -247,6 +285,15 @@ export class JsonConnection extends Connection {
 
   get queueLength(): number {
     return this.#queue.length;
+  }
+
+  /** Sends a message with a long list. @param list  bytes of the list budget, which `release` gives back */
+  sendList(head: string, list: Uint8Array, tail: string, release: () => void): void {
+    this.append(head, list, tail);
+    release();
+    // uWebSockets has copied what the system did not take: of what was given back, so much is taken again until it has gone out.
+    const bytes = Math.min(this.#listBytes + list.length, this.waitingBytes);
+    if (this.socket !== null && this.#listBudget.take(bytes - this.#listBytes)) this.#holdList(bytes);
   }
 
   /** Gathers one message. @param head  @param tail  text around the body */

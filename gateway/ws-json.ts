@@ -54,8 +54,13 @@ class JsonCaller implements Caller {
   }
 
   okLarge(body: Uint8Array, release: () => void): void {
-    this.ok(body);
-    release();
+    if (!this.#front.outbox.fits(body.length)) {
+      release();
+      this.error(BUSY);
+      return;
+    }
+    this.#answered();
+    this.#connection.sendList(`{"id":${this.#id},"ok":`, body, '}', release);
   }
 
   empty(): void {

@@ -84,7 +84,7 @@ function upgrade(
     connection =
       protocol === PROTOCOL_BINARY
         ? new BinaryConnection(front.outbox)
-        : new JsonConnection(front.outbox, front.queueBudget);
+        : new JsonConnection(front.outbox, front.queueBudget, front.budget);
     connection.route = front.connections.take(connection);
   }
   if (connection === null || connection.route === 0) {

@@ -26,7 +26,7 @@ beforeAll(async () => {
   await fill(7, ENTRIES);
   await fill(8, LARGER_THAN_SOCKET_BUFFERS);
   stream.raw.destroy();
-});
+}, 120_000);
 afterAll(async () => {
   expect(await victim.stop(), victim.log).toEqual({ code: 0, signal: null });
   expect(victim.log).not.toContain('bug');
@@ -75,25 +75,31 @@ describe('slow clients', () => {
     const bystander = await Stream.open(victim.streamUrl, 'bin');
     const slow: Stream[] = [];
     let most = 0;
-    for (let i = 0; i < 40; i++) {
-      const stream = await Stream.open(victim.streamUrl, i % 4 === 3 ? 'json' : 'bin');
+    const open = async (protocol: 'bin' | 'json', requests: Buffer | string): Promise<Stream> => {
+      const stream = await Stream.open(victim.streamUrl, protocol);
       stream.raw.pause();
-      if (i % 4 !== 3) stream.socket.send(LISTS);
-      else
-        stream.socket.send(
-          JSON.stringify(Array.from({ length: 40 }, (_, id) => ({ id, op: 'list', user_id: '7' }))),
-        );
-      slow.push(stream);
+      stream.socket.send(requests);
       most = Math.max(most, await victim.metric('tidemark_ws_backpressure_bytes'));
-    }
+      return stream;
+    };
+    for (let i = 0; i < 30; i++) slow.push(await open('bin', LISTS));
     await until(
       async () => (await victim.metric('tidemark_ws_slow_closes_total')) >= slow.length,
       'all are cut off',
     );
+    // Of long JSON lists, those that do not fit are refused instead.
+    const lists = JSON.stringify(Array.from({ length: 40 }, (_, id) => ({ id, op: 'list', user_id: '7' })));
+    const json: Stream[] = [];
+    for (let i = 0; i < 10; i++) json.push(await open('json', lists));
     most = Math.max(most, await victim.metric('tidemark_ws_backpressure_bytes'));
     // The total, and for each its least share and one answer; without the total it would be 40 MiB.
     expect(most).toBeLessThan(24 * MIB);
     expect((await victim.memory()).rss - before.rss).toBeLessThan(160 * MIB);
+    for (const stream of json) stream.raw.destroy();
+    await until(
+      async () => (await victim.metric('tidemark_ws_connections{protocol="json"}')) === 0,
+      'they have gone',
+    );
 
     bystander.socket.send(operation(OP.ping, 1, 0));
     await until(() => bystander.replies.length === 1, 'others are answered');
@@ -115,6 +121,41 @@ describe('slow clients', () => {
     slow[0]!.raw.resume();
     expect(await slow[0]!.whenClosed).toBe(1006);
     for (const stream of [bystander, ...slow]) stream.raw.destroy();
+  }, 60_000);
+
+  it('that do not read long JSON lists leave others without, not the service without memory', async () => {
+    const [slow, other] = [
+      await Stream.open(victim.streamUrl, 'json'),
+      await Stream.open(victim.streamUrl, 'json'),
+    ];
+    const list = (id: number, user: number): string =>
+      JSON.stringify({ id, op: 'list', user_id: String(user) });
+    const answers = (): string[] => other.frames.map((frame) => frame.subarray(0, 50).toString());
+    slow.raw.pause();
+    slow.socket.send(list(1, 8));
+    await until(
+      async () => (await victim.metric('tidemark_ws_backpressure_bytes')) > 4 * MIB,
+      'a list waits for who does not read',
+    );
+    expect(await victim.metric('tidemark_list_bytes')).toBeGreaterThan(4 * MIB);
+    const waits = await victim.metric('tidemark_ws_backpressure_bytes');
+    other.socket.send(list(2, 8));
+    await until(() => other.frames.length === 1, 'the other one is answered');
+    expect(answers()[0]).toContain('{"id":2,"error":{"code":"busy"');
+    expect(await victim.metric('tidemark_ws_backpressure_bytes')).toBe(waits);
+    // What is not long is answered all the time.
+    other.socket.send(JSON.stringify({ id: 3, op: 'badge', user_id: '8' }));
+    await until(() => other.frames.length === 2, 'the other one is answered');
+    expect(answers()[1]).toContain('{"id":3,"ok"');
+    const listBytes = (): Promise<number> => victim.metric('tidemark_list_bytes');
+    await until(async () => (await listBytes()) === 0, 'who does not read is cut off', 40_000);
+    slow.raw.resume();
+    expect(await slow.whenClosed).toBe(1006);
+    other.socket.send(list(4, 8));
+    await until(() => other.frames.length === 3, 'the other one is answered');
+    expect(answers()[2]).toContain('{"id":4,"ok":{"entries":[');
+    await until(async () => (await listBytes()) === 0, 'all has gone out');
+    other.raw.destroy();
   }, 60_000);
 
   it('that ping and never read are cut off', async () => {
