@@ -37,6 +37,18 @@ export const LATENCY_BOUNDS: readonly number[] = Array.from({ length: 17 }, (_, 
 const BUCKETS = LATENCY_BOUNDS.length + 1;
 const STATUSES = [200, 202, 204, 400, 401, 403, 404, 405, 413, 415, 500, 503];
 
+/** Bounds of the front, beyond which it answers operations busy itself. What shards refuse they count. */
+const BUSY_REASONS = [
+  'ring_full',
+  'max_pending',
+  'max_in_flight',
+  'max_subscriptions',
+  'max_list_memory',
+  'max_backpressure_total',
+  'queue_memory',
+] as const;
+type BusyReason = (typeof BUSY_REASONS)[number];
+
 /** Requests by operation, and how long they took. */
 class Latencies {
   readonly buckets = new Float64Array((OP_MAX + 1) * BUCKETS);
@@ -64,10 +76,16 @@ export class Counters {
   readonly binaryOperations = new Float64Array(OP_MAX + 1);
   binaryInvalid = 0;
   binaryBusy = 0;
+  /** Operations that the front answered busy, by the bound. */
+  readonly busy = Object.fromEntries(BUSY_REASONS.map((reason) => [reason, 0])) as Record<BusyReason, number>;
   jsonFrames = 0;
   jsonErrors = 0;
   connectionsOpened = 0;
   upgradesRefused = 0;
+
+  get busyTotal(): number {
+    return Object.values(this.busy).reduce((total, count) => total + count, 0);
+  }
 
   httpAnswered(op: number, status: number, ms: number): void {
     this.#statuses[op * STATUSES.length + STATUSES.indexOf(status)]!++;

@@ -26,6 +26,8 @@ export interface FanOutResult {
   duplicates: number;
   /** Positions of the users that were answered with an error. */
   failed: number[];
+  /** How many of these did not fit into a ring. */
+  unsent: number;
   /** Status of the last error. */
   failedStatus: number;
 }
@@ -41,6 +43,7 @@ export class FanOut implements Call {
     suppressed: 0,
     duplicates: 0,
     failed: [],
+    unsent: 0,
     failedStatus: STATUS_OK,
   };
   readonly #count: number;
@@ -98,7 +101,10 @@ export class FanOut implements Call {
         template[REQUEST.USER_LO] = this.#users[position * 2]!;
         template[REQUEST.USER_HI] = this.#users[position * 2 + 1]!;
         if (this.#submitter.submit(this.#route, template, 0, REQUEST.WORDS)) this.#inFlight++;
-        else this.#fail(position, STATUS_BUSY);
+        else {
+          this.#result.unsent++;
+          this.#fail(position, STATUS_BUSY);
+        }
       }
       this.#submitter.publishSoon();
       if (this.#next === this.#count) this.#onSubmitted();

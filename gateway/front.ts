@@ -93,13 +93,15 @@ export class Front {
 
   /** Runs the one operation of a draft without problems. */
   run(draft: Draft, caller: Caller): void {
-    const route = this.calls.take(new OperationCall(draft.op, caller, this.budget));
+    const route = this.calls.take(new OperationCall(draft.op, caller, this.budget, this.counters));
     if (route === 0) {
+      this.counters.busy.max_pending++;
       caller.error(BUSY);
     } else if (this.submitter.submit(route, draft.words, 0, draft.length)) {
       this.submitter.publishSoon();
     } else {
       this.calls.release(route);
+      this.counters.busy.ring_full++;
       caller.error(BUSY);
     }
   }
@@ -107,7 +109,10 @@ export class Front {
   /** Mentions users. @param onSubmitted  the last one is in a ring */
   mention(draft: Draft, users: Int32Array, caller: Caller, onSubmitted: () => void = nothing): void {
     const always = (): boolean => true;
-    const done = (result: FanOutResult): void => answerMention(caller, users, result);
+    const done = (result: FanOutResult): void => {
+      this.counters.busy.ring_full += result.unsent;
+      answerMention(caller, users, result);
+    };
     this.#fanOut(
       caller,
       onSubmitted,
@@ -130,6 +135,7 @@ export class Front {
     // The shard is told that a closed connection is no subscriber; no subscribe may follow that.
     const wanted = (): boolean => connection.socket !== null;
     const fanOut = new FanOut(this.submitter, draft.words, users, wanted, onSubmitted, (result) => {
+      this.counters.busy.ring_full += result.unsent;
       if (result.failed.length === 0) {
         caller.empty();
         return;
@@ -146,6 +152,7 @@ export class Front {
   #fanOut(caller: Caller, onSubmitted: () => void, fanOut: FanOut): boolean {
     const route = this.calls.take(fanOut);
     if (route === 0) {
+      this.counters.busy.max_pending++;
       caller.error(BUSY);
       onSubmitted();
       return false;

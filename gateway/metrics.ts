@@ -177,6 +177,14 @@ export class Metrics {
         set({ reason: 'busy' }, counters.binaryBusy);
       },
     );
+    this.#counter(
+      'tidemark_front_busy_total',
+      'Operations that the front answered busy itself, by the bound that was reached.',
+      ['reason'],
+      (set) => {
+        for (const [reason, count] of Object.entries(counters.busy)) set({ reason }, count);
+      },
+    );
     this.#counter('tidemark_ws_json_errors_total', 'JSON requests answered with an error.', [], (set) =>
       set({}, counters.jsonErrors),
     );

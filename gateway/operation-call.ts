@@ -15,6 +15,7 @@ import {
   STATUS_UNKNOWN,
 } from '../engine/messages.js';
 import { type ByteBudget, ByteBuilder } from './byte-builder.js';
+import type { Counters } from './counters.js';
 import { type ApiError, BUSY, errorOfStatus } from './errors.js';
 import { ascii, ENTRY_JSON_BYTES_MAX, put, writeEntry } from './json-entry.js';
 
@@ -58,13 +59,15 @@ export class OperationCall implements Call {
   readonly #op: number;
   readonly #caller: Caller;
   readonly #budget: ByteBudget;
+  readonly #counters: Counters;
   /** Of a list that came in more than one part. */
   #builder: ByteBuilder | null = null;
 
-  constructor(op: number, caller: Caller, budget: ByteBudget) {
+  constructor(op: number, caller: Caller, budget: ByteBudget, counters: Counters) {
     this.#op = op;
     this.#caller = caller;
     this.#budget = budget;
+    this.#counters = counters;
   }
 
   answer(words: Int32Array, at: number): boolean {
@@ -111,6 +114,7 @@ export class OperationCall implements Call {
     builder ??= this.#builder = new ByteBuilder(this.#budget);
     if (!builder.reserve(PART_BYTES_MAX)) {
       builder.release();
+      this.#counters.busy.max_list_memory++;
       this.#caller.error(BUSY);
       return true;
     }

@@ -95,7 +95,7 @@ export class Server {
     const front = new Front(workers, config);
     const auth = new Auth(config.tokens);
     const app = createApp(config);
-    const sampler = new Sampler(workers);
+    const sampler = new Sampler(workers, front.counters);
     const shardCount = new ShardCount(workers, config.automaticShards);
     const adminApp = config.adminPort === undefined ? app : createApp(config);
     if (config.admin) {

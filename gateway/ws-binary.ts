@@ -61,7 +61,6 @@ export class BinaryProtocol {
     const { counters, limits, submitter, stopping } = this.#front;
     const words = this.#words;
     const count = byteLength >>> 2;
-    const inFlightMax = stopping ? 0 : limits.maxInFlight;
     let at = 0;
     while (at < count) {
       // Answers that it does not read can close the connection here; nothing more is done for it then.
@@ -78,7 +77,10 @@ export class BinaryProtocol {
         this.#answer(connection, at, STATUS_INVALID, field);
       } else if (op === OP_PING) {
         this.#answer(connection, at, STATUS_OK, 0);
-      } else if (connection.inFlight >= inFlightMax) {
+      } else if (stopping) {
+        this.#busy(connection, at);
+      } else if (connection.inFlight >= limits.maxInFlight) {
+        counters.busy.max_in_flight++;
         this.#busy(connection, at);
       } else if (op === OP_SUBSCRIBE) {
         this.#subscribe(connection, at);
@@ -89,6 +91,7 @@ export class BinaryProtocol {
       } else if (submitter.submit(connection.route, words, at, length)) {
         connection.inFlight++;
       } else {
+        counters.busy.ring_full++;
         this.#busy(connection, at);
       }
       at += length;
@@ -125,16 +128,18 @@ export class BinaryProtocol {
   }
 
   #subscribe(connection: BinaryConnection, at: number): void {
-    const { calls, limits, submitter, subscriptions } = this.#front;
+    const { calls, counters, limits, submitter, subscriptions } = this.#front;
     const lo = this.#words[at + REQUEST.USER_LO]!;
     const hi = this.#words[at + REQUEST.USER_HI]!;
     const added = subscriptions.add(connection, lo, hi);
     const call = new SubscribeCall(connection, added ? () => subscriptions.remove(connection, lo, hi) : null);
-    const route = connection.watches.size > limits.maxSubscriptions ? 0 : calls.take(call);
+    const isFree = connection.watches.size <= limits.maxSubscriptions;
+    const route = isFree ? calls.take(call) : 0;
     if (route !== 0 && submitter.submit(route, this.#words, at, REQUEST.WORDS)) {
       connection.inFlight++;
       return;
     }
+    counters.busy[route !== 0 ? 'ring_full' : isFree ? 'max_pending' : 'max_subscriptions']++;
     if (route !== 0) calls.release(route);
     if (added) subscriptions.remove(connection, lo, hi);
     this.#busy(connection, at);

@@ -56,6 +56,7 @@ class JsonCaller implements Caller {
   okLarge(body: Uint8Array, release: () => void): void {
     if (!this.#front.outbox.fits(body.length)) {
       release();
+      this.#front.counters.busy.max_backpressure_total++;
       this.error(BUSY);
       return;
     }
@@ -124,9 +125,11 @@ export class JsonProtocol {
       this.#run(connection, request);
       return;
     }
-    const free = connection.queueLength < this.#front.limits.maxInFlight;
+    const { counters, limits } = this.#front;
+    const free = connection.queueLength < limits.maxInFlight;
     if (!free || !connection.enqueue(request, bytes)) {
-      this.#front.counters.jsonErrors++;
+      counters.jsonErrors++;
+      counters.busy[free ? 'queue_memory' : 'max_in_flight']++;
       sendError(connection, idOf(request) ?? 'null', BUSY);
     }
   }
@@ -155,6 +158,7 @@ export class JsonProtocol {
     } else if (front.stopping) {
       caller.error(STOPPING);
     } else if (connection.inFlight > front.limits.maxInFlight) {
+      front.counters.busy.max_in_flight++;
       caller.error(BUSY);
     } else {
       this.#operation(connection, op, request, caller);

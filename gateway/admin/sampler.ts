@@ -14,6 +14,7 @@ import {
 import { type LoopDelay, LoopDelays } from '../../workers/introspection/loop-delays.js';
 import { LANE_STATS, PARTITION_STATS, PERSISTER_STATS, THREAD_STATS } from '../../workers/stats.js';
 import { RING_NAMES, type ShardView, type Workers } from '../../workers/workers.js';
+import type { Counters } from '../counters.js';
 import { type AdminHistory, HISTORY_COLUMNS, type HistoryColumn } from './status-types.js';
 
 const INTERVAL_MS = 1000;
@@ -31,6 +32,8 @@ export interface Snapshot {
   /** LATENCIES of all shards together; null without introspection. */
   readonly latencies: Float64Array | null;
   readonly frontGcMs: number;
+  /** Operations that the front answered busy. */
+  readonly frontBusy: number;
 }
 
 /** Of the front's own thread. */
@@ -48,6 +51,7 @@ class FrontThread {
 export class Sampler {
   readonly frontThread = new FrontThread();
   readonly #workers: Workers;
+  readonly #counters: Counters;
   readonly #window: Snapshot[] = [];
   readonly #timer: NodeJS.Timeout;
   readonly #delays = new LoopDelays();
@@ -56,8 +60,10 @@ export class Sampler {
   readonly #history: Record<HistoryColumn, Float64Array>;
   #historyCount = 0;
 
-  constructor(workers: Workers) {
+  /** @param counters  of the front */
+  constructor(workers: Workers, counters: Counters) {
     this.#workers = workers;
+    this.#counters = counters;
     this.#history = Object.fromEntries(
       HISTORY_COLUMNS.map((name) => [name, new Float64Array(HISTORY_SECONDS)]),
     ) as Record<HistoryColumn, Float64Array>;
@@ -100,6 +106,7 @@ export class Sampler {
       persister: persisterStats.slice(),
       latencies,
       frontGcMs: this.frontThread.gcPauseSumMs,
+      frontBusy: this.#counters.busyTotal,
     };
   }
 
@@ -129,7 +136,8 @@ export class Sampler {
       counts === null ? Number.NaN : (percentileUs(counts.counts, counts.total, part) ?? Number.NaN) / 1000;
     const values: Record<HistoryColumn, number> = {
       operations_per_s: operations(before, now) / seconds,
-      refused_per_s: rate(S.BUSY) + rate(S.STORE_UNAVAILABLE) + rate(S.JOURNAL_UNAVAILABLE),
+      refused_per_s:
+        busyGrowth(before, now) / seconds + rate(S.STORE_UNAVAILABLE) + rate(S.JOURNAL_UNAVAILABLE),
       p50_ms: percentile(0.5),
       p99_ms: percentile(0.99),
       p999_ms: percentile(0.999),
@@ -185,6 +193,11 @@ function rounded(value: number): number | null {
 /** Of a lane's counter, all lanes together. */
 export function growth(before: Snapshot, now: Snapshot, offset: number): number {
   return sum(now, offset) - sum(before, offset);
+}
+
+/** Operations answered busy in between, by shards and by the front. */
+export function busyGrowth(before: Snapshot, now: Snapshot): number {
+  return growth(before, now, LANE_STATS.BUSY) + now.frontBusy - before.frontBusy;
 }
 
 export function sum(now: Snapshot, offset: number): number {

@@ -1,6 +1,6 @@
 /** `/admin/status` as text for a terminal: the same for `tidemark status` and `tidemark top`. */
 import { formatBytes, formatCount, formatMs, formatPart } from './format.js';
-import { refusedPerS, shardCountText } from './status-figures.js';
+import { frontBusyText, refusedPerS, shardCountText } from './status-figures.js';
 import type { AdminStatus, LatencyStatus, ShardStatus, SlowStatus, ThreadStatus } from './status-types.js';
 
 /** Rows of a table that can be long. */
@@ -60,6 +60,7 @@ function summary(status: AdminStatus, { bold, dim, warn }: Style): string[] {
       item('operations/s', bold(formatCount(totals.operations_per_s))),
       item('hits', formatPart(totals.hit_ratio)),
       refused > 0 ? warn(`refused/s ${formatCount(refused)}`) : item('refused/s', '0'),
+      totals.front_busy_per_s > 0 ? warn(`by the front since the start: ${frontBusyText(status)}`) : '',
       item('waiting', formatCount(totals.parked)),
       item('events/s', formatCount(totals.events_per_s)),
       totals.shards_replaced > 0 ? warn(`threads of shards replaced ${totals.shards_replaced} times`) : '',

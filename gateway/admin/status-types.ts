@@ -53,6 +53,8 @@ export interface StatusTotals {
   readonly operations: number;
   readonly operations_per_s: number;
   readonly busy_per_s: number;
+  /** Of these, by the front itself, for a bound of its own: `front.busy` says which. */
+  readonly front_busy_per_s: number;
   /** Of these, for `--limit-user` or `--limit-channel`. */
   readonly limited_per_s: number;
   readonly store_unavailable_per_s: number;
@@ -208,6 +210,8 @@ export interface FrontStatus {
   readonly subscriptions: number;
   readonly backpressure_bytes: number;
   readonly list_bytes: number;
+  /** Operations answered busy since the start, by the bound: labels of `tidemark_front_busy_total`. */
+  readonly busy: Readonly<Record<string, number>>;
 }
 
 export interface HotStatus {

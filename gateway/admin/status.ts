@@ -20,6 +20,7 @@ import type { Front } from '../front.js';
 import type { ShardCount } from '../shard-count.js';
 import {
   ALL_OPERATIONS,
+  busyGrowth,
   busyPart,
   growth,
   latencyGrowth,
@@ -101,6 +102,7 @@ export function readStatus(sources: StatusSources): AdminStatus {
       subscriptions: front.subscriptions.count,
       backpressure_bytes: front.outbox.backpressureBytes,
       list_bytes: front.budget.usedBytes,
+      busy: { ...front.counters.busy },
     },
     hot: hotOf(workers, operations(before, now) / windowS),
     slow: slowOf(workers),
@@ -124,7 +126,8 @@ function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Wor
   return {
     operations: total,
     operations_per_s: round(operations(before, now) / windowS),
-    busy_per_s: rate(S.BUSY),
+    busy_per_s: round(busyGrowth(before, now) / windowS),
+    front_busy_per_s: round((now.frontBusy - before.frontBusy) / windowS),
     limited_per_s: rate(S.LIMITED),
     store_unavailable_per_s: rate(S.STORE_UNAVAILABLE),
     events_per_s: rate(S.EVENTS),

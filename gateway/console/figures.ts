@@ -1,6 +1,6 @@
 /** The tiles and tables: every figure of `/admin/status` that is not a chart. */
 import { formatBytes, formatCount, formatMs, formatPart } from '../admin/format.js';
-import { refusedPerS, shardCountText } from '../admin/status-figures.js';
+import { frontBusyText, refusedPerS, shardCountText } from '../admin/status-figures.js';
 import type {
   AdminStatus,
   LatencyStatus,
@@ -64,7 +64,7 @@ function tilesOf(status: AdminStatus): Tile[] {
       id: 'refused',
       name: 'Refused/s',
       value: formatCount(refused),
-      note: `${formatCount(totals.limited_per_s)} of them limited`,
+      note: `${formatCount(totals.limited_per_s)} of them limited, ${formatCount(totals.front_busy_per_s)} by the front`,
       warn: refused > 0,
     },
     {
@@ -190,6 +190,7 @@ function pairsOf(status: AdminStatus): Pair[] {
       value: `${formatCount(front.http_connections)}, ${formatCount(front.websockets)}`,
     },
     { name: 'requests that wait', value: formatCount(front.requests_waiting) },
+    { name: 'refused by the front', value: frontBusyText(status) },
     { name: 'not read by slow clients', value: formatBytes(front.backpressure_bytes) },
   ];
 }

@@ -30,6 +30,7 @@ const STATUS: AdminStatus = {
     operations: 5,
     operations_per_s: 1234567,
     busy_per_s: 1,
+    front_busy_per_s: 0,
     limited_per_s: 0,
     store_unavailable_per_s: 0,
     events_per_s: 0,
@@ -106,6 +107,7 @@ const STATUS: AdminStatus = {
     subscriptions: 0,
     backpressure_bytes: 0,
     list_bytes: 0,
+    busy: { ring_full: 0, max_pending: 2 },
   },
   hot: { window_s: 5, users: [{ user_id: '77', per_s: 900 }], channels: [] },
   slow: null,
@@ -131,6 +133,10 @@ describe('top', () => {
       'shards 1 (auto)',
     ])
       expect(text).toContain(part);
+    const overloaded = { ...STATUS, totals: { ...STATUS.totals, front_busy_per_s: 1 } };
+    expect(screen.frame(overloaded, 200, 50).join('\n')).toContain(
+      'by the front since the start: max_pending 2',
+    );
     const small = new TopScreen(PLAIN).frame(STATUS, 40, 8);
     expect(small).toHaveLength(8);
     expect(Math.max(...small.map((line) => line.length))).toBeLessThanOrEqual(40);
