@@ -196,7 +196,7 @@ export const OPTIONS = {
   stopTimeout: option(
     duration(0, 600_000),
     'TIME',
-    'at a stop, how long to wait for requests in flight',
+    'at a stop, how long to wait until all requests in flight are answered, and the answers have gone out',
     '10s',
   ),
   saveTimeout: option(

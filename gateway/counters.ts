@@ -71,6 +71,8 @@ export class Counters {
   readonly json = new Latencies();
   readonly #statuses = new Float64Array((OP_MAX + 1) * STATUSES.length);
   httpAborted = 0;
+  /** Long answers that are being sent, now. */
+  httpSending = 0;
   binaryFrames = 0;
   /** By OP_*; 0 is what could not be understood. */
   readonly binaryOperations = new Float64Array(OP_MAX + 1);

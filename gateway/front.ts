@@ -74,6 +74,12 @@ export class Front {
     return count;
   }
 
+  /** Everything that was taken is answered, and long answers have gone out. */
+  get isIdle(): boolean {
+    const unanswered = this.waitingCount + this.inFlightCount;
+    return unanswered + this.counters.httpSending + this.outbox.backpressureBytes === 0;
+  }
+
   #answer(words: Int32Array, at: number, length: number): void {
     const route = words[at + ANSWERED.ROUTE]!;
     at += ANSWERED.WORDS;

@@ -40,8 +40,15 @@ export class HttpCaller implements Caller {
   #aborted(): void {
     this.#response = null;
     this.#counters.httpAborted++;
-    this.#release?.();
+    this.#sent();
+  }
+
+  /** A long answer is sent, or nobody waits for the rest. */
+  #sent(): void {
+    if (this.#release === null) return;
+    this.#release();
     this.#release = null;
+    this.#counters.httpSending--;
   }
 
   /** The response, to be answered with `status`; null when nobody waits. */
@@ -95,13 +102,13 @@ export class HttpCaller implements Caller {
       return;
     }
     this.#release = release;
+    this.#counters.httpSending++;
     const sendSlice = (): boolean => {
       if (this.#release === null) return true; // all is sent, or the client has gone
       const sent = response.getWriteOffset();
       const [ok, responded] = response.tryEnd(body.subarray(sent, sent + SLICE_BYTES), body.length);
       if (responded) {
-        this.#release();
-        this.#release = null;
+        this.#sent();
       } else if (ok) {
         setImmediate(() => this.#release !== null && response.cork(sendSlice));
       }

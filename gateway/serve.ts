@@ -43,7 +43,10 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
     shutDown(server, workers, config).then(
       (answered) => {
         if (answered) log.info('stopped');
-        else log.warn(`stopped; not everything was answered within --stop-timeout ${config.stopTimeout}ms`);
+        else
+          log.warn(
+            `stopped; not everything was answered and sent within --stop-timeout ${config.stopTimeout}ms`,
+          );
         process.exit(0);
       },
       (error: unknown) => fail('the stop failed: not everything is in the store', error),

@@ -144,8 +144,9 @@ export class Server {
   }
 
   /**
-   * Takes no more connections and requests, waits until all that came before is answered, and closes the WebSockets.
-   * @returns false when after `timeoutMs` something was still unanswered
+   * Takes no more connections and requests, waits until all that came before is answered and the answers have gone out, and
+   * closes the WebSockets.
+   * @returns false when after `timeoutMs` something had not
    */
   async stop(timeoutMs: number): Promise<boolean> {
     const { front } = this;
@@ -157,10 +158,10 @@ export class Server {
     this.#sampler.end();
     this.shardCount.end();
     const deadline = performance.now() + timeoutMs;
-    while (front.waitingCount + front.inFlightCount > 0 && performance.now() < deadline) {
+    while (!front.isIdle && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));
     }
-    const answered = front.waitingCount + front.inFlightCount === 0;
+    const answered = front.isIdle;
     for (const connection of front.connections) connection.end(CLOSE_GOING_AWAY, 'the server is stopping');
     return answered;
   }

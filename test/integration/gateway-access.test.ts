@@ -1,6 +1,9 @@
 /** Who may connect, slow readers, and a stop. */
+
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -244,6 +247,48 @@ describe('a stop', () => {
     expect(JSON.parse(json.received[1]!.toString())).toMatchObject({ id: 1, ok: { mention_count: 0 } });
     expect(binary.words).toHaveLength(4);
     for (const agent of agents) agent.destroy();
+    await gateway.close();
+  });
+
+  it('waits until long answers have gone out, over HTTP and WebSocket', async () => {
+    const gateway = await startGateway({ capacity: '1m' });
+    const { server, port, streamUrl } = gateway;
+    const entries = 80_000; // some 14 MB as JSON: more than the buffers of sockets take
+    const writer = await Client.open(streamUrl, 'tidemark.v1.bin');
+    for (let from = 1; from <= entries; from += 4000) {
+      writer.received.length = 0;
+      const acks = Array.from({ length: 4000 }, (_, i) => [5, i, 1, 0, from + i, 0, 9, 0]).flat();
+      writer.socket.send(Buffer.from(Int32Array.from(acks).buffer));
+      await until(() => writer.words.length === 4000 * 4, 'the entries are there');
+    }
+    const json = await Client.open(streamUrl, 'tidemark.v1.json');
+    const http = connect(server.port, '127.0.0.1');
+    const body: Buffer[] = [];
+    http.on('data', (data: Buffer) => body.push(data));
+    http.pause();
+    json.socket.pause();
+    http.write('GET /v1/users/1/read-states HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    json.socket.send(JSON.stringify({ id: 1, op: 'list', user_id: '1' }));
+    await until(() => server.front.outbox.backpressureBytes > 0, 'the list waits for the WebSocket');
+    await until(() => port.taken === entries + 2 && server.front.waitingCount === 0, 'both are answered');
+
+    let isStopped = false;
+    const stopped = server.stop(30_000).finally(() => {
+      isStopped = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(isStopped).toBe(false);
+    json.socket.resume();
+    await once(json.socket, 'message');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(isStopped).toBe(false);
+    http.resume();
+    expect(await stopped).toBe(true);
+    expect((JSON.parse(json.received[0]!.toString()) as { ok: { entries: [] } }).ok.entries).toHaveLength(
+      entries,
+    );
+    await until(() => Buffer.concat(body.slice(-2)).toString().endsWith('"version":80000}'), 'all has come');
+    http.destroy();
     await gateway.close();
   });
 
