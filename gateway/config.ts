@@ -193,6 +193,12 @@ export const OPTIONS = {
     'a request that waits longer for room in memory is answered busy',
     '1s',
   ),
+  drain: option(
+    duration(0, 600_000),
+    'TIME',
+    'at a stop, how long to serve on as before while /readyz says 503, so that load balancers send nobody any more',
+    '0s',
+  ),
   stopTimeout: option(
     duration(0, 600_000),
     'TIME',

@@ -38,6 +38,8 @@ export class Front {
   readonly subscriptions: Subscriptions;
   /** HTTP connections, and how often there were too many: set by the server. */
   openConnections: { readonly connections: number; readonly pauses: number } = { connections: 0, pauses: 0 };
+  /** Whether new clients should come: not while a stop is near, though they are served. */
+  draining = false;
   /** No new requests are taken. */
   stopping = false;
   readonly #workers: Workers;

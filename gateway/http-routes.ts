@@ -141,7 +141,7 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
   }
 
   addOpen(app, front, methods, '/healthz', () => true);
-  addOpen(app, front, methods, '/readyz', () => !front.stopping && front.isWell);
+  addOpen(app, front, methods, '/readyz', () => !front.draining && front.isWell);
   methods.set('/metrics', ['GET']);
   app.get('/metrics', (response, request) => {
     const caller = new HttpCaller(response, 0, front.counters);
@@ -208,6 +208,6 @@ function addOpen(
   app.get(path, (response: HttpResponse) => {
     const caller = new HttpCaller(response, 0, front.counters);
     if (good()) caller.ok(Buffer.from('{"status":"ok"}'));
-    else caller.error(front.stopping ? STOPPING : UNWELL);
+    else caller.error(front.draining ? STOPPING : UNWELL);
   });
 }

@@ -39,7 +39,11 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) fail(`${signal} again: stopping at once`, undefined);
     stopping = true;
-    log.info({ signal }, 'stopping: answering what is in flight');
+    const { drain } = config;
+    log.info(
+      { signal },
+      drain > 0 ? `draining for ${drain} ms, then stopping` : 'stopping: answering what is in flight',
+    );
     shutDown(server, workers, config).then(
       (answered) => {
         if (answered) log.info('stopped');
@@ -72,7 +76,7 @@ export async function serve(config: Config, startWorkers: StartWorkers): Promise
 }
 
 async function shutDown(server: Server, workers: Workers, config: Config): Promise<boolean> {
-  const answered = await server.stop(config.stopTimeout);
+  const answered = await server.stop(config.stopTimeout, config.drain);
   await workers.stop();
   return answered;
 }

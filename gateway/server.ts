@@ -144,12 +144,14 @@ export class Server {
   }
 
   /**
-   * Takes no more connections and requests, waits until all that came before is answered and the answers have gone out, and
-   * closes the WebSockets.
+   * Serves on for `drainMs`, though it says that it is not ready. Takes no more connections and requests then, waits until
+   * all that came before is answered and the answers have gone out, and closes the WebSockets.
    * @returns false when after `timeoutMs` something had not
    */
-  async stop(timeoutMs: number): Promise<boolean> {
+  async stop(timeoutMs: number, drainMs = 0): Promise<boolean> {
     const { front } = this;
+    front.draining = true;
+    if (drainMs > 0) await new Promise((resolve) => setTimeout(resolve, drainMs));
     front.stopping = true;
     this.#guard.end();
     this.#stopListening();

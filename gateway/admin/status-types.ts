@@ -11,7 +11,8 @@ export interface AdminStatus {
   readonly version: string;
   readonly node: string;
   readonly pid: number;
-  readonly state: 'serving' | 'stopping';
+  /** Draining: it will stop, serves on, and is not ready for new clients. */
+  readonly state: 'serving' | 'draining' | 'stopping';
   /** Seconds that rates and latencies are over: up to ten. */
   readonly window_s: number;
   readonly settings: StatusSettings;

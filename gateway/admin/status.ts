@@ -72,7 +72,7 @@ export function readStatus(sources: StatusSources): AdminStatus {
     version,
     node: process.version,
     pid: process.pid,
-    state: front.stopping ? 'stopping' : 'serving',
+    state: front.stopping ? 'stopping' : front.draining ? 'draining' : 'serving',
     window_s: round(windowS),
     settings: {
       shards: workers.shards().length,

@@ -250,6 +250,25 @@ describe('a stop', () => {
     await gateway.close();
   });
 
+  it('is said by /readyz for the time of a drain, in which all is served', async () => {
+    const gateway = await startGateway();
+    const { server, url, streamUrl } = gateway;
+    const client = await Client.open(streamUrl, 'tidemark.v1.json');
+    const stopped = server.stop(5000, 1000);
+    const status = async (path: string): Promise<number> => (await fetch(url + path)).status;
+    expect(await status('/readyz')).toBe(503);
+    expect(await status('/healthz')).toBe(200);
+    expect(await status('/v1/users/1/badge')).toBe(200);
+    expect((await (await fetch(`${url}/admin/status`)).json()) as object).toMatchObject({
+      state: 'draining',
+    });
+    expect((await client.ask({ id: 1, op: 'badge', user_id: '1' }))[0]).toHaveProperty('ok');
+    const late = await Client.open(streamUrl, 'tidemark.v1.json');
+    expect(await stopped).toBe(true);
+    expect((await late.closed).code).toBe(1001);
+    await gateway.close();
+  });
+
   it('waits until long answers have gone out, over HTTP and WebSocket', async () => {
     const gateway = await startGateway({ capacity: '1m' });
     const { server, port, streamUrl } = gateway;

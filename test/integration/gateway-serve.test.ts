@@ -54,7 +54,16 @@ const SMALL = ['--port', '0', '--shards', '1', '--partitions', '2', '--capacity'
 
 describe('tidemark serve', () => {
   it('serves, stops at SIGTERM with 0, and has everything in the store at the next start', async () => {
-    const args = ['serve', ...SMALL, '--data', join(directory, 'data'), '--flush-delay', '1h'];
+    const args = [
+      'serve',
+      ...SMALL,
+      '--data',
+      join(directory, 'data'),
+      '--flush-delay',
+      '1h',
+      '--drain',
+      '50ms',
+    ];
     const first = start(...args);
     const url = await first.url();
     const acked = await fetch(`${url}/v1/users/1/read-states/2/ack`, {
@@ -65,6 +74,7 @@ describe('tidemark serve', () => {
     const entry = await acked.json();
     first.child.kill('SIGTERM');
     expect(await first.exit).toBe(0);
+    expect(first.text).toContain('draining for 50 ms');
     expect(first.text).toContain('"msg":"stopped"');
 
     const second = start(...args);
