@@ -18,8 +18,13 @@ const FREE_FILES = 256;
  * the bound by no more than this is counted exactly before anybody is refused; a flood is far above it.
  */
 const OTHER_FILES_MAX = 512;
-/** Listening goes on when this part of the bound is left. */
-const RESUME_PART = 0.9;
+/**
+ * Listening goes on when so much of a bound is free, or a tenth of it if that is less. Not a part of a large one: WebSockets,
+ * which stay for hours, count among the open files, and could alone keep the listener closed.
+ */
+const RESUME_FREE = 64;
+/** And not before this, or a flood would have it closed and opened at each look. */
+const PAUSE_MIN_MS = 1000;
 
 /** How many files the process has open, or NaN where that cannot be told. */
 function openFiles(): number {
@@ -50,6 +55,11 @@ function openSockets(): number {
   return sockets;
 }
 
+/** Whether so many are few enough to listen again. */
+function hasRoom(count: number, max: number): boolean {
+  return count <= max - Math.min(RESUME_FREE, Math.ceil(max / 10));
+}
+
 function openFilesMax(): number {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');
@@ -58,6 +68,9 @@ function openFilesMax(): number {
     return Number.POSITIVE_INFINITY;
   }
 }
+
+/** What the system says of this process. */
+const PROCESS = { openFiles, openSockets, openFilesMax };
 
 export interface GuardedListener {
   /** Closes the listening socket, not the connections. */
@@ -75,6 +88,7 @@ export class ConnectionGuard {
   /** Times that listening was stopped. */
   pauses = 0;
   readonly #listener: GuardedListener;
+  readonly #process: typeof PROCESS;
   readonly #connectionsMax: number;
   readonly #filesMax: number;
   /** Open files that are no connections to this service, as of the last exact count. */
@@ -82,16 +96,18 @@ export class ConnectionGuard {
   /** Sockets of the process itself: its output, its store, the listeners. */
   readonly #otherSockets: number;
   readonly #timer: NodeJS.Timeout;
-  #paused = false;
+  /** When listening was stopped; null while there is. */
+  #pausedAtMs: number | null = null;
   #resuming = false;
 
   /** To be made when nobody is connected yet. @param connectionsMax  HTTP connections */
-  constructor(listener: GuardedListener, connectionsMax: number) {
+  constructor(listener: GuardedListener, connectionsMax: number, ofProcess = PROCESS) {
     this.#listener = listener;
+    this.#process = ofProcess;
     this.#connectionsMax = connectionsMax;
-    this.#otherFiles = openFiles();
-    this.#otherSockets = openSockets();
-    this.#filesMax = Math.max(this.#otherFiles + FREE_FILES, openFilesMax() - FREE_FILES);
+    this.#otherFiles = ofProcess.openFiles();
+    this.#otherSockets = ofProcess.openSockets();
+    this.#filesMax = Math.max(this.#otherFiles + FREE_FILES, ofProcess.openFilesMax() - FREE_FILES);
     const lookMs = process.platform === 'linux' && statSizes() ? LOOK_MS : SLOW_LOOK_MS;
     this.#timer = setInterval(() => this.#look(), lookMs).unref();
   }
@@ -101,34 +117,39 @@ export class ConnectionGuard {
   }
 
   #look(): void {
-    const files = openFiles();
+    const files = this.#process.openFiles();
     if (Number.isNaN(files)) return;
     const webSockets = this.#listener.webSockets();
     let sockets = files - this.#otherFiles;
     const beyond = sockets - webSockets - this.#connectionsMax;
-    if (!this.#paused && beyond > 0 && beyond <= OTHER_FILES_MAX) {
-      const counted = openSockets() - this.#otherSockets;
+    if (this.#pausedAtMs === null && beyond > 0 && beyond <= OTHER_FILES_MAX) {
+      const counted = this.#process.openSockets() - this.#otherSockets;
       if (counted < sockets) {
         this.#otherFiles = files - counted;
         sockets = counted;
       }
     }
     this.connections = Math.max(0, sockets - webSockets);
-    const part = Math.max(this.connections / this.#connectionsMax, files / this.#filesMax);
-    if (!this.#paused && part > 1) {
-      this.#paused = true;
+    if (this.#pausedAtMs !== null) {
+      const isFree = hasRoom(this.connections, this.#connectionsMax) && hasRoom(files, this.#filesMax);
+      if (isFree && performance.now() - this.#pausedAtMs >= PAUSE_MIN_MS) this.#resume();
+    } else if (this.connections > this.#connectionsMax || files > this.#filesMax) {
+      this.#pausedAtMs = performance.now();
       this.pauses++;
       this.#listener.pause();
       this.#listener.warn(
         `${sockets} open connections, ${webSockets} of them WebSockets: no more are taken until some have gone (--max-http-connections=${this.#connectionsMax}, ${files} open files of ${this.#filesMax})`,
       );
-    } else if (this.#paused && !this.#resuming && part <= RESUME_PART) {
-      this.#resuming = true;
-      void this.#listener.resume().then((listening) => {
-        this.#resuming = false;
-        if (listening) this.#paused = false;
-      });
     }
+  }
+
+  #resume(): void {
+    if (this.#resuming) return;
+    this.#resuming = true;
+    void this.#listener.resume().then((listening) => {
+      this.#resuming = false;
+      if (listening) this.#pausedAtMs = null;
+    });
   }
 }
 
