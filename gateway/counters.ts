@@ -46,6 +46,7 @@ const BUSY_REASONS = [
   'max_list_memory',
   'max_backpressure_total',
   'queue_memory',
+  'body_memory',
 ] as const;
 type BusyReason = (typeof BUSY_REASONS)[number];
 

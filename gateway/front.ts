@@ -19,6 +19,8 @@ import { Submitter } from './submitter.js';
 import { Subscriptions } from './subscriptions.js';
 
 const QUEUE_BYTES_TOTAL_MAX = 64 * 1024 * 1024;
+/** Or one body, if that may be larger. */
+const BODY_BYTES_TOTAL_MAX = 64 * 1024 * 1024;
 
 /** Holds the slot of operations whose answers nobody waits for. */
 const NOBODY: Call = { answer: () => false };
@@ -33,6 +35,8 @@ export class Front {
   readonly budget: ByteBudget;
   /** Of the JSON requests that wait behind one of many users. */
   readonly queueBudget = new ByteBudget(QUEUE_BYTES_TOTAL_MAX);
+  /** Of the HTTP bodies of which only a part has come. */
+  readonly bodyBudget: ByteBudget;
   readonly calls: SlotTable<Call>;
   readonly connections: SlotTable<Connection>;
   readonly subscriptions: Subscriptions;
@@ -52,6 +56,7 @@ export class Front {
       this.subscriptions.removeAll(connection),
     );
     this.budget = new ByteBudget(limits.maxListMemory);
+    this.bodyBudget = new ByteBudget(Math.max(BODY_BYTES_TOTAL_MAX, limits.maxBody));
     this.calls = new SlotTable(ROUTE_TO_CALL, limits.maxPending + 1);
     this.connections = new SlotTable(ROUTE_TO_CONNECTION, limits.maxConnections);
     this.subscriptions = new Subscriptions(this.submitter, this.calls.take(NOBODY));

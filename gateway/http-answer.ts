@@ -20,6 +20,8 @@ export class HttpCaller implements Caller {
   readonly #startedMs = performance.now();
   #release: (() => void) | null = null;
   readonly #headersOnly: boolean;
+  /** Told when the client leaves before the answer. */
+  onGone: (() => void) | null = null;
 
   /**
    * @param op           OP_* for the metrics, 0 for none of them
@@ -40,6 +42,7 @@ export class HttpCaller implements Caller {
   #aborted(): void {
     this.#response = null;
     this.#counters.httpAborted++;
+    this.onGone?.();
     this.#sent();
   }
 

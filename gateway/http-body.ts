@@ -1,6 +1,7 @@
-/** Request bodies: a bounded number of bytes, of JSON, with an object in it. */
+/** Request bodies: a bounded number of bytes, of each and of all that are not there whole, of JSON, with an object in it. */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
-import { invalid, tooLarge, UNSUPPORTED_MEDIA_TYPE } from './errors.js';
+import { BUSY, invalid, tooLarge, UNSUPPORTED_MEDIA_TYPE } from './errors.js';
+import type { Front } from './front.js';
 import type { HttpCaller } from './http-answer.js';
 import { isObject } from './json-fields.js';
 
@@ -12,6 +13,7 @@ const JSON_TYPE = /^application\/json[\t ]*(;|$)/i;
  * find a reset instead of the answer.
  */
 export function readJsonBody(
+  front: Front,
   response: HttpResponse,
   request: HttpRequest,
   bytesMax: number,
@@ -27,24 +29,43 @@ export function readJsonBody(
     caller.error(tooLarge('body', bytesMax));
     return;
   }
+  const { bodyBudget, counters } = front;
   let parts: Buffer[] | null = null;
+  /** Of the parts: taken from the budget. */
+  let keptBytes = 0;
   let length = 0;
+  const drop = (): void => {
+    bodyBudget.give(keptBytes);
+    keptBytes = 0;
+    parts = null;
+  };
   response.onData((chunk, isLast) => {
     if (caller.gone) return;
     length += chunk.byteLength;
     if (length > bytesMax) {
-      parts = null;
+      drop();
       caller.error(tooLarge('body', bytesMax));
       return;
     }
     // The chunk is gone when this returns.
     if (!isLast) {
-      parts ??= [];
+      if (!bodyBudget.take(chunk.byteLength)) {
+        drop();
+        counters.busy.body_memory++;
+        caller.error(BUSY);
+        return;
+      }
+      keptBytes += chunk.byteLength;
+      if (parts === null) {
+        parts = [];
+        caller.onGone = drop;
+      }
       parts.push(Buffer.from(chunk.slice(0)));
       return;
     }
     const last = Buffer.from(chunk);
     const body = parseBody(parts === null ? last : Buffer.concat([...parts, last]));
+    drop();
     if (typeof body === 'string') caller.error(invalid([{ path: '', message: body }]));
     else receive(body);
   });

@@ -134,7 +134,7 @@ export function addRoutes(app: TemplatedApp, options: RouteOptions): void {
         start(front, draft, call, path, query, NO_BODY, caller);
         return;
       }
-      readJsonBody(response, request, front.limits.maxBody, caller, (body) =>
+      readJsonBody(front, response, request, front.limits.maxBody, caller, (body) =>
         start(front, draft, call, path, query, body, caller),
       );
     });

@@ -25,8 +25,11 @@ const NO_UPGRADE = invalid([
   { path: 'upgrade', message: 'must be websocket: this path speaks no plain HTTP' },
 ]);
 
-/** uWebSockets cuts the connection (1006) of a frame beyond its own limit; up to that we can still say 1009. */
-const FRAME_SLACK = 4;
+/**
+ * uWebSockets cuts the connection (1006) of a frame beyond its own limit as soon as its length is read; up to that we can
+ * still say 1009, but it gathers the frame first.
+ */
+const FRAME_SLACK_BYTES = 64 * 1024;
 /** Likewise it drops what is beyond its own limit of backpressure, even our closing frame. */
 const BACKPRESSURE_SLACK_BYTES = 64 * 1024 * 1024;
 
@@ -36,7 +39,7 @@ export function addStream(app: TemplatedApp, front: Front, auth: Auth): void {
   const json = new JsonProtocol(front);
 
   app.ws<SocketData>(PATH, {
-    maxPayloadLength: limits.maxFrame * FRAME_SLACK,
+    maxPayloadLength: limits.maxFrame + FRAME_SLACK_BYTES,
     maxBackpressure: limits.maxBackpressure + BACKPRESSURE_SLACK_BYTES,
     idleTimeout: Math.ceil(limits.idleTimeout / 1000),
     sendPingsAutomatically: true,

@@ -82,7 +82,7 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
     }
   });
   call('post', '/admin/shards', (caller, request, response) => {
-    readJsonBody(response, request, ORDER_BYTES_MAX, caller, ({ shards }) => {
+    readJsonBody(front, response, request, ORDER_BYTES_MAX, caller, ({ shards }) => {
       if (typeof shards !== 'number' && shards !== 'auto') {
         caller.error(invalid([{ path: 'shards', message: 'must be a number of threads, or "auto"' }]));
         return;
@@ -91,7 +91,7 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
     });
   });
   call('post', '/admin/reload', (caller, request, response) => {
-    readJsonBody(response, request, ORDER_BYTES_MAX, caller, ({ dist }) => {
+    readJsonBody(front, response, request, ORDER_BYTES_MAX, caller, ({ dist }) => {
       if (dist !== undefined && typeof dist !== 'string') {
         caller.error(invalid([{ path: 'dist', message: 'must be a directory on the server' }]));
         return;

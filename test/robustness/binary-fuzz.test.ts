@@ -2,6 +2,7 @@
  * Binary frames of a broken or hostile client: valid operations between nonsense are answered as a model says, and
  * nothing but what they did has happened. The seed is in the message of a failure; TIDEMARK_TEST_SEED sets it.
  */
+import type { Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../model/random.js';
 import { OP, operation, REQUEST_BYTES, STATUS, Stream } from './frames.js';
@@ -193,6 +194,11 @@ describe('binary frames', () => {
 
     long.socket.send(Buffer.alloc(2 ** 20 + 4, 1));
     expect(await long.whenClosed).toBe(1009);
+    // One that only says how long it will be is not waited for.
+    const announced = await Stream.open(victim.streamUrl, 'bin');
+    const head = Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0]); // 2 MiB, masked
+    (announced.raw as unknown as Socket).write(head);
+    expect(await announced.whenClosed).toBe(1006);
     for (const stream of [empty, parts]) stream.raw.destroy();
   });
 });

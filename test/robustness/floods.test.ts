@@ -1,7 +1,8 @@
 /** Far more than fits: what is refused is told so, what is answered is right, and afterwards all is as before. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { OP, operation, STATUS, Stream } from './frames.js';
-import { until, Victim } from './victim.js';
+import { RawSocket } from './raw-http.js';
+import { pause, until, Victim } from './victim.js';
 
 const MIB = 2 ** 20;
 
@@ -21,6 +22,36 @@ function tally(streams: readonly Stream[]): number[] {
 const bytesOf = (stream: Stream): number => stream.frames.reduce((sum, { length }) => sum + length, 0);
 
 describe('a flood', () => {
+  it('of bodies that never end is refused beyond 64 MiB, and forgotten with its connections', async () => {
+    victim = await Victim.start();
+    const head =
+      'POST /v1/users/1/read-states/2/ack HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
+    const start = Buffer.from(`${head}Content-Length: ${MIB}\r\n\r\n`);
+    const bytes = Buffer.concat([start, Buffer.alloc(MIB - 1, ' ')]);
+    const sockets = await Promise.all(Array.from({ length: 80 }, () => RawSocket.open(victim.port)));
+    const before = await victim.memory();
+    for (const socket of sockets) socket.send(bytes);
+    const refused = (): RawSocket[] => sockets.filter(({ received }) => received !== '');
+    await until(() => refused().length >= 15, 'some are refused');
+    expect((await victim.memory()).rssMax - before.rss).toBeLessThan(200 * MIB);
+    for (const { received } of refused()) {
+      expect(received).toMatch(/^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n[\s\S]*"code":"busy"/);
+    }
+    expect(await victim.metric('tidemark_front_busy_total{reason="body_memory"}')).toBe(refused().length);
+    // What comes in one piece needs no room; what was refused can be sent again on the same connection.
+    expect(await victim.call('POST', '/v1/users/1/read-states/2/ack', { message_id: '1' })).toMatchObject({
+      status: 200,
+    });
+    const [again, ...others] = refused();
+    for (const socket of sockets) if (socket !== again) socket.destroy();
+    expect(others.length).toBeGreaterThan(0);
+    again!.send(' ');
+    await pause(200);
+    again!.send(`${start}{"message_id":"2"}${' '.repeat(MIB - 18)}`);
+    expect((await again!.wait(2)).map(({ status }) => status)).toEqual([503, 200]);
+    again!.destroy();
+  }, 60_000);
+
   it('of operations beyond what a connection may have in flight: each is answered once, and those that were not busy were counted', async () => {
     victim = await Victim.start();
     const CONNECTIONS = 24;
