@@ -15,7 +15,7 @@
  */
 import type { WebSocket } from 'uWebSockets.js';
 import type { ByteBudget } from './byte-builder.js';
-import type { Watch } from './subscriptions.js';
+import type { PendingSubscribe, Watch } from './subscriptions.js';
 
 export const CLOSE_GOING_AWAY = 1001;
 export const CLOSE_UNSUPPORTED = 1003;
@@ -100,7 +100,8 @@ export abstract class Connection {
   route = 0;
   /** Operations in the shards that are not yet answered. */
   inFlight = 0;
-  readonly watches = new Set<Watch>();
+  /** With what of their subscribes is on its way; null: nothing. */
+  readonly watches = new Map<Watch, PendingSubscribe | null>();
   /** The socket of a connection that is cut off and not yet closed (I4). */
   #cut: Socket | null = null;
   #cutTimer: NodeJS.Timeout | undefined;

@@ -16,7 +16,7 @@ import { answerMention, FanOut, type FanOutResult } from './fan-out.js';
 import { type Call, type Caller, OperationCall } from './operation-call.js';
 import { ROUTE_TO_CALL, ROUTE_TO_CONNECTION, SlotTable } from './slot-table.js';
 import { Submitter } from './submitter.js';
-import { Subscriptions } from './subscriptions.js';
+import { type PendingSubscribe, Subscriptions } from './subscriptions.js';
 
 const QUEUE_BYTES_TOTAL_MAX = 64 * 1024 * 1024;
 /** Or one body, if that may be larger. */
@@ -141,24 +141,25 @@ export class Front {
     caller: Caller,
     onSubmitted: () => void = nothing,
   ): void {
-    const added: number[] = [];
+    const { subscriptions } = this;
+    const pending: PendingSubscribe[] = [];
     for (let i = 0; i < users.length; i += 2) {
-      if (this.subscriptions.add(connection, users[i]!, users[i + 1]!)) added.push(i);
+      pending.push(subscriptions.add(connection, users[i]!, users[i + 1]!));
     }
+    const settle = (succeeded: boolean): void =>
+      pending.forEach((each, i) => {
+        subscriptions.settle(connection, users[i * 2]!, users[i * 2 + 1]!, each, succeeded);
+      });
     // The shard is told that a closed connection is no subscriber; no subscribe may follow that.
     const wanted = (): boolean => connection.socket !== null;
     const fanOut = new FanOut(this.submitter, draft.words, users, wanted, onSubmitted, (result) => {
       this.counters.busy.ring_full += result.unsent;
-      if (result.failed.length === 0) {
-        caller.empty();
-        return;
-      }
-      for (const i of added) this.subscriptions.remove(connection, users[i]!, users[i + 1]!);
-      caller.error(errorOfStatus(result.failedStatus, 0));
+      const succeeded = result.failed.length === 0;
+      settle(succeeded);
+      if (succeeded) caller.empty();
+      else caller.error(errorOfStatus(result.failedStatus, 0));
     });
-    if (!this.#fanOut(caller, onSubmitted, fanOut)) {
-      for (const i of added) this.subscriptions.remove(connection, users[i]!, users[i + 1]!);
-    }
+    if (!this.#fanOut(caller, onSubmitted, fanOut)) settle(false);
   }
 
   /** @returns false when there was no slot: the caller is answered, nothing was done */

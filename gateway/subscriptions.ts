@@ -6,6 +6,8 @@
  * I2  Each subscribe goes to the shard, also the second of a user: the answer then says that the shard watches. It
  *     passes by operations that wait for the store; what they change is announced. Only the last unsubscribe goes there.
  * I3  Both go through the same ring, so the shard's last word is the table's.
+ * I4  A connection keeps a watch while a subscribe of it succeeded or is on its way: one that fails takes back only what
+ *     no other has asked for.
  */
 import { EVENT, OP_UNSUBSCRIBE, REQUEST } from '../engine/messages.js';
 import type { Connection } from './connections.js';
@@ -19,6 +21,13 @@ export interface Watch {
   readonly connections: Connection[];
   /** Another user with the same low word. */
   next: Watch | null;
+}
+
+/** Subscribes of one connection to one user that the shard has not answered. */
+export interface PendingSubscribe {
+  count: number;
+  /** One has succeeded. */
+  confirmed: boolean;
 }
 
 const RETRY_MS = 20;
@@ -49,20 +58,45 @@ export class Subscriptions {
     return watch;
   }
 
-  /** @returns false if the connection was subscribed already */
-  add(connection: Connection, lo: number, hi: number): boolean {
+  has(connection: Connection, lo: number, hi: number): boolean {
+    const watch = this.#find(lo, hi);
+    return watch !== null && connection.watches.has(watch);
+  }
+
+  /** From now on the connection gets the events of the user. @returns what `settle` wants when the shard has answered */
+  add(connection: Connection, lo: number, hi: number): PendingSubscribe {
     let watch = this.#find(lo, hi);
     if (watch === null) {
       watch = { lo, hi, connections: [], next: this.#watches.get(lo) ?? null };
       this.#watches.set(lo, watch);
-    } else if (connection.watches.has(watch)) {
-      return false;
     }
-    this.#leftovers.delete(watch);
-    watch.connections.push(connection);
-    connection.watches.add(watch);
-    this.count++;
-    return true;
+    const subscribed = connection.watches.get(watch);
+    const pending = subscribed ?? { count: 0, confirmed: subscribed === null };
+    pending.count++;
+    connection.watches.set(watch, pending);
+    if (subscribed === undefined) {
+      this.#leftovers.delete(watch);
+      watch.connections.push(connection);
+      this.count++;
+    }
+    return pending;
+  }
+
+  /** The shard has answered a subscribe, or it could not be sent (I4). */
+  settle(
+    connection: Connection,
+    lo: number,
+    hi: number,
+    pending: PendingSubscribe,
+    succeeded: boolean,
+  ): void {
+    pending.count--;
+    const watch = this.#find(lo, hi);
+    if (watch === null || connection.watches.get(watch) !== pending) return; // unsubscribed, or closed, meanwhile
+    if (succeeded) pending.confirmed = true;
+    if (pending.count > 0) return;
+    if (pending.confirmed) connection.watches.set(watch, null);
+    else this.remove(connection, lo, hi);
   }
 
   remove(connection: Connection, lo: number, hi: number): void {
@@ -72,7 +106,7 @@ export class Subscriptions {
 
   /** A connection is closed. */
   removeAll(connection: Connection): void {
-    for (const watch of connection.watches) this.#leave(watch, connection);
+    for (const watch of connection.watches.keys()) this.#leave(watch, connection);
     connection.watches.clear();
   }
 

@@ -131,8 +131,9 @@ export class BinaryProtocol {
     const { calls, counters, limits, submitter, subscriptions } = this.#front;
     const lo = this.#words[at + REQUEST.USER_LO]!;
     const hi = this.#words[at + REQUEST.USER_HI]!;
-    const added = subscriptions.add(connection, lo, hi);
-    const call = new SubscribeCall(connection, added ? () => subscriptions.remove(connection, lo, hi) : null);
+    const pending = subscriptions.add(connection, lo, hi);
+    const settle = (succeeded: boolean): void => subscriptions.settle(connection, lo, hi, pending, succeeded);
+    const call = new SubscribeCall(connection, settle);
     const isFree = connection.watches.size <= limits.maxSubscriptions;
     const route = isFree ? calls.take(call) : 0;
     if (route !== 0 && submitter.submit(route, this.#words, at, REQUEST.WORDS)) {
@@ -141,24 +142,24 @@ export class BinaryProtocol {
     }
     counters.busy[route !== 0 ? 'ring_full' : isFree ? 'max_pending' : 'max_subscriptions']++;
     if (route !== 0) calls.release(route);
-    if (added) subscriptions.remove(connection, lo, hi);
+    settle(false);
     this.#busy(connection, at);
   }
 }
 
-/** A subscription that waits for the shard's word; when that is no, it is undone. */
+/** A subscription that waits for the shard's word. */
 class SubscribeCall implements Call {
   readonly #connection: BinaryConnection;
-  readonly #undo: (() => void) | null;
+  readonly #settle: (succeeded: boolean) => void;
 
-  constructor(connection: BinaryConnection, undo: (() => void) | null) {
+  constructor(connection: BinaryConnection, settle: (succeeded: boolean) => void) {
     this.#connection = connection;
-    this.#undo = undo;
+    this.#settle = settle;
   }
 
   answer(words: Int32Array, at: number): boolean {
     this.#connection.inFlight--;
-    if (statusOf(words[at + REPLY.HEAD]!) !== STATUS_OK) this.#undo?.();
+    this.#settle(statusOf(words[at + REPLY.HEAD]!) === STATUS_OK);
     this.#connection.append(words, at, REPLY.WORDS);
     return true;
   }

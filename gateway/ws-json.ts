@@ -227,7 +227,7 @@ export class JsonProtocol {
       front.mention(draft, users, caller, onSubmitted);
     } else {
       const { maxSubscriptions } = front.limits;
-      if (connection.watches.size + users.length / 2 > maxSubscriptions) {
+      if (this.#watchesWith(connection, users, maxSubscriptions) > maxSubscriptions) {
         const message = `would make more than ${maxSubscriptions} subscriptions of this connection`;
         caller.error(invalid([{ path: 'user_ids', message }]));
         return;
@@ -235,6 +235,17 @@ export class JsonProtocol {
       front.subscribe(connection, draft, users, caller, onSubmitted);
     }
     if (!submitted) connection.stalled = true;
+  }
+
+  /** Subscriptions that the connection would have, with these users as well; counted only where `max` may be passed. */
+  #watchesWith(connection: JsonConnection, users: Int32Array, max: number): number {
+    const { size } = connection.watches;
+    if (size + users.length / 2 <= max) return size;
+    let added = 0;
+    for (let i = 0; i < users.length; i += 2) {
+      if (!this.#front.subscriptions.has(connection, users[i]!, users[i + 1]!)) added++;
+    }
+    return size + added;
   }
 }
 

@@ -200,4 +200,55 @@ describe('JSON subscriptions', () => {
     await until(() => client.events.length === 1, 'the event came');
     client.socket.close();
   });
+
+  it('may be asked for again at the limit, and no more', async () => {
+    const client = await open();
+    const users = Array.from({ length: 10 }, newUser);
+    const subscribe = (id: number, user_ids: string[]): Promise<object[]> =>
+      client.ask({ id, op: 'subscribe', user_ids });
+    expect(await subscribe(1, users)).toEqual([{ id: 1, ok: {} }]);
+    expect(await subscribe(2, users)).toEqual([{ id: 2, ok: {} }]);
+    expect(await subscribe(3, users.slice(3))).toEqual([{ id: 3, ok: {} }]);
+    expect(await subscribe(4, [users[0]!, newUser()])).toMatchObject([
+      { error: { code: 'invalid_request' } },
+    ]);
+    client.socket.close();
+  });
+
+  it.each(['tidemark.v1.json', 'tidemark.v1.bin'])(
+    'that fail take back nothing that a later one was granted (%s)',
+    async (protocol) => {
+      const { port, server, streamUrl } = gateway;
+      await until(() => server.front.subscriptions.count === 0, 'those before have gone');
+      const [client, writer] = [await Client.open(streamUrl, protocol), await open()];
+      const user_id = newUser();
+      const subscribe = (id: number): void =>
+        client.socket.send(
+          protocol === PROTOCOL
+            ? JSON.stringify({ id, op: 'subscribe', user_ids: [user_id] })
+            : Buffer.from(Int32Array.of(11, id, Number(user_id), 0, 0, 0, 0, 0).buffer),
+        );
+      port.hold();
+      port.status = STATUS_BUSY;
+      subscribe(1);
+      await until(() => port.heldCount === 1, 'the first is answered by the shard');
+      port.status = null;
+      subscribe(2);
+      await until(() => port.heldCount === 2, 'the second is answered by the shard');
+      port.release();
+      await until(() => client.received.length > 0, 'the answers came');
+      expect(server.front.subscriptions.count).toBe(1);
+      const before = client.received.length;
+      await writer.ask({ id: 1, op: 'ack', user_id, channel_id: 1, message_id: 1 });
+      await until(() => client.received.length > before, 'the event came');
+      // One that fails later does not end what there is.
+      port.status = STATUS_BUSY;
+      subscribe(3);
+      await until(() => client.received.length > before + 1, 'it is answered');
+      port.status = null;
+      expect(server.front.subscriptions.count).toBe(1);
+      for (const { socket } of [client, writer]) socket.close();
+      await until(() => server.front.subscriptions.count === 0, 'closing unsubscribes');
+    },
+  );
 });
