@@ -66,6 +66,10 @@ describe('the documents of the metrics', () => {
       if (!queries[i]!.startsWith('up{')) expect(namesOf(queries[i]!).length, rule).toBeGreaterThan(0);
       expect(queries[i]!.split('(').length, rule).toBe(queries[i]!.split(')').length);
     }
+    // The operator finds each by its name.
+    const names = rules.map((rule) => rule.slice(0, rule.indexOf('\n')));
+    const operations = read('operations.md');
+    expect(names.filter((name) => !operations.includes(`| \`${name}\` |`))).toEqual([]);
     expect(unknownNames(queries)).toEqual([]);
     expect(unknownNames(['tidemark_no_such_total'])).toEqual(['tidemark_no_such_total']);
   });
