@@ -48,16 +48,32 @@ export async function killChild(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-export async function httpGet(
+export interface HttpReply {
+  readonly status: number;
+  readonly body: string;
+}
+
+export function httpGet(url: URL, path: string, token?: string): Promise<HttpReply> {
+  return call(url, 'GET', path, '', token);
+}
+
+export function httpPost(url: URL, path: string, body: object): Promise<HttpReply> {
+  return call(url, 'POST', path, JSON.stringify(body), undefined);
+}
+
+/** On a connection of its own: one that is kept can be closed by the service just when it is used again. */
+async function call(
   url: URL,
+  method: string,
   path: string,
-  token?: string,
-): Promise<{ status: number; body: string }> {
+  body: string,
+  token: string | undefined,
+): Promise<HttpReply> {
   const socket = await HttpSocket.open(url, token);
   try {
     return await new Promise((resolve, reject) => {
       socket.onClose = () => reject(new Error(`${url.origin} closed the connection`));
-      socket.request('GET', path, '', (status, body) => resolve({ status, body: body.toString() }));
+      socket.request(method, path, body, (status, answer) => resolve({ status, body: answer.toString() }));
     });
   } finally {
     socket.close();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startChild } from '../child.js';
 import { ROOT } from '../commit.js';
-import { httpGet, killChild } from '../service-child.js';
+import { httpGet, httpPost, killChild } from '../service-child.js';
 import type { KillOrder, KillReport } from './operated-child.js';
 
 const READY_TIMEOUT_MS = 120_000;
@@ -50,8 +50,6 @@ export class OperatedService {
     const env = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1', ...process.env };
     const { child, line } = await startChild(command, /"msg":"ready"/, env, READY_TIMEOUT_MS, true);
     const url = new URL((JSON.parse(line) as { url: string }).url);
-    // The first use of fetch loads it, for some ten milliseconds in which this process would send nothing.
-    await (await fetch(new URL('/healthz', url))).arrayBuffer();
     return new OperatedService(child, url);
   }
 
@@ -84,12 +82,8 @@ export class OperatedService {
   /** An order to `/admin/...`. @returns how long it took, ms; @throws Error if it is refused */
   async order(path: 'shards' | 'reload', body: object): Promise<number> {
     const startMs = performance.now();
-    const response = await fetch(new URL(`/admin/${path}`, this.url), {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    if (response.status !== 200) throw new Error(`${path} ${JSON.stringify(body)}: ${await response.text()}`);
+    const reply = await httpPost(this.url, `/admin/${path}`, body);
+    if (reply.status !== 200) throw new Error(`${path} ${JSON.stringify(body)}: ${reply.body}`);
     return performance.now() - startMs;
   }
 
