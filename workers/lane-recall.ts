@@ -13,9 +13,10 @@
  */
 import { STATUS_STORE_UNAVAILABLE } from '../engine/messages.js';
 import { HOLD_CLEANING, HOLD_LOADING, HOLD_STREAMING } from './holds.js';
+import { loadAgain } from './lane-loads.js';
 import { HOLD, LANE } from './lane-memory.js';
 import type { LaneState } from './lane-state.js';
-import { fail, loadAgain, waitForRoom } from './lane-waiting.js';
+import { fail, waitForRoom } from './lane-waiting.js';
 
 /** Users looked at in a turn: some 50 us when none has anything on its way. */
 const RECALL_STEPS = 4096;

@@ -11,10 +11,11 @@
 import { hashUser } from '../../engine/hash.js';
 import { LOADED, ROW } from '../../engine/messages.js';
 import type { Partition } from '../../engine/partition.js';
+import { sendUserLoad } from '../lane-loads.js';
 import { HOLD, LANE } from '../lane-memory.js';
 import { TICK_MS } from '../lane-options.js';
 import type { LaneState } from '../lane-state.js';
-import { resume, sendUserLoad } from '../lane-waiting.js';
+import { resume } from '../lane-waiting.js';
 import { LANE_STATS } from '../stats.js';
 
 /** Loads of its own on their way. */
