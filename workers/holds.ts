@@ -3,6 +3,27 @@
  * queue, so that requests about one user take effect in the order in which they came.
  *
  * A hold is a number from 1; it is also its queue's number in the parking. Its words are in the lane's memory.
+ *
+ *     from                 to           when its first operation
+ *     -------------------  -----------  ---------------------------------------------------------------------
+ *     FREE, READY          LOADING      lacks rows; or, of a hold that is WARMING, there is none
+ *     FREE, READY, FAILED  CURSOR_WAIT  is a list or a badge of a complete user
+ *     FREE                 READY        found no room, and some was made
+ *     LOADING              READY        has all rows (ROWS_KNOWN)
+ *     LOADING              CLEANING     is a list or a badge, and the user does not fit
+ *     CLEANING             STREAMING    has nothing of the user unsaved; the first STREAMED rows come again (SKIPS)
+ *     STREAMING            CLEANING     has to ask another persister; STREAMED rows have been taken
+ *     STREAMING            READY        was answered with the last row; the next is the first
+ *     CURSOR_WAIT          CURSOR       has a cursor; WRITTEN entries have been sent, also by a thread before
+ *     CURSOR               READY        was answered with the last entry; the next is the first
+ *     LOADING, CLEANING,   FAILED       gets no answer of the store, or none in time
+ *       STREAMING
+ *     LOADING, READY,      FREE         found no room: all go to the lobby. An operation that is begun never does
+ *       FAILED
+ *     READY, FAILED        FREE         was the last, and is answered
+ *
+ * READY, FAILED, CURSOR_WAIT and CURSOR are in the lane's queue `ready`, CLEANING in `waiting`, no other is in either.
+ * WRITTEN or STREAMED of a list that is begun are not 0, of all else they are.
  */
 import { assert, broken } from '../engine/layout.js';
 import type { UserSlot } from '../engine/partition.js';
@@ -22,6 +43,8 @@ export const HOLD_CURSOR = 4;
 export const HOLD_CLEANING = 5;
 /** The rest of such a user's rows. */
 export const HOLD_STREAMING = 6;
+/** Its turn to be refused: the store did not answer. */
+export const HOLD_FAILED = 7;
 
 /** A tag is `generation:12 hold:16`, so that an answer which comes too late is not taken for another's. */
 const HOLD_BITS = 16;
@@ -80,7 +103,19 @@ export class Holds {
     this.set(hold, HOLD.OVERFLOWED, 0);
     this.set(hold, HOLD.ROWS_KNOWN, 0);
     this.set(hold, HOLD.WRITTEN, 0);
+    this.set(hold, HOLD.STREAMED, 0);
     return hold;
+  }
+
+  /** Some of the list at hand is on its way to the client, so that it must not begin again. */
+  isBegun(hold: number): boolean {
+    return this.get(hold, HOLD.WRITTEN) > 0 || this.get(hold, HOLD.STREAMED) > 0;
+  }
+
+  /** The first operation is answered. */
+  endFirst(hold: number): void {
+    if (this.get(hold, HOLD.WRITTEN) !== 0) this.set(hold, HOLD.WRITTEN, 0);
+    if (this.get(hold, HOLD.STREAMED) !== 0) this.set(hold, HOLD.STREAMED, 0);
   }
 
   release(hold: number): void {
@@ -147,6 +182,12 @@ export class HoldQueue {
     const memory = this.#memory;
     memory.put(this.#base + ((memory.get(this.#headAt) + count) % this.#length), hold);
     memory.put(this.#countAt, count + 1);
+  }
+
+  /** The queue must not be empty. */
+  get first(): number {
+    const memory = this.#memory;
+    return memory.get(this.#base + memory.get(this.#headAt));
   }
 
   shift(): number {

@@ -17,11 +17,11 @@ import {
   STATUS_OK,
 } from '../engine/messages.js';
 import type { Cursor, Partition, UserSlot } from '../engine/partition.js';
-import { HOLD_CURSOR, HOLD_CURSOR_WAIT, HOLD_READY } from './holds.js';
+import { HOLD_CURSOR, HOLD_FAILED, HOLD_READY } from './holds.js';
 import { WAIT } from './introspection/slow-log.js';
 import { HOLD } from './lane-memory.js';
 import { CURSORS_MAX, type LaneState } from './lane-state.js';
-import { resume } from './lane-waiting.js';
+import { goOn, resume } from './lane-waiting.js';
 
 /** Records that one cursor looks at in a turn: about 50 us when none is in a cache. */
 const CURSOR_STEPS = 512;
@@ -42,23 +42,24 @@ export function sinceOf(partition: Partition, user: UserSlot, words: Int32Array)
 export function serveReady(lane: LaneState): boolean {
   const { ready, holds } = lane;
   const turns = ready.count;
+  let served = 0;
   lane.listsWaiting = 0;
-  for (let count = turns; count > 0; count--) {
-    const hold = ready.shift();
-    if (!lane.hasReplyRoom()) {
-      ready.push(hold);
-      lane.done();
-      continue;
-    }
+  for (; served < turns && lane.hasReplyRoom(); served++) {
+    const hold = ready.first;
     const kind = holds.get(hold, HOLD.KIND);
-    if (kind === HOLD_READY) resume(lane, hold, holds.get(hold, HOLD.ROWS_KNOWN) !== 0);
-    else if (kind === HOLD_CURSOR_WAIT) openCursor(lane, hold);
-    else if (kind === HOLD_CURSOR && lane.cursorOf.has(hold)) stepCursor(lane, hold);
-    else if (kind === HOLD_CURSOR) openCursor(lane, hold); // that of the thread before is gone
+    if (kind === HOLD_READY || kind === HOLD_FAILED) goOn(lane, hold);
+    else lookAtCursor(lane, ready.shift());
     lane.done();
   }
   lane.replies.setWaits(lane.listsWaiting > 0);
-  return turns > lane.listsWaiting;
+  return served > lane.listsWaiting;
+}
+
+function lookAtCursor(lane: LaneState, hold: number): void {
+  // That of a thread before is gone.
+  const isOpen = lane.holds.get(hold, HOLD.KIND) === HOLD_CURSOR && lane.cursorOf.has(hold);
+  if (isOpen) stepCursor(lane, hold);
+  else openCursor(lane, hold);
 }
 
 function openCursor(lane: LaneState, hold: number): void {
@@ -104,6 +105,7 @@ function stepCursor(lane: LaneState, hold: number): void {
   }
   cursorOf.delete(hold);
   lane.idleCursors[index]!.push(cursor);
+  holds.endFirst(hold);
   lane.parking.shift(hold);
   resume(lane, hold, false);
 }
@@ -129,7 +131,7 @@ function answerPart(lane: LaneState, hold: number, cursor: Cursor, words: Int32A
   out[outAt + REPLY.VERSION] = partition.versionOf(user);
   lane.commitReply(REPLY.WORDS + entries * ENTRY.WORDS);
   lane.listWindow.wrote(REPLY.WORDS + entries * ENTRY.WORDS);
-  holds.set(hold, HOLD.WRITTEN, last ? 0 : holds.get(hold, HOLD.WRITTEN) + entries);
+  holds.set(hold, HOLD.WRITTEN, holds.get(hold, HOLD.WRITTEN) + entries);
   if (last) lane.answered(words, 0, OP_LIST);
   return last;
 }

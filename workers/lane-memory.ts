@@ -17,7 +17,7 @@ import { OwnWords, type StoredWords, type UndoLog, type Words } from '../engine/
 import { WAIT } from './introspection/slow-log.js';
 
 /** Grows when a thread of an older build could no longer go on with a lane. */
-export const LANE_LAYOUT_VERSION = 4;
+export const LANE_LAYOUT_VERSION = 5;
 
 /** The head of a lane's memory. */
 export const LANE = layout({
@@ -86,7 +86,7 @@ export const HOLD = layout({
   MENTIONS: 1, // sums of a badge that is read from the store
   MENTIONED: 1,
   WRITTEN: 1, // entries of the list at hand that are on their way to the front
-  STREAMED: 1, // rows of a streamed load that have been taken
+  STREAMED: 1, // rows of the list at hand that were taken of a streamed load
   SKIPS: 1, // of its rows, so many come again
   WARMING: 1, // 1: the load was asked for by nobody, see warm/hot-loader.ts
   GENERATION: 1, // part of the tag of its loads
@@ -182,7 +182,9 @@ export class LaneMemory {
     const found = words[LANE.LAYOUT_VERSION];
     assert(found === LANE_LAYOUT_VERSION, `a lane of layout version ${found}, not ${LANE_LAYOUT_VERSION}`);
     assert(
-      words[LANE.HOLDS_MAX] === sizes.holdsMax && words[LANE.BLOCKS_MAX] === sizes.blocksMax,
+      words[LANE.PARTITIONS] === sizes.partitions &&
+        words[LANE.HOLDS_MAX] === sizes.holdsMax &&
+        words[LANE.BLOCKS_MAX] === sizes.blocksMax,
       'a lane of other sizes',
     );
   }

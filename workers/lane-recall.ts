@@ -11,7 +11,6 @@
  *     before the lane is handed to the new persister.
  * I4  All of it can be done twice: a thread that ends in between leaves a lane that begins anew.
  */
-import { STATUS_STORE_UNAVAILABLE } from '../engine/messages.js';
 import { HOLD_CLEANING, HOLD_LOADING, HOLD_STREAMING } from './holds.js';
 import { loadAgain } from './lane-loads.js';
 import { HOLD, LANE } from './lane-memory.js';
@@ -66,7 +65,7 @@ function sendLoadsAgain(lane: LaneState): void {
       lane.waiting.push(hold);
     } else if (kind === HOLD_LOADING) {
       if (parking.isEmpty(hold))
-        fail(lane, hold, STATUS_STORE_UNAVAILABLE); // of a hot user, whom nobody has asked for
+        fail(lane, hold); // of a hot user, whom nobody has asked for
       else if (!loadAgain(lane, hold)) waitForRoom(lane, hold);
     }
     lane.done();

@@ -12,7 +12,7 @@
  * R4  All of it can begin anew: a thread that ends in between leaves a partition that is to be emptied.
  */
 import { ROUTED, STATUS_BUSY } from '../engine/messages.js';
-import { HOLD_CLEANING, HOLD_CURSOR, HOLD_FREE, HOLD_STREAMING, type HoldQueue } from './holds.js';
+import { HOLD_FREE, type HoldQueue } from './holds.js';
 import { Replay } from './journal/replay.js';
 import { HOLD, LANE, LANE_PARTITION } from './lane-memory.js';
 import type { JournalSegments } from './lane-options.js';
@@ -71,23 +71,20 @@ export class LaneReload {
   }
 
   #dropHolds(): boolean {
-    const { holds, parking, scratch, ready, waiting, memory } = this.#lane;
+    const { holds, parking, scratch, memory } = this.#lane;
     const lane = this.#lane;
+    withdrawLost(lane, lane.ready);
+    withdrawLost(lane, lane.waiting);
     for (let hold = 1; hold <= holds.used; hold++) {
       const kind = holds.get(hold, HOLD.KIND);
       const index = holds.get(hold, HOLD.PARTITION);
       if (kind === HOLD_FREE || !lane.reloads(index)) continue;
       if (!lane.repliesHaveRoom()) return false;
-      const isBegun =
-        (kind === HOLD_CURSOR && holds.get(hold, HOLD.WRITTEN) > 0) ||
-        ((kind === HOLD_CLEANING || kind === HOLD_STREAMING) && holds.get(hold, HOLD.STREAMED) > 0);
-      if (isBegun) {
+      if (holds.isBegun(hold)) {
         parking.peek(hold, scratch);
         lane.refuse(scratch, 0, STATUS_BUSY, LANE_STATS.BUSY);
         parking.shift(hold);
       }
-      withdraw(ready, hold);
-      withdraw(waiting, hold);
       if (!parking.isEmpty(hold)) {
         const lobby = lane.lobbyOf(index);
         parking.peek(hold, scratch);
@@ -176,9 +173,11 @@ export class LaneReload {
   }
 }
 
-function withdraw(queue: HoldQueue, hold: number): void {
+/** Takes the holds of partitions that do not serve out of a queue. */
+function withdrawLost(lane: LaneState, queue: HoldQueue): void {
   for (let count = queue.count; count > 0; count--) {
-    const each = queue.shift();
-    if (each !== hold) queue.push(each);
+    const hold = queue.shift();
+    if (!lane.reloads(lane.holds.get(hold, HOLD.PARTITION))) queue.push(hold);
+    lane.done();
   }
 }

@@ -5,7 +5,7 @@
  *
  * I1  An operation is begun only when `hasReplyRoom`: then its answer and its events fit, whatever they are, and the
  *     images of what it changes fit into the journal.
- * I2  Work is done in units: an operation, an answer of the store, a hold's turn, a group of writes, a tick. After each
+ * I2  Work is done in units: an operation, an answer of the store, a step of a list, a group of writes, a tick. After each
  *     comes `done`. What a thread has left half done, the next takes back; what is done it publishes, if the last could not.
  */
 import { Doorbell } from '../engine/doorbell.js';

@@ -19,7 +19,6 @@ import {
   ROUTED,
   ROW,
   STATUS_OK,
-  STATUS_STORE_UNAVAILABLE,
   STORE_WORDS_MAX,
 } from '../engine/messages.js';
 import { NO_DUE, type Partition } from '../engine/partition.js';
@@ -102,7 +101,7 @@ function takeLoaded(lane: LaneState, words: Int32Array, at: number): void {
   if (((kind >>> 8) & 0xff) !== STATUS_OK) {
     lane.count(LANE_STATS.LOAD_FAILURES);
     lane.waited(hold, WAIT.LOAD);
-    fail(lane, hold, STATUS_STORE_UNAVAILABLE);
+    fail(lane, hold);
     return;
   }
   const count = words[at + LOADED.COUNT]!;
@@ -130,6 +129,7 @@ function takeLoaded(lane: LaneState, words: Int32Array, at: number): void {
     if (partition.insertRow(user, words, row)) continue;
     lane.flushSoon = true;
     partition.makeRoom(count - i, false);
+    lane.done(); // room was made, which is much by itself; who takes the answer again passes over what is there
     if (!partition.insertRow(user, words, row)) holds.set(hold, HOLD.OVERFLOWED, 1);
   }
   if (!last) return;
@@ -145,7 +145,6 @@ function takeLoaded(lane: LaneState, words: Int32Array, at: number): void {
     holds.set(hold, HOLD.KIND, HOLD_CLEANING);
     holds.set(hold, HOLD.MENTIONS, 0);
     holds.set(hold, HOLD.MENTIONED, 0);
-    holds.set(hold, HOLD.STREAMED, 0);
     lane.waiting.push(hold);
     lane.roomMayBe = true;
   } else {
@@ -195,6 +194,7 @@ function takeStreamed(
     if (!last) return;
     lane.answered(scratch, 0, OP_LIST);
   }
+  holds.endFirst(hold);
   lane.parking.shift(hold);
   resume(lane, hold, false);
 }

@@ -1,8 +1,10 @@
 /**
  * Operations of a lane that cannot run at once: they wait in holds, for a load or a cursor, or in a lobby, for room.
  *
- * I1  A held user has exactly one hold; the hold's queue is empty only while `resume` or `fail` are at work.
- * I2  What waits goes on in the order in which it came, and each operation is answered once.
+ * I1  A held user has exactly one hold. Its queue is empty only while the user is loaded without being asked for
+ *     (warm/hot-loader.ts, I3).
+ * I2  What waits goes on in the order in which it came, and each operation is answered once. Each is a unit of work of its
+ *     own, however many wait for the same: between two of them the hold is ready, with those that are left.
  * I3  Who waits for room has no hold and can be evicted; it waits in the lobby of its partition, first come, first
  *     served. While an operation of a user is in the lobby, later ones of that user go there too, also when the user has
  *     got a slot meanwhile: in a hold they would overtake it.
@@ -28,7 +30,7 @@ import {
   type RecordSlot,
   type UserSlot,
 } from '../engine/partition.js';
-import { HOLD_CURSOR_WAIT, HOLD_LOADING, HOLD_READY, HOLD_STREAMING } from './holds.js';
+import { HOLD_CURSOR_WAIT, HOLD_FAILED, HOLD_LOADING, HOLD_READY, HOLD_STREAMING } from './holds.js';
 import { WAIT } from './introspection/slow-log.js';
 import { LOAD_WORDS_MAX, loadRows, loadUser, opOf, recordsWanted } from './lane-loads.js';
 import { HOLD } from './lane-memory.js';
@@ -159,13 +161,9 @@ function waitFor(lane: LaneState, hold: number, outcome: Outcome, words: Int32Ar
     return;
   }
   if (outcome === OUTCOME_NEEDS_SPACE) {
-    if (makeRoom(lane, lane.partition(holds.get(hold, HOLD.PARTITION)), words, at)) {
-      holds.set(hold, HOLD.KIND, HOLD_READY);
-      holds.set(hold, HOLD.ROWS_KNOWN, 0);
-      lane.ready.push(hold);
-    } else {
-      waitForRoom(lane, hold);
-    }
+    const found = makeRoom(lane, lane.partition(holds.get(hold, HOLD.PARTITION)), words, at);
+    if (found) awaitTurn(lane, hold, HOLD_READY, false);
+    else waitForRoom(lane, hold);
     return;
   }
   holds.set(hold, HOLD.OVERFLOWED, 0);
@@ -186,119 +184,132 @@ export function waitForRoom(lane: LaneState, hold: number): void {
   parking.peek(hold, scratch);
   if (parking.isEmpty(lobby)) lane.setLobbySince(index);
   lane.countInLobby(scratch[ROUTED.USER_HASH]!, parking.moveToFront(hold, lobby));
-  const partition = lane.partition(index);
-  partition.setHold(holds.get(hold, HOLD.USER), 0);
-  partition.dropIfEmpty(holds.get(hold, HOLD.USER));
-  release(lane, hold);
+  endHold(lane, hold);
 }
 
-/** The entry that the last load of a single row was for; what else asks for it need not ask the store again. */
-const loaded = { lo: 0, hi: 0, type: 0 };
-
 /**
- * Runs what waits in a hold until something must wait again, or nothing is left and the hold ends.
+ * What the first operation of a hold waited for is there: it runs when the hold has its turn, and so do those behind it.
  * @param rowsKnown  the rows that the first operation names have just been loaded
  */
 export function resume(lane: LaneState, hold: number, rowsKnown: boolean): void {
-  const { holds, parking, scratch } = lane;
-  const partition = lane.partition(holds.get(hold, HOLD.PARTITION));
-  let user = holds.get(hold, HOLD.USER);
-  partition.setHold(user, 0);
-  let known = rowsKnown;
-  let single = false;
-  for (let count = 0; !parking.isEmpty(hold); count++) {
-    const length = parking.peek(hold, scratch);
-    const op = opOf(scratch, 0);
-    if (rowsKnown) {
-      const at = ROUTED.WORDS;
-      const lo = scratch[at + REQUEST.CHANNEL_LO]!;
-      const hi = scratch[at + REQUEST.CHANNEL_HI]!;
-      const type = (scratch[at + REQUEST.HEAD]! >>> 8) & 0xff;
-      if (count === 0) {
-        single = op !== OP_ACK_BULK && op !== OP_DELETE_USER;
-        loaded.lo = lo;
-        loaded.hi = hi;
-        loaded.type = type;
-      } else {
-        known = single && op !== OP_ACK_BULK && lo === loaded.lo && hi === loaded.hi && type === loaded.type;
-      }
-    }
-    let outcome: Outcome = OUTCOME_NEEDS_SPACE;
-    const later = count === RESUME_OPERATIONS_MAX || !lane.hasReplyRoom();
-    if (!later) outcome = lane.execute(partition, scratch, 0, length, known);
-    if (!later && outcome === OUTCOME_NEEDS_SPACE) {
-      partition.setHold(user, hold); // not this user, who may be the coldest and clean
-      const found = makeRoom(lane, partition, scratch, 0);
-      partition.setHold(user, 0);
-      if (found) outcome = lane.execute(partition, scratch, 0, length, known);
-    }
-    if (outcome === OUTCOME_DONE) {
-      parking.shift(hold);
-      if (op === OP_DELETE_USER) {
-        user = residentUser(partition, scratch, 0);
-        holds.set(hold, HOLD.USER, user);
-      }
-      continue;
-    }
-    partition.setHold(user, hold);
-    if (later) {
-      holds.set(hold, HOLD.KIND, HOLD_READY);
-      holds.set(hold, HOLD.ROWS_KNOWN, known ? 1 : 0); // or each slice of those who ask for an absent entry would load it again
-      lane.ready.push(hold);
-    } else {
-      waitFor(lane, hold, outcome, scratch, 0);
-    }
-    return;
-  }
-  release(lane, hold);
+  awaitTurn(lane, hold, HOLD_READY, rowsKnown);
 }
 
-/** The hold's user can be evicted again: that may be the room that others wait for. */
-function release(lane: LaneState, hold: number): void {
-  lane.holds.release(hold);
-  if (lane.lobbyCount > 0 || lane.waiting.count > 0) lane.roomMayBe = true;
-}
-
-/** What the first operation waited for will not come: it is refused, and so is what needs the same; the rest runs. */
-export function fail(lane: LaneState, hold: number, status: number): void {
-  const { holds, parking, scratch } = lane;
-  const stat = status === STATUS_BUSY ? LANE_STATS.BUSY : LANE_STATS.STORE_UNAVAILABLE;
-  const partition = lane.partition(holds.get(hold, HOLD.PARTITION));
-  let user = holds.get(hold, HOLD.USER);
-  partition.setHold(user, 0);
+/** What the first operation waited for will not come: whoever lacks something of the store is refused, the rest runs. */
+export function fail(lane: LaneState, hold: number): void {
+  const { holds } = lane;
   if (holds.get(hold, HOLD.WARMING) !== 0) {
     lane.warmingFailures++;
     lane.warmingFailed = true;
     holds.endWarming(hold);
   }
-  for (let count = 0; !parking.isEmpty(hold); count++) {
-    if (!lane.hasReplyRoom()) {
-      // The rest goes on when the front has taken some answers; what still lacks something will ask again.
-      partition.setHold(user, hold);
-      holds.renew(hold);
-      holds.set(hold, HOLD.KIND, HOLD_READY);
-      holds.set(hold, HOLD.ROWS_KNOWN, 0);
-      lane.ready.push(hold);
-      return;
-    }
-    const length = parking.peek(hold, scratch);
-    const outcome = count === 0 ? OUTCOME_NEEDS_ROWS : lane.execute(partition, scratch, 0, length, false);
-    if (outcome === OUTCOME_CURSOR) {
-      partition.setHold(user, hold);
-      holds.renew(hold);
-      waitFor(lane, hold, outcome, scratch, 0);
-      return;
-    }
-    if (outcome !== OUTCOME_DONE) {
-      lane.refuse(scratch, 0, status, stat);
-    } else if (opOf(scratch, 0) === OP_DELETE_USER) {
-      user = residentUser(partition, scratch, 0);
-      holds.set(hold, HOLD.USER, user);
-    }
-    parking.shift(hold);
+  holds.renew(hold);
+  awaitTurn(lane, hold, HOLD_FAILED, false);
+}
+
+function awaitTurn(lane: LaneState, hold: number, kind: number, rowsKnown: boolean): void {
+  const { holds } = lane;
+  if (lane.parking.isEmpty(hold)) {
+    endHold(lane, hold);
+    return;
   }
+  holds.set(hold, HOLD.KIND, kind);
+  holds.set(hold, HOLD.ROWS_KNOWN, rowsKnown ? 1 : 0);
+  lane.ready.push(hold);
+}
+
+/** The entry that the last load of a single row was for; what else asks for it need not ask the store again. */
+const loaded = { isOne: false, lo: 0, hi: 0, type: 0 };
+
+function noteLoaded(words: Int32Array): void {
+  const op = opOf(words, 0);
+  loaded.isOne = op !== OP_ACK_BULK && op !== OP_DELETE_USER;
+  loaded.lo = words[ROUTED.WORDS + REQUEST.CHANNEL_LO]!;
+  loaded.hi = words[ROUTED.WORDS + REQUEST.CHANNEL_HI]!;
+  loaded.type = (words[ROUTED.WORDS + REQUEST.HEAD]! >>> 8) & 0xff;
+}
+
+function isLoaded(words: Int32Array): boolean {
+  return (
+    loaded.isOne &&
+    opOf(words, 0) !== OP_ACK_BULK &&
+    loaded.lo === words[ROUTED.WORDS + REQUEST.CHANNEL_LO]! &&
+    loaded.hi === words[ROUTED.WORDS + REQUEST.CHANNEL_HI]! &&
+    loaded.type === ((words[ROUTED.WORDS + REQUEST.HEAD]! >>> 8) & 0xff)
+  );
+}
+
+/**
+ * The turn of the hold that is the first of `ready`: runs what waits in it until something must wait again, or nothing is
+ * left and the hold ends, or others are to have their turn. The hold stays the first of `ready` from one unit to the next.
+ */
+export function goOn(lane: LaneState, hold: number): void {
+  const { holds, parking, ready, scratch } = lane;
+  const partition = lane.partition(holds.get(hold, HOLD.PARTITION));
+  const hasFailed = holds.get(hold, HOLD.KIND) === HOLD_FAILED;
+  const rowsKnown = holds.get(hold, HOLD.ROWS_KNOWN) !== 0;
+  let known = rowsKnown;
+  let length = parking.peek(hold, scratch);
+  if (rowsKnown) noteLoaded(scratch);
+  for (let left = RESUME_OPERATIONS_MAX; left > 0 && lane.hasReplyRoom(); left--) {
+    // A list of which some is on its way to the client does not begin again.
+    const isLost = hasFailed && holds.isBegun(hold);
+    const outcome = isLost ? OUTCOME_NEEDS_USER : executeHeld(lane, partition, hold, length, known);
+    if (outcome === OUTCOME_NEEDS_SPACE && makeRoom(lane, partition, scratch, 0)) {
+      lane.done();
+      continue;
+    }
+    if (hasFailed && (outcome === OUTCOME_NEEDS_ROWS || outcome === OUTCOME_NEEDS_USER)) {
+      lane.refuse(scratch, 0, STATUS_STORE_UNAVAILABLE, LANE_STATS.STORE_UNAVAILABLE);
+    } else if (outcome !== OUTCOME_DONE) {
+      ready.shift();
+      if (outcome === OUTCOME_NEEDS_SPACE) waitForRoom(lane, hold);
+      else waitFor(lane, hold, outcome, scratch, 0);
+      return;
+    }
+    holds.endFirst(hold);
+    parking.shift(hold);
+    if (parking.isEmpty(hold)) {
+      ready.shift();
+      endHold(lane, hold);
+      return;
+    }
+    length = parking.peek(hold, scratch);
+    known = rowsKnown && isLoaded(scratch);
+    // For who goes on here, or each slice of those who ask for an absent entry would load it again.
+    if (holds.get(hold, HOLD.ROWS_KNOWN) !== (known ? 1 : 0)) holds.set(hold, HOLD.ROWS_KNOWN, known ? 1 : 0);
+    lane.done();
+  }
+  ready.push(ready.shift());
+}
+
+/** Runs the first operation of a hold, which is in the scratch. The user is held again when it is done. */
+function executeHeld(
+  lane: LaneState,
+  partition: Partition,
+  hold: number,
+  length: number,
+  rowsKnown: boolean,
+): Outcome {
+  const { holds, scratch } = lane;
+  const user = holds.get(hold, HOLD.USER);
+  partition.setHold(user, 0);
+  const outcome = lane.execute(partition, scratch, 0, length, rowsKnown);
+  if (outcome === OUTCOME_DONE && opOf(scratch, 0) === OP_DELETE_USER)
+    holds.set(hold, HOLD.USER, residentUser(partition, scratch, 0));
+  partition.setHold(holds.get(hold, HOLD.USER), hold);
+  return outcome;
+}
+
+/** Nothing waits in it any more: its user can be evicted again, and that may be the room that others wait for. */
+function endHold(lane: LaneState, hold: number): void {
+  const { holds } = lane;
+  const partition = lane.partition(holds.get(hold, HOLD.PARTITION));
+  const user = holds.get(hold, HOLD.USER);
+  partition.setHold(user, 0);
   partition.dropIfEmpty(user);
-  release(lane, hold);
+  holds.release(hold);
+  if (lane.lobbyCount > 0 || lane.waiting.count > 0) lane.roomMayBe = true;
 }
 
 function enterLobby(lane: LaneState, index: number, words: Int32Array, at: number, length: number): void {
@@ -318,6 +329,17 @@ function noteRoom(waits: Int32Array, nowUs: number): void {
   waits[WAIT.ROOM] = Math.max(0, since - waits[WAIT.LOAD]! - waits[WAIT.CURSOR]!);
 }
 
+/** The first operation of a lobby, which is in the scratch, leaves it. */
+function leaveLobby(lane: LaneState, lobby: number): void {
+  lane.countInLobby(lane.scratch[ROUTED.USER_HASH]!, -1);
+  lane.parking.shift(lobby);
+}
+
+/** Whether the first of a lobby has waited for too long. */
+function hasWaitedTooLong(lane: LaneState, index: number): boolean {
+  return lane.tick - lane.lobbySince(index) > Math.ceil(lane.options.roomTimeoutMs / TICK_MS);
+}
+
 /** Lets those who wait for room go on, in their order, as far as there is some; who waited too long is refused. */
 export function serveLobby(lane: LaneState, index: number): void {
   const { parking, scratch } = lane;
@@ -333,20 +355,22 @@ export function serveLobby(lane: LaneState, index: number): void {
     const length = parking.peek(lobby, scratch);
     noteRoom(parking.waits, lane.nowUs);
     const user = admit(lane, partition, scratch, 0);
+    lane.done(); // room was made, which is much by itself
     const outcome = user === 0 ? OUTCOME_NEEDS_SPACE : executeWithRoom(lane, partition, length);
     if (outcome === OUTCOME_NEEDS_SPACE) {
-      if (lane.tick - lane.lobbySince(index) <= Math.ceil(lane.options.roomTimeoutMs / TICK_MS)) return;
+      if (!hasWaitedTooLong(lane, index)) return;
       refuseBusy(lane, scratch, 0);
+      leaveLobby(lane, lobby);
+    } else {
+      leaveLobby(lane, lobby);
+      lane.setLobbySince(index);
+      if (outcome === OUTCOME_HELD) {
+        if (!parking.push(partition.holdOf(user), scratch, 0, length)) refuseBusy(lane, scratch, 0);
+      } else if (outcome !== OUTCOME_DONE) {
+        hold(lane, index, outcome, scratch, 0, length);
+      }
     }
-    lane.countInLobby(scratch[ROUTED.USER_HASH]!, -1);
-    parking.shift(lobby);
-    if (outcome === OUTCOME_NEEDS_SPACE) continue;
-    lane.setLobbySince(index);
-    if (outcome === OUTCOME_HELD) {
-      if (!parking.push(partition.holdOf(user), scratch, 0, length)) refuseBusy(lane, scratch, 0);
-    } else if (outcome !== OUTCOME_DONE) {
-      hold(lane, index, outcome, scratch, 0, length);
-    }
+    lane.done();
   }
 }
 
@@ -354,12 +378,10 @@ export function serveLobby(lane: LaneState, index: number): void {
 function expireLobby(lane: LaneState, index: number): void {
   const { parking, scratch } = lane;
   const lobby = lane.lobbyOf(index);
-  if (lane.tick - lane.lobbySince(index) <= Math.ceil(lane.options.roomTimeoutMs / TICK_MS)) return;
-  while (!parking.isEmpty(lobby) && lane.hasReplyRoom()) {
+  while (!parking.isEmpty(lobby) && lane.hasReplyRoom() && hasWaitedTooLong(lane, index)) {
     parking.peek(lobby, scratch);
     refuseBusy(lane, scratch, 0);
-    lane.countInLobby(scratch[ROUTED.USER_HASH]!, -1);
-    parking.shift(lobby);
+    leaveLobby(lane, lobby);
     lane.done();
   }
 }
@@ -371,7 +393,9 @@ function expireLobby(lane: LaneState, index: number): void {
 function executeWithRoom(lane: LaneState, partition: Partition, length: number): Outcome {
   const outcome = lane.execute(partition, lane.scratch, 0, length, false);
   if (outcome === OUTCOME_DONE || outcome === OUTCOME_HELD || outcome === OUTCOME_CURSOR) return outcome;
-  if (!makeRoom(lane, partition, lane.scratch, 0)) return OUTCOME_NEEDS_SPACE;
+  const found = makeRoom(lane, partition, lane.scratch, 0);
+  lane.done();
+  if (!found) return OUTCOME_NEEDS_SPACE;
   // The user itself may have been the coldest: then it is asked for again.
   return lane.execute(partition, lane.scratch, 0, length, false);
 }
@@ -393,7 +417,7 @@ export function serveWaiting(lane: LaneState): void {
     }
     if (((lane.tick - holds.get(hold, HOLD.DEADLINE)) | 0) > 0) {
       lane.waited(hold, WAIT.LOAD);
-      fail(lane, hold, STATUS_STORE_UNAVAILABLE);
+      fail(lane, hold);
     } else {
       waiting.push(hold);
     }
@@ -411,7 +435,7 @@ export function expireLoads(lane: LaneState): void {
     if (((lane.tick - holds.get(hold, HOLD.DEADLINE)) | 0) <= 0) continue;
     lane.count(LANE_STATS.LOAD_FAILURES);
     lane.waited(hold, WAIT.LOAD);
-    fail(lane, hold, STATUS_STORE_UNAVAILABLE);
+    fail(lane, hold);
     lane.done();
   }
 }

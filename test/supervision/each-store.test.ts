@@ -23,6 +23,8 @@ import {
   REQUEST,
   ROUTED,
   ROW,
+  STATUS_OK,
+  STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
 import type { RingReader } from '../../engine/ring.js';
 import { type StoredWords, UndoLog } from '../../engine/undo-log.js';
@@ -51,6 +53,12 @@ afterEach(() => {
 /** [operation, user, channel, message]; a bulk ack is of as many channels from the first on. */
 type Step = readonly [op: number, user: number, channel: number, argument: number];
 
+/** Of each row: what it changes is flushed in them, also when the end of a thread has cost a tick. */
+const TURNS = 8;
+
+/** A user of whom the store has an error. */
+const FAILING = 900;
+
 /** Each row is sent together. Then come turns until nothing is done any more, with all answers of the store. */
 const SCRIPT: readonly (readonly Step[])[] = [
   [
@@ -73,6 +81,26 @@ const SCRIPT: readonly (readonly Step[])[] = [
     [OP_ACK, 3, 20, 99],
     [OP_LIST, 3, 0, 0],
     [OP_LIST, 2, 0, 0],
+  ],
+  // Several go on behind one load.
+  [
+    [OP_LIST, 5, 0, 0],
+    [OP_ACK_BULK, 5, 20, 4],
+    [OP_ACK, 5, 21, 99],
+    [OP_DELETE_USER, 5, 0, 0],
+    [OP_MENTION, 5, 20, 12],
+    [OP_LIST, 5, 0, 0],
+    [OP_ACK, 5, 22, 9],
+    [OP_DELETE, 6, 1, 0],
+    [OP_MENTION, 6, 1, 12],
+    [OP_ACK, 6, 1, 12],
+  ],
+  // And behind one that fails.
+  [
+    [OP_LIST, FAILING, 0, 0],
+    [OP_ACK, FAILING, 1, 5],
+    [OP_DELETE_USER, FAILING, 0, 0],
+    [OP_LIST, FAILING, 0, 0],
   ],
 ];
 
@@ -150,7 +178,7 @@ class Run {
     ring.release();
   }
 
-  /** Takes what has left the lane, and answers it as a store that has nothing and takes everything. */
+  /** Takes what has left the lane, and answers it as a store that has nothing and takes everything, but fails for one. */
   #exchange(): void {
     const { replies, loads, flushes, storeAnswers: answers } = this.rig;
     this.#each(replies, (words, at, length) => {
@@ -160,7 +188,8 @@ class Run {
       this.left.push(`load of ${words[at + LOAD.USER_LO]}`);
       const to = answers.reserve(LOADED.WORDS);
       answers.words.fill(0, to, to + LOADED.WORDS);
-      answers.words[to + LOADED.KIND] = KIND_LOADED | LOADED_LAST;
+      const status = words[at + LOAD.USER_LO] === FAILING ? STATUS_STORE_UNAVAILABLE : STATUS_OK;
+      answers.words[to + LOADED.KIND] = KIND_LOADED | (status << 8) | LOADED_LAST;
       answers.words[to + LOADED.TAG] = words[at + LOAD.TAG]!;
       answers.commit(LOADED.WORDS);
     });
@@ -187,7 +216,7 @@ class Run {
     for (const steps of SCRIPT) {
       for (const step of steps) this.#send(step);
       this.rig.requests.publish();
-      for (let turn = 0; turn < 6; turn++) {
+      for (let turn = 0; turn < TURNS; turn++) {
         this.rig.clock.ms += TICK_MS;
         this.#again(() => this.#lane.turn());
         this.#exchange();

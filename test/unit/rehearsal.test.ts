@@ -59,7 +59,7 @@ describe('a rehearsal', () => {
     for (const op of [OP_ACK, OP_MENTION, OP_GET, OP_LIST, OP_BADGE, OP_PIN_ACK, OP_DELETE])
       expect(counted(rehearsal, LANE_STATS.OPERATIONS + op), `operation ${op}`).toBeGreaterThan(10);
     for (const field of [LANE_STATS.LOADS, LANE_STATS.FLUSHED_ROWS, LANE_STATS.EVICTED_USERS])
-      expect(counted(rehearsal, field), `field ${field}`).toBeGreaterThan(100);
+      expect(counted(rehearsal, field), `field ${field}`).toBeGreaterThan(50);
     for (const field of [LANE_STATS.BUSY, LANE_STATS.REFUSED, LANE_STATS.STORE_UNAVAILABLE])
       expect(counted(rehearsal, field), `field ${field}`).toBe(0);
   });

@@ -1,0 +1,213 @@
+/** Operations of a lane that wait for a load: how many run in one go, and what becomes of those that it fails. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { hashUser } from '../../engine/hash.js';
+import {
+  ANSWERED,
+  BULK_ITEM,
+  BULK_ITEMS_MAX,
+  ENTRY,
+  KIND_LOADED,
+  LOAD,
+  LOAD_PART_ROWS,
+  LOADED,
+  LOADED_LAST,
+  OP_ACK,
+  OP_ACK_BULK,
+  OP_GET,
+  OP_LIST,
+  REPLY,
+  REQUEST,
+  ROUTED,
+  ROW,
+  STATUS_OK,
+  STATUS_STORE_UNAVAILABLE,
+} from '../../engine/messages.js';
+import type { Lane } from '../../workers/lane.js';
+import { type ServiceOptions, TICK_MS } from '../../workers/lane-options.js';
+import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
+
+let rig: LaneRig;
+let lane: Lane;
+let nowMs: number;
+
+function start(options: Partial<ServiceOptions>): void {
+  rig = createLaneRig({ flushDelayMs: 3_600_000, ...options });
+  nowMs = 0;
+  lane = rig.attach(nowMs);
+  lane.isReady(false);
+}
+
+afterEach(() => rig.close());
+
+/** Turns for so long, at least one. */
+function turn(ms = 1): void {
+  for (const end = nowMs + ms; nowMs < end; ) {
+    nowMs = Math.min(nowMs + TICK_MS, end);
+    rig.turn(lane, nowMs);
+  }
+}
+
+/** @param items  of a bulk ack, of as many channels from `channel` on */
+function send(op: number, user: number, channel = 0, items = 0): void {
+  const { requests } = rig;
+  const length = ROUTED.WORDS + REQUEST.WORDS + items * BULK_ITEM.WORDS;
+  const at = requests.reserve(length);
+  const { words } = requests;
+  words.fill(0, at, at + length);
+  words[at + ROUTED.ROUTE] = user;
+  words[at + ROUTED.USER_HASH] = hashUser(user, 0);
+  const opAt = at + ROUTED.WORDS;
+  words[opAt + REQUEST.HEAD] = op;
+  words[opAt + REQUEST.USER_LO] = user;
+  words[opAt + REQUEST.CHANNEL_LO] = op === OP_ACK_BULK ? items : channel;
+  words[opAt + REQUEST.ARGUMENT_LO] = op === OP_ACK ? 9 : 0;
+  for (let i = 0; i < items; i++) {
+    const item = opAt + REQUEST.WORDS + i * BULK_ITEM.WORDS;
+    words[item + BULK_ITEM.CHANNEL_LO] = channel + i;
+    words[item + BULK_ITEM.MESSAGE_LO] = 9;
+  }
+  requests.commit(length);
+  requests.publish();
+}
+
+/** Tag of the load that the lane has sent, by user. */
+function takeLoads(): Map<number, number> {
+  const tags = new Map<number, number>();
+  const { loads } = rig;
+  for (loads.refresh(); ; loads.release()) {
+    const at = loads.next();
+    if (at === -1) return tags;
+    tags.set(loads.words[at + LOAD.USER_LO]!, loads.words[at + LOAD.TAG]!);
+  }
+}
+
+/** The rows of channels `from` to `to`, not included. */
+function answerLoad(tag: number, from = 0, to = 0, isLast = true, status = STATUS_OK): void {
+  const { storeAnswers: ring } = rig;
+  const length = LOADED.WORDS + (to - from) * ROW.WORDS;
+  const at = ring.reserve(length);
+  ring.words.fill(0, at, at + length);
+  ring.words[at + LOADED.KIND] = KIND_LOADED | (status << 8) | (isLast ? LOADED_LAST : 0);
+  ring.words[at + LOADED.TAG] = tag;
+  ring.words[at + LOADED.VERSION] = 1;
+  ring.words[at + LOADED.COUNT] = to - from;
+  for (let channel = from; channel < to; channel++) {
+    const row = at + LOADED.WORDS + (channel - from) * ROW.WORDS;
+    ring.words[row + ENTRY.CHANNEL_LO] = channel;
+    ring.words[row + ENTRY.VERSION] = 1;
+  }
+  ring.commit(length);
+  ring.publish();
+}
+
+interface Answer {
+  readonly user: number;
+  readonly op: number;
+  readonly status: number;
+  /** Of a list. */
+  readonly entries: number;
+}
+
+function takeAnswers(): Answer[] {
+  const answers: Answer[] = [];
+  const { replies } = rig;
+  const { words } = replies;
+  for (replies.refresh(); ; replies.release()) {
+    const at = replies.next();
+    if (at === -1) return answers;
+    const head = words[at + ANSWERED.WORDS + REPLY.HEAD]!;
+    answers.push({
+      user: words[at + ANSWERED.ROUTE]!,
+      op: head & 0xff,
+      status: (head >>> 8) & 0xff,
+      entries: words[at + ANSWERED.WORDS + REPLY.MENTION_COUNT]!,
+    });
+  }
+}
+
+describe('operations behind a load', () => {
+  it('are a unit each: together they store more than the undo log takes', () => {
+    const COUNT = 200;
+    start({ recordsMax: 25_000, usersMax: 100, parkedMax: 10_000 });
+    send(OP_LIST, 1);
+    for (let i = 0; i < COUNT; i++) send(OP_ACK_BULK, 1, 1 + i * BULK_ITEMS_MAX, BULK_ITEMS_MAX);
+    turn();
+    answerLoad(takeLoads().get(1)!);
+    for (let i = 0; i < 10; i++) turn();
+    const answers = takeAnswers();
+    expect(answers.map(({ op }) => op)).toEqual([OP_LIST, ...new Array(COUNT).fill(OP_ACK_BULK)]);
+    expect(answers.every(({ status }) => status === STATUS_OK)).toBe(true);
+    const partition = lane.state.partition(0);
+    expect(partition.recordCount).toBe(COUNT * BULK_ITEMS_MAX);
+    partition.check();
+  });
+
+  it('that fails are refused a slice a turn', () => {
+    const COUNT = 600;
+    start({});
+    for (let i = 0; i < COUNT; i++) send(OP_ACK, 1, 1 + i);
+    for (let i = 0; i < 3; i++) turn();
+    answerLoad(takeLoads().get(1)!, 0, 0, true, STATUS_STORE_UNAVAILABLE);
+    const refused: number[] = [];
+    for (let left = COUNT; left > 0; left -= refused.at(-1)!) {
+      turn();
+      refused.push(takeAnswers().length);
+    }
+    expect(refused).toEqual([256, 256, 88]);
+    expect(lane.state.holds.count).toBe(0);
+    lane.state.partition(0).check();
+  });
+
+  it('that fails run if they lack nothing of the store', () => {
+    start({});
+    send(OP_ACK, 1, 7);
+    turn();
+    answerLoad(takeLoads().get(1)!);
+    turn();
+    takeAnswers();
+    send(OP_LIST, 1);
+    send(OP_GET, 1, 7);
+    send(OP_GET, 1, 8);
+    turn();
+    answerLoad(takeLoads().get(1)!, 0, 0, true, STATUS_STORE_UNAVAILABLE);
+    turn();
+    expect(takeAnswers().map(({ status }) => status)).toEqual([
+      STATUS_STORE_UNAVAILABLE,
+      STATUS_OK,
+      STATUS_STORE_UNAVAILABLE,
+    ]);
+  });
+});
+
+/** Nothing more can be answered until `takeAnswers`. */
+function fillReplies(): void {
+  const { state } = lane;
+  while (state.hasReplyRoom()) {
+    const at = state.replies.reserve(1000);
+    state.replies.words.fill(0, at, at + 1000);
+    state.replies.commit(1000);
+  }
+  state.done();
+}
+
+it('a list of which some is sent does not begin again when the rest does not come, and there is no room to say so', () => {
+  const ROWS = 3 * LOAD_PART_ROWS;
+  start({ lanes: 32, recordsMax: 64, loadTimeoutMs: 1000 });
+  send(OP_LIST, 1);
+  turn();
+  answerLoad(takeLoads().get(1)!, 0, LOAD_PART_ROWS, false);
+  answerLoad(lane.state.holds.tag(1), LOAD_PART_ROWS, ROWS);
+  turn(2 * TICK_MS);
+  answerLoad(takeLoads().get(1)!, 0, LOAD_PART_ROWS, false);
+  turn();
+  expect(takeAnswers()).toEqual([{ user: 1, op: OP_LIST, status: STATUS_OK, entries: LOAD_PART_ROWS }]);
+  fillReplies();
+  turn(rig.service.loadTimeoutMs + 3 * TICK_MS);
+  takeAnswers();
+  for (let i = 0; i < 10; i++) {
+    turn(TICK_MS);
+    for (const tag of takeLoads().values()) answerLoad(tag, 0, ROWS);
+  }
+  expect(takeAnswers()).toEqual([{ user: 1, op: OP_LIST, status: STATUS_STORE_UNAVAILABLE, entries: 0 }]);
+  expect(lane.state.holds.count).toBe(0);
+});
