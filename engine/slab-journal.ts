@@ -216,7 +216,7 @@ function raiseVersions(memory: SlabMemory, user: UserSlot, userVersion: number, 
 }
 
 /** Records that a wipe changes in one call, so that it fits into the undo log. */
-const WIPE_RECORDS = 8192;
+const WIPE_RECORDS = 4096;
 
 /**
  * The user as `deleteUser` leaves it, but for what is newer: that is all to be written again, behind the wipe. O(records).

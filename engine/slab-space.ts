@@ -66,7 +66,8 @@ function hasRoom(memory: SlabMemory, records: number): boolean {
 
 /**
  * See `Partition.makeRoom`. The largest unit of work: CANDIDATES_MAX users, and with each `records + CANDIDATES_MAX` of
- * their records, 4 stores a record, more where buckets are crowded: for the rows of one answer of the store, some 50,000 stores.
+ * their records, 3 to 4 stores a record, more where buckets are crowded: for the rows of one answer of the store, up to 50,000
+ * stores. So a unit makes room once at most.
  */
 export function makeRoom(memory: SlabMemory, records: number, forMention: boolean, tick: number): boolean {
   const { header } = memory;

@@ -31,7 +31,7 @@ export const UNDO_ENTRY = layout({
   OLD_VALUE: 1,
 });
 
-/** Stores of the largest unit that there can be; slab-space.ts says which that is. What is never written takes no memory. */
+/** Five times the stores of the largest unit that there can be (slab-space.ts). What is never written takes no memory. */
 const UNDO_ENTRIES_MAX = 1 << 18;
 
 /** Words of all arrays: a place has 32 bits. */

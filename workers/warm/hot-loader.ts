@@ -22,6 +22,8 @@ import { LANE_STATS } from '../stats.js';
 const LOADS_MAX = 8;
 /** With more holds of real requests than this it waits: half of what the persister takes of a lane at once. */
 const REAL_HOLDS_MAX = 32;
+/** Users looked at in a turn: of those who are there already there may be very many. */
+const USERS_A_TURN = 256;
 /** After a failed load. */
 const PAUSE_MS = 1000;
 /** A partition with less than this share of its records or users free (1/16) takes no more. */
@@ -66,7 +68,10 @@ export class HotLoader {
       // What was not used is lost: after a pause the rate is what it was, not more.
       if (ticks > 0) this.#credit = Math.min(this.#credit, 1) + this.#perTick;
       this.#pauseAfterFailures();
-      while (this.#next < this.#ids.length && this.#mayLoad()) this.#loadNext();
+      for (let left = USERS_A_TURN; left > 0 && this.#next < this.#ids.length && this.#mayLoad(); left--) {
+        this.#loadNext();
+        lane.done();
+      }
     }
     this.#showLeft();
   }
