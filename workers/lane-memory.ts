@@ -63,7 +63,7 @@ assert(LANE.WORDS === 48, `the head of a lane has ${LANE.WORDS} words, not 48`);
 
 /** What a lane notes of one of its partitions. */
 export const LANE_PARTITION = layout({
-  LOBBY_SINCE: 1, // tick at which the first in the lobby began to be the first
+  LOBBY_SINCE: 1, // tick at which somebody last left its lobby for room, or came back to it
   OLDER_COUNT: 1, // groups on their way, in two generations; see UnsavedAges
   OLDER_SINCE: 1,
   YOUNGER_COUNT: 1,
@@ -100,6 +100,7 @@ export const BLOCK = layout({
   NEXT_OPERATION: 1, // first block of the next operation of the queue, 0 ends
   NEXT_BLOCK: 1, // next block of this operation, 0 ends; in a free block: next free block
   LENGTH: 1, // words of the operation, in its first block
+  SINCE: 1, // tick at which it began to wait, in its first block
   WAITS: WAIT.WORDS, // what it has waited for, in its first block
   PAYLOAD: 13,
 });

@@ -88,7 +88,7 @@ export class LaneReload {
       if (!parking.isEmpty(hold)) {
         const lobby = lane.lobbyOf(index);
         parking.peek(hold, scratch);
-        if (parking.isEmpty(lobby)) lane.setLobbySince(index);
+        lane.setLobbySince(index);
         lane.countInLobby(scratch[ROUTED.USER_HASH]!, parking.moveToFront(hold, lobby));
       }
       holds.release(hold);

@@ -333,7 +333,7 @@ export class LaneState {
     return this.holds.max + 1 + partition;
   }
 
-  /** Tick at which the first in the lobby of a partition began to be the first. */
+  /** Tick at which somebody last got room, or came back for more of it; see hasWaitedTooLong in lane-waiting.ts. */
   lobbySince(partition: number): number {
     return this.memory.get(this.memory.partitionAt(partition) + LANE_PARTITION.LOBBY_SINCE);
   }

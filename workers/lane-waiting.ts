@@ -182,7 +182,7 @@ export function waitForRoom(lane: LaneState, hold: number): void {
   const index = holds.get(hold, HOLD.PARTITION);
   const lobby = lane.lobbyOf(index);
   parking.peek(hold, scratch);
-  if (parking.isEmpty(lobby)) lane.setLobbySince(index);
+  lane.setLobbySince(index);
   lane.countInLobby(scratch[ROUTED.USER_HASH]!, parking.moveToFront(hold, lobby));
   endHold(lane, hold);
 }
@@ -313,14 +313,9 @@ function endHold(lane: LaneState, hold: number): void {
 }
 
 function enterLobby(lane: LaneState, index: number, words: Int32Array, at: number, length: number): void {
-  const lobby = lane.lobbyOf(index);
-  const first = lane.parking.isEmpty(lobby);
-  if (!lane.parking.push(lobby, words, at, length)) {
-    refuseBusy(lane, words, at);
-    return;
-  }
-  lane.countInLobby(words[at + ROUTED.USER_HASH]!, 1);
-  if (first) lane.setLobbySince(index);
+  if (lane.parking.push(lane.lobbyOf(index), words, at, length))
+    lane.countInLobby(words[at + ROUTED.USER_HASH]!, 1);
+  else refuseBusy(lane, words, at);
 }
 
 /** Whatever an operation that leaves a lobby has not waited for elsewhere, it has waited for room. */
@@ -335,9 +330,11 @@ function leaveLobby(lane: LaneState, lobby: number): void {
   lane.parking.shift(lobby);
 }
 
-/** Whether the first of a lobby has waited for too long. */
+/** Whether the first of a lobby has waited for too long, and nobody has got room for as long. */
 function hasWaitedTooLong(lane: LaneState, index: number): boolean {
-  return lane.tick - lane.lobbySince(index) > Math.ceil(lane.options.roomTimeoutMs / TICK_MS);
+  const waitedTicks = (lane.tick - lane.parking.sinceOf(lane.lobbyOf(index))) | 0;
+  const stillTicks = (lane.tick - lane.lobbySince(index)) | 0;
+  return Math.min(waitedTicks, stillTicks) > Math.ceil(lane.options.roomTimeoutMs / TICK_MS);
 }
 
 /** Lets those who wait for room go on, in their order, as far as there is some; who waited too long is refused. */

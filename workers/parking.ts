@@ -90,6 +90,7 @@ export class Parking {
     }
     const firstAt = this.#at(first);
     memory.put(firstAt + BLOCK.LENGTH, length);
+    memory.put(firstAt + BLOCK.SINCE, memory.get(LANE.TICK));
     for (let word = 0; word < WAIT.WORDS; word++) memory.put(firstAt + BLOCK.WAITS + word, this.waits[word]!);
     memory.put(firstAt + BLOCK.NEXT_OPERATION, 0);
     if (memory.get(this.#heads + queue) === 0) memory.put(this.#heads + queue, first);
@@ -101,6 +102,11 @@ export class Parking {
 
   isEmpty(queue: number): boolean {
     return this.#words[this.#heads + queue] === 0;
+  }
+
+  /** Tick at which the first operation of a queue began to wait. The queue must not be empty. */
+  sinceOf(queue: number): number {
+    return this.#words[this.#at(this.#words[this.#heads + queue]!) + BLOCK.SINCE]!;
   }
 
   /** Copies the first message of a queue to `out` from its start, and its waits; its words. The queue must not be empty. */

@@ -1,4 +1,4 @@
-/** Operations of a lane that wait for a load: how many run in one go, and what becomes of those that it fails. */
+/** Operations of a lane that wait for a load or for room: how many run in one go, and for how long they wait. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
 import {
@@ -19,6 +19,7 @@ import {
   REQUEST,
   ROUTED,
   ROW,
+  STATUS_BUSY,
   STATUS_OK,
   STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
@@ -125,6 +126,11 @@ function takeAnswers(): Answer[] {
   }
 }
 
+/** [user, status] of each. */
+function statuses(): [number, number][] {
+  return takeAnswers().map(({ user, status }) => [user, status]);
+}
+
 describe('operations behind a load', () => {
   it('are a unit each: together they store more than the undo log takes', () => {
     const COUNT = 200;
@@ -210,4 +216,57 @@ it('a list of which some is sent does not begin again when the rest does not com
   }
   expect(takeAnswers()).toEqual([{ user: 1, op: OP_LIST, status: STATUS_STORE_UNAVAILABLE, entries: 0 }]);
   expect(lane.state.holds.count).toBe(0);
+});
+
+describe('for room, an operation waits', () => {
+  /** All records are unsaved, and the store takes none. */
+  function fill(): void {
+    start({ recordsMax: 8, usersMax: 100, roomTimeoutMs: 1000 });
+    send(OP_ACK_BULK, 1, 1, 8);
+    turn();
+    answerLoad(takeLoads().get(1)!);
+    turn();
+    expect(statuses()).toEqual([[1, STATUS_OK]]);
+  }
+
+  /** From now on, the operation of a user waits for room. */
+  function waitForRoom(user: number): void {
+    send(OP_ACK, user, 1);
+    turn();
+    for (const tag of takeLoads().values()) answerLoad(tag);
+    turn();
+    expect(statuses()).toEqual([]);
+    expect(lane.state.lobbyCount).toBeGreaterThan(0);
+  }
+
+  it('for its own time, not for that of those before it', () => {
+    fill();
+    waitForRoom(2);
+    turn(600);
+    waitForRoom(3);
+    turn(600);
+    expect(statuses()).toEqual([[2, STATUS_BUSY]]);
+    turn(300);
+    expect(statuses()).toEqual([]);
+    turn(300);
+    expect(statuses()).toEqual([[3, STATUS_BUSY]]);
+  });
+
+  it('also when it comes to the front of others that have waited already, which go with it', () => {
+    fill();
+    send(OP_GET, 4, 1);
+    turn();
+    const tag = takeLoads().get(4)!;
+    waitForRoom(2);
+    turn(800);
+    answerLoad(tag, 1, 2);
+    turn(600);
+    expect(statuses()).toEqual([]);
+    expect(lane.state.lobbyCount).toBe(2);
+    turn(600);
+    expect(statuses()).toEqual([
+      [4, STATUS_BUSY],
+      [2, STATUS_BUSY],
+    ]);
+  });
 });
