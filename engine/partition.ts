@@ -208,10 +208,13 @@ export interface Partition {
 
   createCursor(): Cursor;
 
-  /** Walks everything and throws on the first broken invariant, naming it. For tests and after a crash. */
-  check(): void;
+  /**
+   * Walks everything and throws on the first broken invariant, naming it. For tests and after a crash.
+   * @param beat  called every few milliseconds, so that nobody takes it for a hang
+   */
+  check(beat?: () => void): void;
   /** The same of what lies around words of the partition's buffer: the users to whom they belong, with all that is theirs. */
-  checkAround(words: Iterable<number>): void;
+  checkAround(words: Iterable<number>, beat?: () => void): void;
 }
 
 export const NO_DUE = 0x7fffffff;

@@ -1,6 +1,8 @@
 /**
  * Walks a whole slab partition and throws on the first broken invariant. O(slots); for tests, and after a shard
  * died. Each function checks what the header of one file promises.
+ *
+ * A walk over a large partition takes longer than a thread may be silent: it says again and again that it goes on.
  */
 import { hashRecord } from './hash.js';
 import {
@@ -23,63 +25,50 @@ import {
   USER_WIPING,
 } from './layout.js';
 import { RETRY_QUEUES, retryQueueOf } from './retry.js';
+import { checkHead } from './slab-head.js';
 import { findRecord, findUser, hashOfRecord, homeBucket, userHashOf } from './slab-index.js';
 import { DISTANCE_MAX, HEADER, type SlabMemory } from './slab-memory.js';
+import { SlotSet } from './slot-set.js';
 import type { Words } from './undo-log.js';
 
-/**
- * What the header says of itself, in O(1): whoever attaches a partition that somebody else left looks at this before the
- * first operation. Only `checkSlab` sees what lies behind it.
- */
-export function checkHead(memory: SlabMemory): void {
-  const { header, options } = memory;
-  checkCount(memory, 'records in use', HEADER.RECORD_COUNT, field(header, 0, HEADER.RECORD_FRESH) - 1);
-  checkCount(memory, 'records ever used', HEADER.RECORD_FRESH, options.recordsMax + 1);
-  checkCount(memory, 'users in use', HEADER.USER_COUNT, field(header, 0, HEADER.USER_FRESH) - 1);
-  checkCount(memory, 'users ever used', HEADER.USER_FRESH, options.usersMax + 1);
-  checkCount(memory, 'first free record', HEADER.RECORD_FREE, field(header, 0, HEADER.RECORD_FRESH) - 1);
-  checkCount(memory, 'first free user', HEADER.USER_FREE, field(header, 0, HEADER.USER_FRESH) - 1);
-  checkCount(
-    memory,
-    'records of passive users',
-    HEADER.PASSIVE_RECORDS,
-    field(header, 0, HEADER.RECORD_COUNT),
-  );
-  checkCount(memory, 'epoch', HEADER.EPOCH, 1);
-  checkCount(memory, 'watched users', HEADER.WATCHED_MAX, options.watchedMax);
-  const counts = [HEADER.UNSAVED_0, HEADER.UNSAVED_1, HEADER.DETACHED_IN_FLIGHT, HEADER.RETRYING];
-  for (const count of counts) checkCount(memory, 'users unsaved', count, field(header, 0, HEADER.USER_COUNT));
-  const ends: [number, number][] = [
-    [HEADER.ACTIVE_NEWEST, HEADER.ACTIVE_OLDEST],
-    [HEADER.PASSIVE_NEWEST, HEADER.PASSIVE_OLDEST],
-    [HEADER.DIRTY_HEAD, HEADER.DIRTY_TAIL],
-  ];
-  for (let queue = 0; queue < RETRY_QUEUES; queue++)
-    ends.push([HEADER.RETRY_HEADS + queue, HEADER.RETRY_TAILS + queue]);
-  for (const [first, last] of ends) {
-    checkCount(memory, 'end of a list', first, field(header, 0, HEADER.USER_FRESH) - 1);
-    checkCount(memory, 'end of a list', last, field(header, 0, HEADER.USER_FRESH) - 1);
-    const both = field(header, 0, first) === 0 ? 0 : 1;
-    assert(both === (field(header, 0, last) === 0 ? 0 : 1), `a list of users has one end: word ${first}`);
-  }
+/** Records, users or buckets looked at between two beats: some 2 ms. */
+const BEAT_STEPS = 1024;
+
+/** To be called at each step of a walk. */
+type Step = () => void;
+
+function stepsTo(beat: () => void = () => {}): Step {
+  let left = BEAT_STEPS;
+  return () => {
+    if (--left > 0) return;
+    left = BEAT_STEPS;
+    beat();
+  };
 }
 
-function checkCount(memory: SlabMemory, what: string, at: number, most: number): void {
-  const found = field(memory.header, 0, at);
-  assert(found >= 0 && found <= most, `header of a partition: ${what}: ${found}, not 0 to ${most}`);
-}
-
-export function checkSlab(memory: SlabMemory): void {
+/** @param beat  called every few milliseconds */
+export function checkSlab(memory: SlabMemory, beat?: () => void): void {
+  const step = stepsTo(beat);
+  const { usersMax, recordsMax } = memory.options;
   checkHead(memory);
-  const chained = checkUsers(memory);
-  checkSlots(memory, chained);
-  checkBuckets(memory, 'user', userBucketsOf(memory), memory.userSlotMask, liveUsers(memory));
-  checkBuckets(memory, 'record', recordBucketsOf(memory), memory.recordSlotMask, chained.size);
-  checkDistances(memory);
-  checkLru(memory, 0);
-  checkLru(memory, USER_ACTIVE);
-  checkQueue(memory, 'dirty', HEADER.DIRTY_HEAD, HEADER.DIRTY_TAIL);
-  checkRetries(memory);
+  const recordCount = checkUsers(memory, step);
+  checkSlots(memory, recordCount, step);
+  const userCount = liveUsers(memory, step);
+  checkBuckets(memory, 'user', userBucketsOf(memory), memory.userSlotMask, usersMax, userCount, step);
+  checkBuckets(
+    memory,
+    'record',
+    recordBucketsOf(memory),
+    memory.recordSlotMask,
+    recordsMax,
+    recordCount,
+    step,
+  );
+  checkDistances(memory, step);
+  checkLru(memory, 0, step);
+  checkLru(memory, USER_ACTIVE, step);
+  checkQueue(memory, 'dirty', HEADER.DIRTY_HEAD, HEADER.DIRTY_TAIL, step);
+  checkRetries(memory, step);
   memory.mentions.check();
 }
 
@@ -97,9 +86,10 @@ function field(words: Words, base: number, offset: number): number {
   return words[base + offset]!;
 }
 
-function* usedUsers(memory: SlabMemory): Generator<number> {
+function* usedUsers(memory: SlabMemory, step: Step): Generator<number> {
   const fresh = field(memory.header, 0, HEADER.USER_FRESH);
   for (let user = 1; user < fresh; user++) {
+    step();
     if (isLive(memory, user)) yield user;
   }
 }
@@ -108,9 +98,9 @@ function isDetached(memory: SlabMemory, user: number): boolean {
   return (field(memory.users, memory.userAt(user), USER.STATE) & USER_DETACHED) !== 0;
 }
 
-function liveUsers(memory: SlabMemory): number {
+function liveUsers(memory: SlabMemory, step: Step): number {
   let count = 0;
-  for (const user of usedUsers(memory)) if (!isDetached(memory, user)) count++;
+  for (const user of usedUsers(memory, step)) if (!isDetached(memory, user)) count++;
   return count;
 }
 
@@ -119,8 +109,10 @@ function liveUsers(memory: SlabMemory): number {
  * them, all that belongs to the user. For whoever takes over from a thread that was ended from outside while it
  * stored to those words; the cost is that of the users' records, whatever the size of the partition.
  * @param words  of the partition's buffer
+ * @param beat   as of `checkSlab`
  */
-export function checkAround(memory: SlabMemory, words: Iterable<number>): void {
+export function checkAround(memory: SlabMemory, words: Iterable<number>, beat?: () => void): void {
+  const step = stepsTo(beat);
   checkHead(memory);
   const concerned = new Set<number>();
   for (const word of words) {
@@ -132,7 +124,7 @@ export function checkAround(memory: SlabMemory, words: Iterable<number>): void {
   const chained = new Set<number>();
   for (const user of concerned) {
     if (user === 0 || !isLive(memory, user)) continue;
-    checkUser(memory, user, chained);
+    checkUser(memory, user, chained, step);
     checkNeighbours(memory, user);
   }
 }
@@ -181,15 +173,15 @@ function checkNeighbours(memory: SlabMemory, user: number): void {
   }
 }
 
-/** Chains and the counts of each user. @returns all records that are in a chain */
-function checkUsers(memory: SlabMemory): Set<number> {
+/** Chains and the counts of each user. @returns the records that are in a chain */
+function checkUsers(memory: SlabMemory, step: Step): number {
   const { users } = memory;
-  const chained = new Set<number>();
+  const chained = new SlotSet(memory.options.recordsMax);
   const unsaved: [number, number] = [0, 0];
   let detachedInFlight = 0;
   let passiveRecords = 0;
-  for (const user of usedUsers(memory)) {
-    const counts = checkUser(memory, user, chained);
+  for (const user of usedUsers(memory, step)) {
+    const counts = checkUser(memory, user, chained, step);
     const at = memory.userAt(user);
     const state = field(users, at, USER.STATE);
     if ((state & USER_UNSAVED) !== 0) unsaved[(state & USER_EPOCH) === 0 ? 0 : 1]++;
@@ -216,18 +208,24 @@ function checkUsers(memory: SlabMemory): Set<number> {
     passiveRecords === field(header, 0, HEADER.PASSIVE_RECORDS),
     `${passiveRecords} records are of passive users, not ${field(header, 0, HEADER.PASSIVE_RECORDS)}`,
   );
-  return chained;
+  return chained.size;
+}
+
+/** Records that were found in chains. */
+interface Chained {
+  has(record: number): boolean;
+  add(record: number): unknown;
 }
 
 /** Chains and counts of a user, and that it is found. @param chained  gets its records @returns how many they are */
-function checkUser(memory: SlabMemory, user: number, chained: Set<number>): number {
+function checkUser(memory: SlabMemory, user: number, chained: Chained, step: Step): number {
   const { users } = memory;
   const at = memory.userAt(user);
   const state = field(users, at, USER.STATE);
   const detached = isDetached(memory, user);
   const heads = [field(users, at, USER.FIRST_RECORD), detached ? field(users, at, USER.LRU_OLDER) : 0];
   const counts = { records: 0, dirty: 0, flushing: 0, waiting: 0 };
-  for (const head of heads) checkChain(memory, user, head, chained, counts);
+  for (const head of heads) checkChain(memory, user, head, chained, counts, step);
   assert(
     counts.records === field(users, at, USER.RECORD_COUNT),
     `user ${user} counts ${field(users, at, USER.RECORD_COUNT)} records and has ${counts.records}`,
@@ -261,8 +259,9 @@ function checkChain(
   memory: SlabMemory,
   user: number,
   head: number,
-  chained: Set<number>,
+  chained: Chained,
   counts: { records: number; dirty: number; flushing: number; waiting: number },
+  step: Step,
 ): void {
   const { records, users } = memory;
   const userAt = memory.userAt(user);
@@ -271,6 +270,7 @@ function checkChain(
     record !== 0;
     record = field(records, memory.recordAt(record), RECORD.NEXT_OF_USER)
   ) {
+    step();
     assert(!chained.has(record), `record ${record} is in two chains, or in a circle`);
     chained.add(record);
     const at = memory.recordAt(record);
@@ -302,10 +302,10 @@ function checkChain(
 }
 
 /** Each slot is live and chained, or in its free list, or fresh; the counts agree. */
-function checkSlots(memory: SlabMemory, chained: Set<number>): void {
+function checkSlots(memory: SlabMemory, chained: number, step: Step): void {
   const { header, records, users } = memory;
   const recordCount = field(header, 0, HEADER.RECORD_COUNT);
-  assert(chained.size === recordCount, `${chained.size} records are in chains, ${recordCount} are counted`);
+  assert(chained === recordCount, `${chained} records are in chains, ${recordCount} are counted`);
   for (let word = 0; word < RECORD.WORDS; word++)
     assert(field(records, memory.recordAt(0), word) === 0, `word ${word} of record 0, who is none, is not 0`);
   for (let word = 0; word < USER.WORDS; word++)
@@ -318,6 +318,7 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
     slot !== 0;
     slot = field(records, memory.recordAt(slot), RECORD.NEXT_OF_USER)
   ) {
+    step();
     assert(
       field(records, memory.recordAt(slot), RECORD.USER_SLOT) === 0,
       `record ${slot} is free and in use`,
@@ -334,6 +335,7 @@ function checkSlots(memory: SlabMemory, chained: Set<number>): void {
     slot !== 0;
     slot = field(users, memory.userAt(slot), USER.FIRST_RECORD)
   ) {
+    step();
     assert(field(users, memory.userAt(slot), USER.STATE) === 0, `user ${slot} is free and in use`);
     assert(++freeUsers <= usedSlots, `the list of free users is longer than ${usedSlots}, or a circle`);
   }
@@ -350,10 +352,13 @@ function checkBuckets(
   name: string,
   buckets: Words,
   slotMask: number,
+  slotsMax: number,
   expected: number,
+  step: Step,
 ): void {
-  const seen = new Set<number>();
+  const seen = new SlotSet(slotsMax);
   for (const word of buckets) {
+    step();
     if (word === 0) continue;
     const slot = word & slotMask;
     assert(!seen.has(slot), `${name} ${slot} is twice in its index`);
@@ -365,9 +370,10 @@ function checkBuckets(
 }
 
 /** The distances that buckets of records tell are true. */
-function checkDistances(memory: SlabMemory): void {
+function checkDistances(memory: SlabMemory, step: Step): void {
   const { recordBucketCount: size } = memory;
   for (const [bucket, word] of recordBucketsOf(memory).entries()) {
+    step();
     if (word === 0) continue;
     const slot = word & memory.recordSlotMask;
     const distance = (bucket - homeBucket(hashOfRecord(memory, slot), size) + size) % size;
@@ -380,13 +386,14 @@ function checkDistances(memory: SlabMemory): void {
 }
 
 /** One LRU list: linked both ways, holds just the users whose STATE names it. */
-function checkLru(memory: SlabMemory, active: number): void {
+function checkLru(memory: SlabMemory, active: number, step: Step): void {
   const { users, header } = memory;
   const newest = field(header, 0, active !== 0 ? HEADER.ACTIVE_NEWEST : HEADER.PASSIVE_NEWEST);
   const oldest = field(header, 0, active !== 0 ? HEADER.ACTIVE_OLDEST : HEADER.PASSIVE_OLDEST);
-  const listed = new Set<number>();
+  const listed = new SlotSet(memory.options.usersMax);
   let previous = 0;
   for (let user = newest; user !== 0; user = field(users, memory.userAt(user), USER.LRU_OLDER)) {
+    step();
     assert(!listed.has(user), `user ${user} is twice in an LRU list`);
     assert(
       field(users, memory.userAt(user), USER.LRU_NEWER) === previous,
@@ -396,7 +403,7 @@ function checkLru(memory: SlabMemory, active: number): void {
     previous = user;
   }
   assert(previous === oldest, `the LRU list ends at user ${previous}, not at ${oldest}`);
-  for (const user of usedUsers(memory)) {
+  for (const user of usedUsers(memory, step)) {
     const belongs =
       !isDetached(memory, user) && (field(users, memory.userAt(user), USER.STATE) & USER_ACTIVE) === active;
     assert(listed.has(user) === belongs, `user ${user} is ${belongs ? 'not' : ''} in an LRU list`);
@@ -404,9 +411,15 @@ function checkLru(memory: SlabMemory, active: number): void {
 }
 
 /** One queue: linked both ways, in due order, of users that say so. */
-function checkQueue(memory: SlabMemory, name: string, headField: number, tailField: number): number {
+function checkQueue(
+  memory: SlabMemory,
+  name: string,
+  headField: number,
+  tailField: number,
+  step: Step,
+): number {
   const { users, header } = memory;
-  const queued = new Set<number>();
+  const queued = new SlotSet(memory.options.usersMax);
   let previous = 0;
   let due = 0;
   for (
@@ -414,6 +427,7 @@ function checkQueue(memory: SlabMemory, name: string, headField: number, tailFie
     user !== 0;
     user = field(users, memory.userAt(user), USER.DIRTY_NEXT)
   ) {
+    step();
     const at = memory.userAt(user);
     assert(!queued.has(user), `user ${user} is twice in the ${name} queue`);
     assert(
@@ -428,7 +442,7 @@ function checkQueue(memory: SlabMemory, name: string, headField: number, tailFie
   }
   assert(previous === field(header, 0, tailField), `the ${name} queue does not end at user ${previous}`);
   if (headField !== HEADER.DIRTY_HEAD) return queued.size;
-  for (const user of usedUsers(memory)) {
+  for (const user of usedUsers(memory, step)) {
     const state = field(users, memory.userAt(user), USER.STATE) & (USER_QUEUED | USER_RETRYING);
     assert(
       queued.has(user) === (state === USER_QUEUED),
@@ -439,11 +453,17 @@ function checkQueue(memory: SlabMemory, name: string, headField: number, tailFie
 }
 
 /** The retry queues hold just the users that say so, each in the queue of its attempts and hash. */
-function checkRetries(memory: SlabMemory): void {
+function checkRetries(memory: SlabMemory, step: Step): void {
   const { users, header } = memory;
   let queued = 0;
   for (let queue = 0; queue < RETRY_QUEUES; queue++) {
-    queued += checkQueue(memory, `retry ${queue}`, HEADER.RETRY_HEADS + queue, HEADER.RETRY_TAILS + queue);
+    queued += checkQueue(
+      memory,
+      `retry ${queue}`,
+      HEADER.RETRY_HEADS + queue,
+      HEADER.RETRY_TAILS + queue,
+      step,
+    );
     for (
       let user = field(header, 0, HEADER.RETRY_HEADS + queue);
       user !== 0;
@@ -459,7 +479,7 @@ function checkRetries(memory: SlabMemory): void {
     }
   }
   let retrying = 0;
-  for (const user of usedUsers(memory)) {
+  for (const user of usedUsers(memory, step)) {
     if ((field(users, memory.userAt(user), USER.STATE) & USER_RETRYING) !== 0) retrying++;
   }
   assert(queued === retrying, `${retrying} users wait for a retry, and ${queued} are in the queues`);

@@ -45,9 +45,10 @@ import {
   type RecordSlot,
   type UserSlot,
 } from './partition.js';
-import { checkAround, checkHead, checkSlab } from './slab-check.js';
+import { checkAround, checkSlab } from './slab-check.js';
 import { SlabCursor } from './slab-cursor.js';
 import { boundClock, FlushWalk, failFlights, flushed, flushNext, hurry, nextDue } from './slab-flush.js';
+import { checkHead } from './slab-head.js';
 import { afterRestart, hottestUsers } from './slab-image.js';
 import { findRecord, findUser, isRecordOf } from './slab-index.js';
 import { carryUnsaved, JournalState, restoreImage, writeImage, writeWipeImage } from './slab-journal.js';
@@ -467,11 +468,11 @@ class SlabPartition implements Partition {
   createCursor(): Cursor {
     return new SlabCursor(this.memory);
   }
-  check(): void {
-    checkSlab(this.memory);
+  check(beat?: () => void): void {
+    checkSlab(this.memory, beat);
   }
-  checkAround(words: Iterable<number>): void {
-    checkAround(this.memory, words);
+  checkAround(words: Iterable<number>, beat?: () => void): void {
+    checkAround(this.memory, words, beat);
   }
 }
 

@@ -189,6 +189,14 @@ export interface LaneOptions {
   readonly journal: JournalWriterOptions | null;
 }
 
+/** How a lane comes to a thread. */
+export interface Takeover {
+  /** The last thread has thrown. */
+  readonly isSuspect: boolean;
+  /** Called while the lane is looked at, which may take longer than a thread may be silent. */
+  readonly beat: () => void;
+}
+
 /** What threads that hand lanes over to each other must agree about. */
 export const VERSIONS = { partitions: LAYOUT_VERSION, lanes: LANE_LAYOUT_VERSION };
 

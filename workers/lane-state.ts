@@ -245,13 +245,15 @@ export class LaneState {
 
   /**
    * Looks at a partition that an earlier thread has left; one that is broken is emptied.
-   * @param words  of its buffer, around which it looks; left out: everything
+   * @param words  of its buffer, around which it looks; null: everything
+   * @param beat   called as it goes on
    */
-  check(index: number, words?: readonly number[]): void {
+  check(index: number, words: readonly number[] | null, beat: () => void): void {
     if (this.reloads(index)) return;
+    const partition = this.partition(index);
     try {
-      if (words === undefined) this.partition(index).check();
-      else this.partition(index).checkAround(words);
+      if (words === null) partition.check(beat);
+      else partition.checkAround(words, beat);
     } catch (error) {
       const owned = this.own.owned.find((each) => each.index === index)!;
       this.#empty(owned, (error as Error).message);

@@ -7,7 +7,7 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import { assert } from '../engine/layout.js';
-import { REQUEST, ROUTED, STATUS_BUSY, STATUS_INTERNAL } from '../engine/messages.js';
+import { ROUTED, STATUS_BUSY, STATUS_INTERNAL } from '../engine/messages.js';
 import { type Partition, TOUCH_MAX } from '../engine/partition.js';
 import type { Clock } from './clock.js';
 import type { FrontBell } from './front-bell.js';
@@ -16,12 +16,14 @@ import { showPartition } from './introspection/partition-gauges.js';
 import type { JournalWriterOptions } from './journal/writer.js';
 import { LaneJournal } from './lane-journal.js';
 import { serveReady } from './lane-lists.js';
+import { opOf } from './lane-loads.js';
 import { LANE } from './lane-memory.js';
 import {
   type JournalSegments,
   type LaneOptions,
   type ServiceOptions,
   type ShardMessage,
+  type Takeover,
   TICK_MS,
 } from './lane-options.js';
 import { beginRecall, stepRecall } from './lane-recall.js';
@@ -83,7 +85,7 @@ export class Lane {
   /**
    * Attaches the lane: a new one, or one that goes on where its last thread stopped.
    * @param clock      of the thread, which reads it before each turn
-   * @param isSuspect  its last thread has thrown
+   * @param takeover   of a lane whose last thread has ended
    * @throws Error if it goes on, and its journal cannot be opened
    */
   constructor(
@@ -92,7 +94,7 @@ export class Lane {
     port: MessagePort,
     bell: FrontBell,
     clock: Clock,
-    isSuspect = false,
+    takeover: Takeover = { isSuspect: false, beat: () => {} },
   ) {
     const introspection =
       own.introspection === null ? null : new LaneIntrospection(own.introspection, own.lane, clock);
@@ -115,7 +117,7 @@ export class Lane {
       bell.owe();
       state.persister.ring();
       state.seekRings();
-      this.#checkPartitions(isSuspect);
+      this.#checkPartitions(takeover);
       this.#refusesNext = this.#diedAgain();
       this.#openJournal();
       if (state.lost.length > 0) this.#beginReload(port);
@@ -158,20 +160,20 @@ export class Lane {
    * the operation that ran, or, outside of operations, all of the lane that had its turn. That walk takes 2.3 us a record
    * (2-core AMD EPYC, Node 20).
    */
-  #checkPartitions(isSuspect: boolean): void {
+  #checkPartitions({ isSuspect, beat }: Takeover): void {
     const { state } = this;
-    for (const [index, words] of state.takenBack?.words ?? [])
-      state.check(index, isSuspect ? undefined : words);
+    const takenBack = state.takenBack?.words;
+    for (const [index, words] of takenBack ?? []) state.check(index, isSuspect ? null : words, beat);
     if (!isSuspect || state.memory.get(LANE.IN_TURN) === 0) return;
     if (state.memory.get(LANE.AT_WORK) === 0) {
-      for (const index of state.owned) if (state.takenBack?.words.has(index) !== true) state.check(index);
+      for (const index of state.owned) if (takenBack?.has(index) !== true) state.check(index, null, beat);
       return;
     }
     const { requests } = state;
     if (!requests.refresh()) return;
     const at = requests.next();
     const index = at === -1 ? -1 : state.partitionOf(requests.words[at + ROUTED.USER_HASH]!);
-    if (index !== -1 && state.takenBack?.words.has(index) !== true) state.check(index);
+    if (index !== -1 && takenBack?.has(index) !== true) state.check(index, null, beat);
     requests.seek(state.memory.get(LANE.REQUESTS_DONE));
   }
 
@@ -406,7 +408,7 @@ export class Lane {
     while (count < TOUCH_MAX) {
       const at = requests.next();
       if (at === -1) break;
-      const op = requests.words[at + ROUTED.WORDS + REQUEST.HEAD]! & 0xff;
+      const op = opOf(requests.words, at);
       if (op >= OP_FLUSH) {
         this.#takeOrder(op);
         continue;

@@ -144,10 +144,11 @@ export class Shard {
   #takeUp(): void {
     const { service, lanes, seat, port } = this.#options;
     const own = new Set(this.#lanes.map(({ state }) => state.own.lane));
+    const beat = (): void => this.#control.beat(seat);
     for (const options of lanes) {
       if (own.has(options.lane) || this.#control.ownerOf(options.lane) !== seat) continue;
       const isSuspect = this.#control.isSuspect(options.lane);
-      this.#lanes.push(new Lane(service, options, port, this.#bell, this.#clock, isSuspect));
+      this.#lanes.push(new Lane(service, options, port, this.#bell, this.#clock, { isSuspect, beat }));
       this.#control.setSuspect(options.lane, false);
     }
     this.showBuffers();

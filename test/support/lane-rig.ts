@@ -15,6 +15,7 @@ import {
   partitionOptions,
   ringSizes,
   type ServiceOptions,
+  type Takeover,
 } from '../../workers/lane-options.js';
 import { createStats, LANE_STATS, PARTITION_STATS } from '../../workers/stats.js';
 import { ManualClock } from './manual-clock.js';
@@ -32,7 +33,7 @@ export interface LaneRig {
   readonly storeAnswers: RingWriter;
   readonly clock: ManualClock;
   /** Attaches the lane, as a thread that takes it up. */
-  attach(nowMs: number): Lane;
+  attach(nowMs: number, takeover?: Takeover): Lane;
   /** A turn of the lane, and of the bell of its thread. */
   turn(lane: Lane, nowMs: number): boolean;
   close(): void;
@@ -94,9 +95,9 @@ export function createLaneRig(
     flushes: new RingReader(rings.flushes),
     storeAnswers: new RingWriter(rings.storeAnswers),
     clock,
-    attach(nowMs) {
+    attach(nowMs, takeover) {
       clock.ms = nowMs;
-      return new Lane(options, lane, channel.port1, bell, clock);
+      return new Lane(options, lane, channel.port1, bell, clock, takeover);
     },
     turn(attached, nowMs) {
       clock.ms = nowMs;
