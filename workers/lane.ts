@@ -165,21 +165,27 @@ export class Lane {
     const takenBack = state.takenBack?.words;
     for (const [index, words] of takenBack ?? []) state.check(index, isSuspect ? null : words, beat);
     if (!isSuspect || state.memory.get(LANE.IN_TURN) === 0) return;
-    if (state.memory.get(LANE.AT_WORK) === 0) {
-      for (const index of state.owned) if (takenBack?.has(index) !== true) state.check(index, null, beat);
-      return;
+    let suspects = state.owned;
+    if (state.memory.get(LANE.AT_WORK) !== 0) {
+      const at = this.#nextOperation();
+      suspects = at === -1 ? [] : [state.partitionOf(state.requests.words[at + ROUTED.USER_HASH]!)];
     }
-    const { requests } = state;
-    if (!requests.refresh()) return;
-    const at = requests.next();
-    const index = at === -1 ? -1 : state.partitionOf(requests.words[at + ROUTED.USER_HASH]!);
-    if (index !== -1 && takenBack?.has(index) !== true) state.check(index, null, beat);
-    requests.seek(state.memory.get(LANE.REQUESTS_DONE));
+    for (const index of suspects) if (takenBack?.has(index) !== true) state.check(index, null, beat);
+  }
+
+  /** Where the operation at REQUESTS_DONE is, behind orders that came before it; -1: nowhere. */
+  #nextOperation(): number {
+    const { memory, requests } = this.state;
+    requests.refresh();
+    let at = requests.next();
+    while (at !== -1 && opOf(requests.words, at) >= OP_FLUSH) at = requests.next();
+    requests.seek(memory.get(LANE.REQUESTS_DONE));
+    return at;
   }
 
   /** Whether the operation that is next has ended its thread so often that it is not to be run again. */
   #diedAgain(): boolean {
-    const { memory, requests } = this.state;
+    const { memory } = this.state;
     if (memory.get(LANE.AT_WORK) === 0) return false;
     const at = memory.get(LANE.REQUESTS_DONE);
     const deaths = memory.get(LANE.DIED_AT) === at ? memory.get(LANE.DEATHS) + 1 : 1;
@@ -187,7 +193,7 @@ export class Lane {
     memory.put(LANE.DEATHS, deaths);
     this.state.done();
     memory.setAtWork(0);
-    return deaths >= DEATHS_MAX && requests.refresh();
+    return deaths >= DEATHS_MAX && this.#nextOperation() !== -1;
   }
 
   /** A stop was ordered, everything is answered and in the store. */
