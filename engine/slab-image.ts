@@ -6,6 +6,7 @@
  *     connections are gone.
  */
 import { hashUser } from './hash.js';
+import { joinWords } from './ids.js';
 import { assert, LAYOUT_VERSION, RECORD, USER, USER_ACTIVE, USER_LIVE, USER_WATCHED } from './layout.js';
 import type { PartitionOptions } from './partition.js';
 import { findUser } from './slab-index.js';
@@ -132,10 +133,11 @@ export function emptyPartition(
   options: PartitionOptions,
   memory: SharedArrayBuffer,
   byteOffset: number,
-): { unsaved: number; knowsWatched: boolean } {
+): { unsaved: number; knowsWatched: boolean; clockUs: number } {
   const regions = regionsOf(options);
   const words = new Int32Array(memory, byteOffset, regions.end);
   const unsaved = words[HEADER.UNSAVED_0]! + words[HEADER.UNSAVED_1]!;
+  const clockUs = joinWords(words[HEADER.CLOCK_LO]!, words[HEADER.CLOCK_HI]!);
   words.fill(0, 0, regions.watched);
   words.fill(0, regions.mentions);
   const stripes = userStripes(options, memory.byteLength, byteOffset);
@@ -144,5 +146,5 @@ export function emptyPartition(
   const watched = new WatchSet(new OwnWords(words), regions.watched, options.watchedMax);
   const knowsWatched = watched.isWhole;
   if (!knowsWatched) words.fill(0, regions.watched, regions.mentions);
-  return { unsaved: Math.min(Math.max(unsaved, 0), options.usersMax), knowsWatched };
+  return { unsaved: Math.min(Math.max(unsaved, 0), options.usersMax), knowsWatched, clockUs };
 }

@@ -8,7 +8,7 @@
  *     is on its way any more does the partition come back.
  * R2  What was unsaved is in the journal's segments of the current epoch and of the one before, and the lane keeps both
  *     (LaneJournal.holdsEpochs). What is restored counts as unsaved since the one before.
- * R3  The flush clock goes on from where a start after a crash would begin.
+ * R3  The flush clock goes on above whatever it had reached (warm/flush-clock.ts, I3).
  * R4  All of it can begin anew: a thread that ends in between leaves a partition that is to be emptied.
  */
 import { ROUTED, STATUS_BUSY } from '../engine/messages.js';
@@ -16,8 +16,20 @@ import { HOLD_FREE, type HoldQueue } from './holds.js';
 import { Replay } from './journal/replay.js';
 import { HOLD, LANE, LANE_PARTITION } from './lane-memory.js';
 import type { JournalSegments } from './lane-options.js';
-import type { LaneState, LostPartition } from './lane-state.js';
+import type { LaneState } from './lane-state.js';
 import { LANE_STATS } from './stats.js';
+import { clockAfterLoss } from './warm/flush-clock.js';
+
+/** A partition that could not be repaired. */
+export interface LostPartition {
+  readonly index: number;
+  readonly reason: string;
+  /** Users with changes that the store does not have, as far as is known; null: it is not. */
+  readonly unsaved: number | null;
+  readonly knowsWatched: boolean;
+  /** Of its last flush, microseconds since 1970, as it was found: it may be anything. */
+  readonly clockUs: number;
+}
 
 /** What a reload needs of those around the lane. */
 interface ReloadParts {
@@ -41,9 +53,10 @@ export class LaneReload {
     this.#parts = parts;
     this.#lost = [...lane.lost];
     if (lane.journal !== null) lane.journal.holdsEpochs = true;
-    const { clockLimitUs } = parts;
-    if (Number.isFinite(clockLimitUs))
-      for (const { index } of this.#lost) lane.partition(index).boundClock(clockLimitUs, clockLimitUs); // R3
+    const { clockLimitUs: limitUs } = parts;
+    if (Number.isFinite(limitUs))
+      for (const { index, clockUs } of this.#lost)
+        lane.partition(index).boundClock(clockAfterLoss(limitUs, clockUs), limitUs); // R3
     this.#sayWhatIsLost();
   }
 

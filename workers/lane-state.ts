@@ -67,6 +67,7 @@ import {
   type ServiceOptions,
   TICK_MS,
 } from './lane-options.js';
+import type { LostPartition } from './lane-reload.js';
 import { Parking } from './parking.js';
 import { RingWindow } from './ring-window.js';
 import { LANE_STATS } from './stats.js';
@@ -85,15 +86,6 @@ function lobbyBucket(userHash: number): number {
 const REPLY_ROOM_WORDS =
   ANSWERED.WORDS + REPLY_WORDS_MAX + 1 + BULK_ITEMS_MAX * (ANSWERED.WORDS + EVENT_WORDS_MAX + 1);
 const REPLY_PAD_WORDS = REPLY_WORDS_MAX + ANSWERED.WORDS + 1;
-
-/** A partition that could not be repaired; see lane-reload.ts. */
-export interface LostPartition {
-  readonly index: number;
-  readonly reason: string;
-  /** Users with changes that the store does not have, as far as is known; null: it is not. */
-  readonly unsaved: number | null;
-  readonly knowsWatched: boolean;
-}
 
 /** Of a unit of work whose thread ended in it. */
 interface TakenBack {
@@ -270,7 +262,7 @@ export class LaneState {
     }
     const known =
       memory === null
-        ? { unsaved: null, knowsWatched: false }
+        ? { unsaved: null, knowsWatched: false, clockUs: 0 }
         : emptyPartition(partitionOptions, memory, byteOffset);
     this.lost.push({ index, reason, ...known });
     this.partitions[index] = this.engine.attach(partitionOptions, memory, byteOffset, undo);

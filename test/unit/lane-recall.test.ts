@@ -23,7 +23,7 @@ import {
 import { RingReader } from '../../engine/ring.js';
 import { HEADER } from '../../engine/slab-memory.js';
 import type { Lane } from '../../workers/lane.js';
-import { RETRY_FIRST_MS, TICK_MS } from '../../workers/lane-options.js';
+import { COLD_START, RETRY_FIRST_MS, TICK_MS } from '../../workers/lane-options.js';
 import { LANE_STATS } from '../../workers/stats.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
@@ -339,6 +339,34 @@ describe('when threads end, too, it', () => {
     answerLoad(tag!, 7, 8);
     turn(3 * TICK_MS);
     expect(takeListed()).toEqual([7]); // the list came first
+  });
+
+  it('has its writes go on with later clocks, also when the file of the clock could not be written for long', () => {
+    rig.close();
+    const clockLimit = new SharedArrayBuffer(8);
+    const limitUs = (Date.now() - 3_600_000) * 1000;
+    new Float64Array(clockLimit)[0] = limitUs;
+    rig = createLaneRig({ flushDelayMs: FLUSH_DELAY_MS }, { start: { ...COLD_START, clockLimit } });
+    lane = rig.attach(nowMs);
+    lane.isReady(false);
+    beginPersister();
+    let [last, message] = [0, 0];
+    for (let loss = 0; loss < 3; loss++) {
+      for (let flush = 0; flush < 3; flush++) {
+        ask(OP_ACK, 7, ++message);
+        for (const tag of takeLoads()) answerLoad(tag);
+        turn(FLUSH_DELAY_MS + TICK_MS);
+        const [sent] = takeFlushes();
+        expect(sent!.clock).toBeGreaterThan(last);
+        last = sent!.clock;
+        answerFlush(sent!);
+        turn();
+      }
+      expect(last).toBeGreaterThan(limitUs);
+      breakPartition();
+      turn(3 * TICK_MS);
+    }
+    expect(last).toBeLessThan(limitUs + 1_000_000); // where the next process would begin
   });
 
   it('answers operations busy that have waited for too long for a partition', () => {

@@ -6,6 +6,8 @@
  *     (a microsecond a group), which MARGIN_MS allows for until LIMIT is renewed. So no clock reaches FILE.
  * I2  FILE is on the disk before LIMIT is raised. When it cannot be written LIMIT stays: the clocks then lag behind the wall
  *     clock, and grow all the same. Only if it never could be is there no LIMIT.
+ * I3  A partition whose memory is lost while the process lives may have been beyond LIMIT. It goes on at half of the margin,
+ *     or at what it had reached if that was more: so it is above its earlier writes, and FILE is still above it.
  */
 import { join } from 'node:path';
 import type { WorkersLog } from '../workers.js';
@@ -17,6 +19,12 @@ const RENEW_MS = 5000;
 const AHEAD_MS = 2 * RENEW_MS;
 /** From LIMIT to FILE. */
 const MARGIN_MS = 1000;
+/** I3. @param foundUs  what the lost memory says of its clock, which may be anything */
+export function clockAfterLoss(limitUs: number, foundUs: number): number {
+  const marginUs = MARGIN_MS * 1000;
+  return Math.max(foundUs < limitUs + marginUs ? foundUs : 0, limitUs + marginUs / 2);
+}
+
 /** FILE is ahead of the wall clock by some seconds, after many starts in a row by more. */
 const SET_BACK_S = 60;
 
