@@ -1,6 +1,6 @@
 /** What every store must do, and the shards rely on: the same tests for each of them. */
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { META_DELETED, META_FLUSHING, META_STORED } from '../../engine/layout.js';
 import { ENTRY, LOAD_KEY, LOAD_PART_ROWS, ROW } from '../../engine/messages.js';
 import type { Store, WriteGroup } from '../../workers/stores/store.js';
@@ -153,6 +153,21 @@ export function storeContract(newPlace: () => Promise<() => Store> | (() => Stor
     expect(generation).toBeGreaterThan(left!); // the claim was
     expect(identity).toBe(mark!.identity);
     expect((await loadUser(store, 7n)).rows.length).toBe(1);
+    expect(warnings).toEqual([]);
+  });
+
+  it('is marked as used also by a host whose clock is behind that of the last', async () => {
+    const warnings: string[] = [];
+    const use = () => new StoreGeneration(store, (text) => void warnings.push(text));
+    const left = await use().seal();
+    const hourMs = 3_600_000;
+    const now = vi.spyOn(Date, 'now').mockReturnValue(Date.now() - hourMs);
+    const behind = use();
+    expect((await behind.claim())!.generation).toBe(left);
+    const sealed = await behind.seal();
+    now.mockRestore();
+    expect(sealed).toBeGreaterThan(left!);
+    expect((await use().claim())!.generation).toBe(sealed);
     expect(warnings).toEqual([]);
   });
 

@@ -9,18 +9,28 @@
  * a store which moved or was put back from a backup is not.
  *
  * I1  The generation that a stop writes is written when all else is, and the one that a start writes before all else.
+ * I2  A mark is later than the one before it also for a store that goes by clocks, whatever the wall clocks of their hosts
+ *     say: each has its clock in a row, as the message of channel MARK_CHANNEL, for the next.
  */
 import { randomInt } from 'node:crypto';
-import { splitHigh, splitLow } from '../../engine/ids.js';
-import type { Store } from '../stores/store.js';
+import { joinWords, splitHigh, splitLow } from '../../engine/ids.js';
+import { ENTRY, LOAD_KEY, ROW } from '../../engine/messages.js';
+import type { Store, UserRow } from '../stores/store.js';
 
 /** By how much the number grows at most: by chance, so that two histories of a store do not meet at one number. */
 const STEP_MAX = 512;
 
 const IDENTITY_MAX = 2 ** 32;
 
+const MARK_CHANNEL = 1;
+
 /** Between two attempts of a start to raise the number. */
 const RETRY_MS = 1000;
+
+interface Mark extends UserRow {
+  /** 0: it has none. */
+  readonly clockUs: number;
+}
 
 /** What a store says of itself. */
 export interface StoreMark {
@@ -72,10 +82,14 @@ export class StoreGeneration {
 
   /** @returns the generation that was there */
   async #raise(): Promise<number> {
-    const { version, deletedVersion } = await this.#store.loadRows(0, 0, new Int32Array(0), 0, () => {});
+    const { version, deletedVersion, clockUs: lastUs } = await this.#read();
     const next = ((version >>> 0) + randomInt(1, STEP_MAX)) >>> 0;
     const identity = deletedVersion >>> 0 || this.#identity || randomInt(1, IDENTITY_MAX);
-    const clockUs = Date.now() * 1000;
+    const clockUs = Math.max(Date.now() * 1000, lastUs + 1); // I2
+    const row = new Int32Array(ROW.WORDS);
+    row[ROW.ENTRY + ENTRY.CHANNEL_LO] = MARK_CHANNEL;
+    row[ROW.ENTRY + ENTRY.MESSAGE_LO] = splitLow(clockUs);
+    row[ROW.ENTRY + ENTRY.MESSAGE_HI] = splitHigh(clockUs);
     const [error] = await this.#store.write([
       {
         userLo: 0,
@@ -85,13 +99,26 @@ export class StoreGeneration {
         clockLo: splitLow(clockUs),
         clockHi: splitHigh(clockUs),
         wipe: false,
-        rows: new Int32Array(0),
-        count: 0,
+        rows: row,
+        count: 1,
       },
     ]);
     if (error instanceof Error) throw error;
+    // Of a build that left no clock.
+    if ((await this.#read()).version >>> 0 !== next)
+      throw new Error('it was marked by a host whose clock is ahead of this one');
     this.#current = next;
     this.#identity = identity;
     return version >>> 0;
+  }
+
+  async #read(): Promise<Mark> {
+    const key = new Int32Array(LOAD_KEY.WORDS);
+    key[LOAD_KEY.CHANNEL_LO] = MARK_CHANNEL;
+    let clockUs = 0;
+    const user = await this.#store.loadRows(0, 0, key, 1, (rows) => {
+      clockUs = joinWords(rows[ROW.ENTRY + ENTRY.MESSAGE_LO]!, rows[ROW.ENTRY + ENTRY.MESSAGE_HI]!);
+    });
+    return { ...user, clockUs };
   }
 }
