@@ -311,11 +311,14 @@ export function flushed(
   if ((users[userAt + USER.STATE]! & USER_QUEUED) === 0) queueAgain(memory, user, tick);
 }
 
-/** Rows that are failed together: a unit of work of theirs fits into the undo log. */
+/** Rows that are failed together, and in one call: a unit of work. The next call begins at the head of the user's chain again. */
 const LOST_ROWS = FLUSH_ROWS_MAX;
-/** What looking at one record of a user costs, in users. */
-const LOST_STEPS = 8;
+const LOST_ROWS_A_CALL = 8192;
+/** Records of a user whose looks cost what one at a user without any costs. */
+const LOST_RECORDS_A_STEP = 2;
 const lost = new Int32Array(FLUSHED.WORDS + LOST_ROWS);
+/** Where `gatherLost` goes on in the records of a user, and the chain behind that. */
+const lostWalk = { record: 0, stayed: 0 };
 
 /** See `Partition.failFlights`. */
 export function failFlights(
@@ -327,38 +330,51 @@ export function failFlights(
   steps: number,
 ): UserSlot {
   const { header, users } = memory;
-  let user = from;
-  for (let left = steps; user < header[HEADER.USER_FRESH]!; left--) {
-    if (left <= 0) return user;
+  let left = steps;
+  let rows = 0;
+  for (let user = from; user < header[HEADER.USER_FRESH]!; user++) {
+    if (--left < 0) return user;
     const at = memory.userAt(user);
-    if (users[at + USER.IN_FLIGHT] === 0) {
-      user++;
-      continue;
+    if (users[at + USER.IN_FLIGHT] === 0) continue;
+    // Of a detached user, those that `sweep` had to leave are a chain of their own.
+    const isDetached = (users[at + USER.STATE]! & USER_DETACHED) !== 0;
+    lostWalk.record = users[at + USER.FIRST_RECORD]!;
+    lostWalk.stayed = isDetached ? users[at + USER.LRU_OLDER]! : 0;
+    while (users[at + USER.IN_FLIGHT] !== 0) {
+      if (rows >= LOST_ROWS_A_CALL) return user;
+      left -= gatherLost(memory, user) / LOST_RECORDS_A_STEP;
+      flushed(memory, walk, journal, tick, lost, 0, false); // leaves the chains as they are
+      rows += lost[FLUSHED.COUNT]!;
     }
-    gatherLost(memory, user);
-    flushed(memory, walk, journal, tick, lost, 0, false);
-    left -= LOST_ROWS / LOST_STEPS;
   }
   return 0;
 }
 
-/** Up to LOST_ROWS records of a user that are on their way, as a FLUSHED message; with the last of them a wipe. */
-function gatherLost(memory: SlabMemory, user: UserSlot): void {
+/**
+ * The next LOST_ROWS records of the user of the walk that are on their way, or what there are, as a FLUSHED message; with the last
+ * of them a wipe. @returns how many records it has looked at
+ */
+function gatherLost(memory: SlabMemory, user: UserSlot): number {
   const { records, users } = memory;
   const at = memory.userAt(user);
   let count = 0;
-  // Of a detached user, those that `sweep` had to leave are a chain of their own.
-  const isDetached = (users[at + USER.STATE]! & USER_DETACHED) !== 0;
-  for (const first of [users[at + USER.FIRST_RECORD]!, isDetached ? users[at + USER.LRU_OLDER]! : 0]) {
-    for (let record = first; record !== 0 && count < LOST_ROWS; ) {
-      const recordAt = memory.recordAt(record);
-      if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0) lost[FLUSHED.WORDS + count++] = record;
-      record = records[recordAt + RECORD.NEXT_OF_USER]!;
+  let looks = 0;
+  while (count < LOST_ROWS) {
+    if (lostWalk.record === 0) {
+      lostWalk.record = lostWalk.stayed;
+      lostWalk.stayed = 0;
+      if (lostWalk.record === 0) break;
     }
+    const recordAt = memory.recordAt(lostWalk.record);
+    if ((records[recordAt + RECORD.META]! & META_FLUSHING) !== 0)
+      lost[FLUSHED.WORDS + count++] = lostWalk.record;
+    lostWalk.record = records[recordAt + RECORD.NEXT_OF_USER]!;
+    looks++;
   }
   const isWiping = (users[at + USER.STATE]! & USER_WIPING) !== 0 && count < LOST_ROWS;
   assert(count + (isWiping ? 1 : 0) > 0, `user ${user} has writes on their way, and no record has`);
   lost[FLUSHED.KIND] = isWiping ? FLUSH_WIPE : 0;
   lost[FLUSHED.USER_SLOT] = user;
   lost[FLUSHED.COUNT] = count;
+  return looks;
 }

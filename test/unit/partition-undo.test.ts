@@ -1,5 +1,5 @@
 /** The largest units of work of a slab partition fit into the undo log, and what an heir finds of a broken one. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { hashUser } from '../../engine/hash.js';
 import { META_WIPE, RECORD, USER } from '../../engine/layout.js';
 import {
@@ -166,6 +166,30 @@ describe('the largest units', () => {
     expect(partition.recordCount).toBe(0);
     partition.check();
   });
+});
+
+it('takes back what a large user has on its way in several calls, and looks at each record a few times', () => {
+  const owned = create();
+  const { partition, undo } = owned;
+  load(owned, 1, 0);
+  const ROWS = 30_000;
+  for (let channel = 1; channel <= ROWS; channel++) {
+    run(partition, OP_ACK, 1, channel, channel);
+    undo.commit();
+  }
+  for (let group = send(partition); group.length > 0; group = send(partition)) undo.commit();
+  const looks = vi.spyOn(SlabMemory.prototype, 'recordAt');
+  let [from, calls] = [1, 0];
+  for (; from !== 0; calls++) {
+    from = partition.failFlights(from, 4096);
+    expect(undo.pending).toBeLessThan(STORES_MAX);
+    undo.commit();
+  }
+  expect(looks.mock.calls.length).toBeLessThan(20 * ROWS);
+  vi.restoreAllMocks();
+  expect(calls).toBeGreaterThan(2);
+  expect(partition.dirtyUserCount).toBe(1);
+  partition.check();
 });
 
 describe('an heir', () => {
