@@ -43,13 +43,14 @@ const WRITE_FAILURES_MAX = 16;
 /** Mentions saturate. */
 const COUNT_MAX = 0x7fffffff;
 
-/** Takes some answers of the store. @returns whether there were any */
+/** Takes some answers of the store. @returns whether any could be taken */
 export function takeStoreAnswers(lane: LaneState): boolean {
   const { storeAnswers: ring } = lane;
   if (!ring.refresh()) return false;
   let wrote = false;
   let rows = 0;
-  for (let count = 0; count < ANSWERS_A_TURN && rows < ROWS_A_TURN && lane.hasReplyRoom(); count++) {
+  let count = 0;
+  for (; count < ANSWERS_A_TURN && rows < ROWS_A_TURN && lane.hasReplyRoom(); count++) {
     const at = ring.next();
     if (at === -1) break;
     if ((ring.words[at + LOADED.KIND]! & 0xff) === KIND_FLUSHED) {
@@ -64,7 +65,7 @@ export function takeStoreAnswers(lane: LaneState): boolean {
   }
   ring.release();
   if (wrote) lane.roomMayBe = true;
-  return true;
+  return count > 0;
 }
 
 function takeFlushed(lane: LaneState, words: Int32Array, at: number): void {
@@ -199,7 +200,7 @@ function takeStreamed(
   resume(lane, hold, false);
 }
 
-/** Sends what is due to the persister. @returns whether more could be sent at once */
+/** Sends what is due to the persister. @returns whether more may be sent at once */
 export function flushDue(lane: LaneState): boolean {
   if (lane.recalls) return false; // nothing may join what is failed
   const { flushes } = lane;
@@ -234,6 +235,7 @@ export function flushDue(lane: LaneState): boolean {
   if (flushes.publish()) lane.persister.ring();
   if (!more && isOrdered) lane.memory.put(LANE.FLUSH_ORDERED, 0);
   lane.done();
-  lane.flushSoon = more && sent > 0;
+  // Nothing sent and groups left: the ring is full. None left: walks go on, which may have found nothing yet.
+  lane.flushSoon = more && (sent > 0 || budget === 0);
   return lane.flushSoon;
 }

@@ -351,7 +351,7 @@ export class Lane {
     return state.ready.count > state.listsWaiting && state.repliesHaveRoom();
   }
 
-  /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether there was anything */
+  /** Takes a batch from the request ring, touches what it needs, runs it. @returns whether any of it ran */
   #runBatch(): boolean {
     const { state } = this;
     const { memory, requests, limiter } = state;
@@ -362,8 +362,9 @@ export class Lane {
       state.count(LANE_STATS.BATCHES);
       this.#bell.countBatch();
     }
+    const first = this.#batchDone;
     while (this.#batchDone < this.#batchCount) {
-      if (!state.hasReplyRoom()) return true; // the rest when the front has taken some answers
+      if (!state.hasReplyRoom()) return this.#batchDone > first; // the rest when the front has taken some answers
       const i = this.#batchDone++;
       memory.setAtWork(1);
       if (this.#refusesNext) {
@@ -481,7 +482,7 @@ export class Lane {
   /** Something is under way that goes on by itself at the next turn; the caller must not sleep. */
   get hasWork(): boolean {
     const { state } = this;
-    if (state.journal?.isWaiting === true) return state.storeAnswers.refresh();
+    if (state.journal?.isWaiting === true) return false; // nothing is executed, and no answer taken; the keeper rings
     return (
       state.recalls ||
       state.restores ||

@@ -1,10 +1,21 @@
-/** Whom a turn of a lane wakes: only who has something to look at. */
+/** Whom a turn of a lane wakes: only who has something to look at; and when the lane itself may sleep. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDoorbell, DOORBELL, Doorbell } from '../../engine/doorbell.js';
 import { hashUser } from '../../engine/hash.js';
-import { KIND_LOADED, LOAD, LOADED, LOADED_LAST, OP_ACK, REQUEST, ROUTED } from '../../engine/messages.js';
+import {
+  ENTRY,
+  KIND_LOADED,
+  LOAD,
+  LOADED,
+  LOADED_LAST,
+  OP_ACK,
+  REQUEST,
+  ROUTED,
+  ROW,
+} from '../../engine/messages.js';
 import type { RingReader, RingWriter } from '../../engine/ring.js';
 import type { Lane } from '../../workers/lane.js';
+import type { LaneJournal } from '../../workers/lane-journal.js';
 import { TICK_MS } from '../../workers/lane-options.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
@@ -108,4 +119,54 @@ describe('a turn of a lane', () => {
     rig.turn(rig.attach(1), 2);
     expect([front.takeWakeUps(), persister.takeWakeUps()]).toEqual([1, 1]);
   });
+});
+
+it('a lane whose journal waits for a file sleeps, whatever it could go on with', () => {
+  sendAcks(1);
+  rig.turn(lane, 1);
+  answerLoad();
+  sendAcks(2);
+  const journal = {
+    isFull: true,
+    isWaiting: true,
+    refuses: false,
+    begin: () => {},
+    note: () => {},
+    commit: () => false,
+  };
+  lane.state.journal = journal as unknown as LaneJournal;
+  lane.state.roomMayBe = false;
+  expect(rig.turn(lane, 2)).toBe(false);
+  expect(lane.hasWork).toBe(false);
+  Object.assign(journal, { isFull: false, isWaiting: false });
+  expect(lane.hasWork).toBe(true);
+  expect(rig.turn(lane, 3)).toBe(true);
+  expect(lane.state.holds.count).toBe(1); // of the second, who misses
+});
+
+it('a lane goes on at once with the flush of a user of whom it has found nothing yet', () => {
+  const RECORDS = 40_000; // more than a turn looks at
+  rig.close();
+  rig = createLaneRig({ recordsMax: RECORDS, flushDelayMs: TICK_MS });
+  ({ requests, loads, storeAnswers: answers } = rig);
+  lane = rig.attach(0);
+  lane.isReady(false);
+  sendAcks(1);
+  rig.turn(lane, 1);
+  answerLoad();
+  rig.turn(lane, 2);
+  const { state } = lane;
+  const partition = state.partition(0);
+  const row = new Int32Array(ROW.WORDS);
+  for (let channel = 100; partition.freeRecordCount > 0; channel++) {
+    row[ROW.ENTRY + ENTRY.CHANNEL_LO] = channel;
+    partition.insertRow(partition.findUser(hashUser(1, 0), 1, 0), row, 0);
+    state.done();
+  }
+  rig.turn(lane, 2 * TICK_MS);
+  for (let turns = 0; !rig.flushes.refresh(); turns++) {
+    expect(lane.hasWork).toBe(true);
+    expect(turns).toBeLessThan(4);
+    rig.turn(lane, 2 * TICK_MS);
+  }
 });
