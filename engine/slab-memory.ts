@@ -12,7 +12,7 @@
  *
  * I1  Slots from FRESH on were never used; a used slot is live or in its free list, never both.
  * I2  A free record has USER_SLOT 0, a free user has 0 in all words but its link. The other words of a free record mean
- *     nothing: they are stored to without a log while it is made, and are not as before when that is taken back.
+ *     nothing.
  * I3  RECORD_COUNT and USER_COUNT count the live slots, detached users and their records included.
  * I4  The first partition of a buffer begins at less than the size of one; nothing comes after the last stripe.
  */

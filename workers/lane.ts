@@ -208,7 +208,8 @@ export class Lane {
   /**
    * Does what there is to do, at most some 100 us of it (a batch of misses somewhat more; with a journal up to two
    * batches).
-   * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
+   * @returns whether it got on with anything that may go on at once. If not, and there is no `hasWork`, the caller may sleep until
+   *          a doorbell or `TICK_MS` later
    */
   turn(): boolean {
     const { memory } = this.state;

@@ -75,7 +75,8 @@ export class Shard {
 
   /**
    * One turn of each lane. The caller has read the clock since it slept.
-   * @returns false when nothing was done: the caller may sleep until a doorbell or `TICK_MS` later
+   * @returns whether it got on with anything that may go on at once. If not, and there is no `hasWork`, the caller may sleep until
+   *          a doorbell or `TICK_MS` later
    */
   turn(): boolean {
     this.#control.beat(this.#options.seat);

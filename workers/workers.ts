@@ -30,7 +30,7 @@ export interface WorkersOptions {
   /** Records of all partitions together. */
   readonly capacity: number;
   readonly engine: 'slab' | 'heap';
-  /** `lmdb:DIR` or `memory:` */
+  /** `lmdb:DIR`, `cassandra://…` (stores/cassandra-url.ts) or `memory:` */
   readonly store: string;
   readonly flushDelayMs: number;
   readonly ackOrder: 'forward' | 'last-write';
