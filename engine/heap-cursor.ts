@@ -4,12 +4,11 @@
  */
 import type { HeapRecord, HeapUser } from './heap-objects.js';
 import { compareIds } from './ids.js';
-import { META_TYPE_MASK } from './layout.js';
+import { COUNT_MAX, META_TYPE_MASK } from './layout.js';
 import { ENTRY } from './messages.js';
 import type { Cursor, UserSlot } from './partition.js';
 
 const RUN = 64;
-export const COUNT_MAX = 0x7fffffff;
 
 function compare(a: HeapRecord, b: HeapRecord): number {
   return compareIds(a.lo, a.hi, b.lo, b.hi) || (a.meta & META_TYPE_MASK) - (b.meta & META_TYPE_MASK);

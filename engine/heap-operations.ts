@@ -1,17 +1,9 @@
 /** The operations of a heap partition. Each runs whole or changes nothing. */
 import { fingerprint, hashRecord } from './hash.js';
-import { COUNT_MAX } from './heap-cursor.js';
 import type { HeapRecord, HeapUser } from './heap-objects.js';
 import { HeapSpace } from './heap-space.js';
 import { compareIds } from './ids.js';
-import {
-  assert,
-  META_FLAGS_MASK,
-  META_FLAGS_SHIFT,
-  META_TYPE_MASK,
-  META_VIEWED_MASK,
-  META_VIEWED_SHIFT,
-} from './layout.js';
+import { assert, COUNT_MAX, META_FLAGS_BITS, META_TYPE_MASK, META_VIEWED_BITS } from './layout.js';
 import { MentionWindow, mentionKey, setMentionKey } from './mention-window.js';
 import {
   ACK_EXTRA,
@@ -55,9 +47,6 @@ import {
   type UserSlot,
 } from './partition.js';
 import { OwnWords } from './undo-log.js';
-
-const FLAGS_BITS = META_FLAGS_MASK << META_FLAGS_SHIFT;
-const VIEWED_BITS = META_VIEWED_MASK << META_VIEWED_SHIFT;
 
 export abstract class HeapOperations extends HeapSpace {
   readonly changed = new Int32Array(BULK_ITEMS_MAX);
@@ -220,8 +209,8 @@ export abstract class HeapOperations extends HeapSpace {
     if (!exact && compareIds(messageLo, messageHi, record.messageLo, record.messageHi) < 0) return false;
     const count = (head & REQUEST_HAS_COUNT) !== 0 ? words[extraAt + ACK_EXTRA.MENTION_COUNT]! : 0;
     const given =
-      ((head & REQUEST_HAS_FLAGS) !== 0 ? FLAGS_BITS : 0) |
-      ((head & REQUEST_HAS_VIEWED) !== 0 ? VIEWED_BITS : 0);
+      ((head & REQUEST_HAS_FLAGS) !== 0 ? META_FLAGS_BITS : 0) |
+      ((head & REQUEST_HAS_VIEWED) !== 0 ? META_VIEWED_BITS : 0);
     const meta =
       given === 0 ? record.meta : (record.meta & ~given) | (words[extraAt + ACK_EXTRA.ENTRY_META]! & given);
     if (

@@ -17,19 +17,16 @@ import { splitHigh, splitLow } from './ids.js';
 import { broken, META_STORED } from './layout.js';
 import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
 import {
+  CANDIDATES_MAX,
   type Cursor,
   type Engine,
   NO_DUE,
+  PASSIVE_SHARE_SHIFT,
   type Partition,
   type RecordSlot,
   type UserSlot,
 } from './partition.js';
 import { ATTEMPTS_MAX, retryQueueOf, retryTicks } from './retry.js';
-
-/** Users looked at in one call of `makeRoom`. */
-const CANDIDATES_MAX = 64;
-/** Passive users keep this share of the records (1/16) before active ones go. */
-const PASSIVE_SHARE_SHIFT = 4;
 
 class HeapPartition extends HeapJournal implements Partition {
   #clock = 0;

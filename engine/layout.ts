@@ -80,6 +80,9 @@ export const RECORD = layout({
 });
 assert(RECORD.WORDS === 12, `a record has ${RECORD.WORDS} words, not 12`);
 
+/** Mentions saturate. */
+export const COUNT_MAX = 0x7fffffff;
+
 /**
  * META of a record, and of an entry on the wire, to the bit:
  * `type:3 flags:8 viewed:16 state:5`. `viewed` is last_viewed + 1, so that 0 means null.
@@ -89,6 +92,8 @@ export const META_FLAGS_SHIFT = 3;
 export const META_FLAGS_MASK = 0xff;
 export const META_VIEWED_SHIFT = 11;
 export const META_VIEWED_MASK = 0xffff;
+export const META_FLAGS_BITS = META_FLAGS_MASK << META_FLAGS_SHIFT;
+export const META_VIEWED_BITS = META_VIEWED_MASK << META_VIEWED_SHIFT;
 /** What of META belongs to the entry (and is stored and sent); the rest is the record's own state. */
 export const META_ENTRY_MASK = 0x07ffffff;
 /** Changed since its last write to the store was sent. */

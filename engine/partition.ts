@@ -219,6 +219,11 @@ export interface Partition {
 
 export const NO_DUE = 0x7fffffff;
 
+/** Users looked at in one call of `makeRoom`: more would make the caller's batch wait. */
+export const CANDIDATES_MAX = 64;
+/** Passive users keep this share of the records (1/16) before active ones go. */
+export const PASSIVE_SHARE_SHIFT = 4;
+
 /** Operations that one call of `touch` takes at most. */
 export const TOUCH_MAX = 256;
 

@@ -11,7 +11,7 @@
  *
  * The arrays grow to the largest user listed so far and are kept: no garbage in the steady state.
  */
-import { assert, layout, META_DELETED, META_TYPE_MASK, RECORD, USER } from './layout.js';
+import { assert, COUNT_MAX, layout, META_DELETED, META_TYPE_MASK, RECORD, USER } from './layout.js';
 import { ENTRY } from './messages.js';
 import type { Cursor, RecordSlot, UserSlot } from './partition.js';
 import type { SlabMemory } from './slab-memory.js';
@@ -20,7 +20,6 @@ import { writeEntry } from './slab-records.js';
 /** Digits of a key, least significant first: the type, the channel's low word, its high word. */
 const KEY_BYTES = 9;
 const RADIX = 256;
-const COUNT_MAX = 0x7fffffff;
 
 /** An entry of which a list is made: three words, sorted together. */
 const ITEM = layout({

@@ -5,12 +5,11 @@
 import { fingerprint, hashRecord } from './hash.js';
 import { compareIds } from './ids.js';
 import {
+  COUNT_MAX,
   META_DELETED,
-  META_FLAGS_MASK,
-  META_FLAGS_SHIFT,
+  META_FLAGS_BITS,
   META_TYPE_MASK,
-  META_VIEWED_MASK,
-  META_VIEWED_SHIFT,
+  META_VIEWED_BITS,
   RECORD,
   USER,
   USER_ACTIVE,
@@ -43,11 +42,7 @@ import { detachUser, dirtyAppend, lruInsert } from './slab-lists.js';
 import type { SlabMemory } from './slab-memory.js';
 import { clearRecord, createRecord, isDeleted, recordChanged, writeEntry } from './slab-records.js';
 
-const COUNT_MAX = 0x7fffffff;
-
 /** META bits of the entry that an ack sets: those of REQUEST_HAS_FLAGS, of REQUEST_HAS_VIEWED. */
-const FLAGS_BITS = META_FLAGS_MASK << META_FLAGS_SHIFT;
-const VIEWED_BITS = META_VIEWED_MASK << META_VIEWED_SHIFT;
 
 /** First word of an answer: the operation and status, and flags. */
 export function replyHead(head: number, status: number, flags: number): number {
@@ -125,8 +120,8 @@ export function ackRecord(
   if ((head & REQUEST_HAS_EXTRA) !== 0) {
     if ((head & REQUEST_HAS_COUNT) !== 0) count = words[extraAt + ACK_EXTRA.MENTION_COUNT]!;
     const given =
-      ((head & REQUEST_HAS_FLAGS) !== 0 ? FLAGS_BITS : 0) |
-      ((head & REQUEST_HAS_VIEWED) !== 0 ? VIEWED_BITS : 0);
+      ((head & REQUEST_HAS_FLAGS) !== 0 ? META_FLAGS_BITS : 0) |
+      ((head & REQUEST_HAS_VIEWED) !== 0 ? META_VIEWED_BITS : 0);
     newMeta = (meta & ~given) | (words[extraAt + ACK_EXTRA.ENTRY_META]! & given);
   }
   if (

@@ -10,15 +10,10 @@ import {
   USER_WIPE,
   USER_WIPING,
 } from './layout.js';
-import type { RecordSlot, UserSlot } from './partition.js';
+import { CANDIDATES_MAX, PASSIVE_SHARE_SHIFT, type RecordSlot, type UserSlot } from './partition.js';
 import { homeBucket, removeRecord, userHashOf } from './slab-index.js';
 import { detachUser, dirtyToFront, lruInsert, lruRemove } from './slab-lists.js';
 import { HEADER, loadedAhead, type SlabMemory } from './slab-memory.js';
-
-/** Users looked at in one call: more would make the caller's batch wait. */
-const CANDIDATES_MAX = 64;
-/** Passive users keep this share of the records (1/16) before active ones go. */
-const PASSIVE_SHARE_SHIFT = 4;
 
 /** Nothing of the user is unsaved, and nobody waits for it. */
 function isEvictable(memory: SlabMemory, at: number): boolean {
@@ -124,12 +119,12 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
   let user = header[HEADER.DETACHED]!;
   while (user !== 0 && steps > 0) {
     const at = memory.userAt(user);
-    while (steps > 0 && hasChain(memory, at)) {
+    while (steps > 0 && renewChain(memory, at)) {
       const count = gatherChunk(memory, user, users[at + USER.FIRST_RECORD]!, Math.min(steps, CHUNK_RECORDS));
       freeChunk(memory, at, count);
       steps -= count;
     }
-    if (hasChain(memory, at)) return true;
+    if (renewChain(memory, at)) return true;
     const next = users[at + USER.LRU_NEWER]!;
     if (users[at + USER.RECORD_COUNT] === 0 && users[at + USER.IN_FLIGHT] === 0) {
       if (previous === 0) memory.putHeader(HEADER.DETACHED, next);
@@ -144,8 +139,11 @@ export function sweep(memory: SlabMemory, steps: number): boolean {
   return user !== 0;
 }
 
-/** Whether a detached user has records to look at: those that had to stay, when none is on its way any more. */
-function hasChain(memory: SlabMemory, userAt: number): boolean {
+/**
+ * Puts the records that had to stay into the chain of a detached user when that has ended, and none is on its way any more.
+ * @returns whether there are records to look at
+ */
+function renewChain(memory: SlabMemory, userAt: number): boolean {
   const { users } = memory;
   if (users[userAt + USER.FIRST_RECORD] !== 0) return true;
   const stayed = users[userAt + USER.LRU_OLDER]!;

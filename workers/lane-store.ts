@@ -1,6 +1,7 @@
 /**
  * A lane and the store: takes what the persister answers, and sends what is due.
  */
+import { COUNT_MAX } from '../engine/layout.js';
 import {
   ENTRY,
   FLUSH,
@@ -40,8 +41,6 @@ const ANSWERS_A_TURN = 32;
 const ROWS_A_TURN = 512;
 /** Enough for RETRY_MAX_MS; more are not told apart. */
 const WRITE_FAILURES_MAX = 16;
-/** Mentions saturate. */
-const COUNT_MAX = 0x7fffffff;
 
 /** Takes some answers of the store. @returns whether any could be taken */
 export function takeStoreAnswers(lane: LaneState): boolean {
