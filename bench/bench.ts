@@ -121,7 +121,8 @@ async function main(options: Options): Promise<void> {
   await writePicture(saved, quick ? join(folder, 'sawtooth.svg') : PICTURE);
   summarize(saved);
   console.log(`${file}\n${report}`);
-  if (saved.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
+  const isMissed = saved.some(({ result }) => result?.findings.some(({ met }) => met === false));
+  if (isMissed || saved.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
 }
 
 function summarize(saved: readonly SavedPart[]): void {
