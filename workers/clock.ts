@@ -6,7 +6,7 @@
  * does nothing more, and writes what it has read into the module's memory; it takes as long. In V8 13 it is the other way
  * around: WASI's makes an object, `performance.now` none.
  */
-import { sharedUs } from './introspection/shared-clock.js';
+import { offsetUs, sharedUs } from './introspection/shared-clock.js';
 
 /** What it said when it was read last. */
 export interface Clock {
@@ -63,26 +63,18 @@ class WasiClock implements Clock {
   readonly #read: () => void;
   /** Nanoseconds, the low half first. */
   readonly #ns: Uint32Array;
-  /** What `performance.now` said when this clock said 0. */
-  readonly #originMs: number;
 
   constructor(read: () => void, memory: ArrayBuffer) {
     this.#read = read;
     this.#ns = new Uint32Array(memory, 0, 2);
-    read();
-    this.#originMs = performance.now() - this.#sinceBootUs() / 1000;
     this.read();
   }
 
   read(): void {
     this.#read();
-    const us = this.#sinceBootUs();
-    this.ms = Math.floor(us / 1000 + this.#originMs);
+    const us = this.#ns[1]! * (2 ** 32 / 1000) + this.#ns[0]! / 1000;
+    this.ms = Math.floor((us - offsetUs) / 1000);
     this.us = us | 0;
-  }
-
-  #sinceBootUs(): number {
-    return this.#ns[1]! * (2 ** 32 / 1000) + this.#ns[0]! / 1000;
   }
 }
 

@@ -7,7 +7,7 @@
 const READINGS = 16;
 
 /** What is added to `performance.now()` * 1000 of this thread: of the readings that took the shortest. */
-const offsetUs = readOffsetUs();
+export const offsetUs = readOffsetUs();
 
 function readOffsetUs(): number {
   let offset = 0;
