@@ -29,6 +29,7 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
     stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
   const clock = await createClock();
+  options.port.postMessage({ isLoaded: true } satisfies ShardMessage);
   const doorbell = seatDoorbell(options.control, options.seat);
   // A rehearsal's lanes go from one to the next, as objects cannot.
   if (joins && options.service.engine === 'slab') prepare(options, clock);

@@ -1,4 +1,5 @@
 /** One thread that runs lanes, as the main thread sees it. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
@@ -17,6 +18,9 @@ import { createStats, THREAD_STATS } from './stats.js';
 /** A shard with objects needs more than V8 grants a thread by default; one with slabs needs some megabytes. */
 const OLD_SPACE_MB = { slab: 512, heap: 16_384 };
 
+/** A thread that has not loaded its code by then does not load it. */
+const LOAD_TIMEOUT_MS = 20_000;
+
 export interface ThreadParts {
   readonly service: ServiceOptions;
   readonly lanes: readonly LaneOptions[];
@@ -34,6 +38,8 @@ export class ShardThread {
   readonly done: Promise<void>;
   readonly #pool: Piscina;
   readonly #exited: Promise<unknown>;
+  /** It has loaded its code, or has ended. */
+  readonly #loaded: Promise<unknown>;
   readonly #port: MessagePort;
   /** It was ended from here, and has not thrown. */
   wasDestroyed = false;
@@ -50,8 +56,14 @@ export class ShardThread {
   ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
+    let load = (): void => {};
+    const loaded = new Promise<void>((resolve) => {
+      load = resolve;
+    });
     this.ready = new Promise((resolve) => {
       port1.on('message', (message: ShardMessage) => {
+        load(); // any message says so
+        if ('isLoaded' in message) return;
         if ('readyThread' in message) resolve(message.readyThread);
         else if ('warning' in message) warn(message.warning);
         else
@@ -86,7 +98,7 @@ export class ShardThread {
     const end = (): void => {
       this.#hasEnded = true;
     };
-    this.done.then(end, end);
+    this.#loaded = Promise.race([loaded, this.done.then(end, end)]);
     const [worker] = this.#pool.threads;
     this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
   }
@@ -105,9 +117,14 @@ export class ShardThread {
     return nowMs - this.#turnsSinceMs >= timeoutMs;
   }
 
-  /** Ends the thread wherever it is. Resolves when it runs no more: that `done` has rejected says only that it will not. */
+  /**
+   * Ends the thread wherever it is, but not while it loads its code: to be ended in the middle of an import can abort the whole
+   * process (`v8::Module::IsGraphAsync must be used on an instantiated module`, Node 20).
+   * Resolves when it runs no more: that `done` has rejected says only that it will not.
+   */
   async destroy(): Promise<void> {
     this.wasDestroyed = true;
+    await Promise.race([this.#loaded, delay(LOAD_TIMEOUT_MS, undefined, { ref: false })]);
     this.#port.close();
     await Promise.all([this.#pool.destroy(), this.#exited]);
   }
