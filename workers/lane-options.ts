@@ -83,11 +83,10 @@ export function createRings(sizes: RingSizes): LaneRings {
 }
 
 /**
- * From a shard on its port: it has loaded its code; it can take lanes, with the system's number of its thread (0: not known); something
- * for the log; or a lane that needs the journal's segments (ShardOrder).
+ * From a shard on its port: it can take lanes, with the system's number of its thread (0: not known); something for the log; or a
+ * lane that needs the journal's segments (ShardOrder).
  */
 export type ShardMessage =
-  | { readonly isLoaded: true }
   | { readonly readyThread: number }
   | { readonly warning: string }
   | { readonly journalFor: number };

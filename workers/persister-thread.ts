@@ -4,6 +4,7 @@ import { Doorbell } from '../engine/doorbell.js';
 import { observeGc } from './gc-observer.js';
 import { LoopDelays } from './introspection/loop-delays.js';
 import { listenTo } from './listen.js';
+import { LOADED } from './loaded.js';
 import { Persister, type PersisterOptions, type PersisterOrder, type PersisterReport } from './persister.js';
 import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
@@ -15,6 +16,7 @@ const BEAT_INTERVAL_MS = 50;
 
 export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
+  port.postMessage(LOADED);
   const report = (message: PersisterReport): void => port.postMessage(message);
   try {
     let store: Store;

@@ -1,7 +1,6 @@
 /** One thread that is the persister, as the main thread sees it. */
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
+import { TaskThread } from './task-thread.js';
 import type { StoreMark } from './warm/store-generation.js';
 
 /** Of a thread that can be replaced: some hundred times what it needs, so that one that hoards is found out in time. */
@@ -15,36 +14,23 @@ export class PersisterThread {
    * ends by itself, or when the store could not be opened.
    */
   readonly done: Promise<number | null>;
-  readonly #pool: Piscina;
-  readonly #exited: Promise<unknown>;
-  readonly #port: MessagePort;
+  readonly #thread: TaskThread<number | null, PersisterReport>;
   #beats = -1;
   #beatsSinceMs = 0;
 
   /** @param isLimited  ends when it needs too much memory */
   constructor(options: Omit<PersisterOptions, 'port'>, isLimited: boolean, warn: (warning: string) => void) {
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    this.#pool = new Piscina({
-      filename: new URL('./persister-thread.js', import.meta.url).href,
-      minThreads: 0, // as in shard-worker.ts
-      maxThreads: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-      recordTiming: false,
-      ...(isLimited ? { resourceLimits: { maxOldGenerationSizeMb: OLD_SPACE_MB } } : {}),
-    });
+    let receive = (_report: PersisterReport): void => {};
     const opened = new Promise<StoreMark | null>((opens, reject) => {
-      port1.on('message', (report: PersisterReport) => {
+      receive = (report) => {
         if ('ready' in report) opens(report.mark);
         else if ('error' in report) reject(new Error(report.error));
         else warn(report.warning);
-      });
+      };
     });
-    const task: PersisterOptions = { ...options, port: port2 };
-    const ran = this.#pool.run(task, { transferList: [port2] }) as Promise<number | null>;
-    const [worker] = this.#pool.threads;
-    this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
+    const file = new URL('./persister-thread.js', import.meta.url).href;
+    this.#thread = new TaskThread(file, options, isLimited ? OLD_SPACE_MB : undefined, receive);
+    const ran = this.#thread.done;
     this.ready = Promise.race([opened, ran.then(() => opened)]);
     this.ready.catch(() => {}); // whoever waits for it is told
     this.done = Promise.all([ran, opened]).then(([generation]) => generation);
@@ -53,7 +39,7 @@ export class PersisterThread {
 
   /** See PersisterOrder. */
   orderStop(): void {
-    this.#port.postMessage({ stop: true } satisfies PersisterOrder);
+    this.#thread.post({ stop: true } satisfies PersisterOrder);
   }
 
   /** Whether its timer has not gone on for so long. To be asked again and again. */
@@ -65,9 +51,8 @@ export class PersisterThread {
     return nowMs - this.#beatsSinceMs >= timeoutMs;
   }
 
-  /** Ends the thread wherever it is. Resolves when it runs no more, nor anything that it has begun at the store. */
-  async destroy(): Promise<void> {
-    this.#port.close();
-    await Promise.all([this.#pool.destroy(), this.#exited]);
+  /** See `TaskThread.end`. Nothing that it has begun at the store goes on, either. */
+  destroy(): Promise<void> {
+    return this.#thread.end();
   }
 }

@@ -1,7 +1,4 @@
 /** One thread that runs lanes, as the main thread sees it. */
-import { setTimeout as delay } from 'node:timers/promises';
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import { LaneControl, type LaneControlMemory, seatDoorbell } from '../engine/lane-control.js';
 import {
   type JournalSegments,
@@ -14,12 +11,10 @@ import {
   VERSIONS,
 } from './lane-options.js';
 import { createStats, THREAD_STATS } from './stats.js';
+import { TaskThread } from './task-thread.js';
 
 /** A shard with objects needs more than V8 grants a thread by default; one with slabs needs some megabytes. */
 const OLD_SPACE_MB = { slab: 512, heap: 16_384 };
-
-/** A thread that has not loaded its code by then does not load it. */
-const LOAD_TIMEOUT_MS = 20_000;
 
 export interface ThreadParts {
   readonly service: ServiceOptions;
@@ -36,11 +31,7 @@ export class ShardThread {
   readonly ready: Promise<number>;
   /** Rejects when the thread ends by itself. */
   readonly done: Promise<void>;
-  readonly #pool: Piscina;
-  readonly #exited: Promise<unknown>;
-  /** It has loaded its code, or has ended. */
-  readonly #loaded: Promise<unknown>;
-  readonly #port: MessagePort;
+  readonly #thread: TaskThread<void, ShardMessage>;
   /** It was ended from here, and has not thrown. */
   wasDestroyed = false;
   #hasEnded = false;
@@ -54,37 +45,11 @@ export class ShardThread {
     { service, lanes, control, readJournal, warn }: ThreadParts,
     replay: ReplayOptions | null,
   ) {
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    let load = (): void => {};
-    const loaded = new Promise<void>((resolve) => {
-      load = resolve;
-    });
+    let getReady = (_thread: number): void => {};
     this.ready = new Promise((resolve) => {
-      port1.on('message', (message: ShardMessage) => {
-        load(); // any message says so
-        if ('isLoaded' in message) return;
-        if ('readyThread' in message) resolve(message.readyThread);
-        else if ('warning' in message) warn(message.warning);
-        else
-          void readJournal().then((journal) => {
-            const order: ShardOrder = { journalFor: message.journalFor, journal };
-            port1.postMessage(order);
-            new LaneControl(control).call(seat);
-            seatDoorbell(control, seat).ring();
-          });
-      });
+      getReady = resolve;
     });
-    this.#pool = new Piscina({
-      filename: file,
-      minThreads: 0, // or it would start another, without work, in the place of one that has ended
-      maxThreads: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-      recordTiming: false,
-      resourceLimits: { maxOldGenerationSizeMb: OLD_SPACE_MB[service.engine] },
-    });
-    const task: ShardOptions = {
+    const task: Omit<ShardOptions, 'port'> = {
       versions: VERSIONS,
       service,
       lanes,
@@ -92,15 +57,23 @@ export class ShardThread {
       seat,
       stats: this.stats.buffer as SharedArrayBuffer,
       replay,
-      port: port2,
     };
-    this.done = this.#pool.run(task, { transferList: [port2] }) as Promise<void>;
+    this.#thread = new TaskThread(file, task, OLD_SPACE_MB[service.engine], (message: ShardMessage) => {
+      if ('readyThread' in message) getReady(message.readyThread);
+      else if ('warning' in message) warn(message.warning);
+      else
+        void readJournal().then((journal) => {
+          const order: ShardOrder = { journalFor: message.journalFor, journal };
+          this.#thread.post(order);
+          new LaneControl(control).call(seat);
+          seatDoorbell(control, seat).ring();
+        });
+    });
+    this.done = this.#thread.done;
     const end = (): void => {
       this.#hasEnded = true;
     };
-    this.#loaded = Promise.race([loaded, this.done.then(end, end)]);
-    const [worker] = this.#pool.threads;
-    this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
+    this.done.then(end, end);
   }
 
   /** It does nothing any more, or will soon not. */
@@ -117,15 +90,9 @@ export class ShardThread {
     return nowMs - this.#turnsSinceMs >= timeoutMs;
   }
 
-  /**
-   * Ends the thread wherever it is, but not while it loads its code: to be ended in the middle of an import can abort the whole
-   * process (`v8::Module::IsGraphAsync must be used on an instantiated module`, Node 20).
-   * Resolves when it runs no more: that `done` has rejected says only that it will not.
-   */
+  /** See `TaskThread.end`. */
   async destroy(): Promise<void> {
     this.wasDestroyed = true;
-    await Promise.race([this.#loaded, delay(LOAD_TIMEOUT_MS, undefined, { ref: false })]);
-    this.#port.close();
-    await Promise.all([this.#pool.destroy(), this.#exited]);
+    await this.#thread.end();
   }
 }

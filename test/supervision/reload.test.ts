@@ -10,6 +10,7 @@ let builds: Builds;
 let same: string;
 let otherLayout: string;
 let throwing: string;
+let unloadable: string;
 let dying: string;
 let shortLived: string;
 beforeAll(() => {
@@ -19,6 +20,13 @@ beforeAll(() => {
   otherLayout = builds.make('layout', 'workers/lane-options.js', version, 'lanes: 1000 }');
   const check = 'selfCheck(options.versions);';
   throwing = builds.make('throwing', 'workers/shard-task.js', check, "throw new Error('not today');");
+  const entry = 'export default';
+  unloadable = builds.make(
+    'unloadable',
+    'workers/shard-thread.js',
+    entry,
+    `throw new Error('no way'); ${entry}`,
+  );
   const detach = '    detach() {';
   const dies = 'if (this.state.options.lanes === 8) throw'; // not in a rehearsal, which has two
   dying = builds.make('dying', 'workers/lane.js', detach, `${detach} ${dies} new Error('dies of it');`);
@@ -61,6 +69,7 @@ it('refuses a build that does not fit or does not start, and changes nothing', {
   for (const [dist, reason] of [
     [otherLayout, 'this build has version 1000 of the layout of lanes'],
     [throwing, 'not today'],
+    [unloadable, 'no way'],
     [join(builds.directory, 'nowhere'), 'there is no '],
   ] as const) {
     const { status, body } = await stage.post('/admin/reload', { dist });
