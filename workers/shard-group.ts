@@ -159,12 +159,10 @@ export class ShardGroup {
     try {
       await dead.destroy(); // G1: it may still be on its way to its end
       await delay(this.#relapses.note(endedMs));
-      for (;;) {
-        const shard = this.#shardOf(dead);
-        const heir = shard === -1 ? null : await this.#heirOf(dead, shard);
+      for (let shard = this.#shardOf(dead); shard !== -1; shard = this.#shardOf(dead)) {
         if (this.#ending) return;
-        if (shard === -1) break;
-        if (heir === null) continue; // meanwhile something has changed
+        const heir = await this.#heirOf(dead, shard);
+        if (heir === null || this.#ending) continue; // meanwhile something has changed
         const lanes = await this.#giveLanes(dead, heir, hasThrown);
         if (heir.hasEnded) continue;
         const ms = Math.round(performance.now() - endedMs);
