@@ -1,6 +1,4 @@
 /** The persister on its thread, and this thread as its one shard: what a flush and a miss are to a real one. */
-import { MessageChannel } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import { createDoorbell, Doorbell } from '../engine/doorbell.js';
 import { createLaneControl, seatDoorbell } from '../engine/lane-control.js';
 import {
@@ -22,6 +20,7 @@ import { createRing, RingReader, RingWriter } from '../engine/ring.js';
 import { ringSizes } from '../workers/lane-options.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from '../workers/persister.js';
 import { createStats, PERSISTER_STATS } from '../workers/stats.js';
+import { TaskThread } from '../workers/task-thread.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
@@ -73,39 +72,34 @@ export class StoreShard {
     const lanes = createLaneControl(1, 1);
     const doorbell = createDoorbell();
     const stats = createStats(PERSISTER_STATS);
-    const control = new MessageChannel();
-    const pool = new Piscina({
-      filename: new URL('../workers/persister-thread.js', import.meta.url).href,
-      minThreads: 1,
-      maxThreads: 1,
-      execArgv: [...execArgv],
-    });
-    const opened = new Promise<void>((resolve, reject) => {
-      control.port1.on('message', (report: PersisterReport) => {
-        if ('error' in report) reject(new Error(report.error));
-        else if ('warning' in report) console.error(`persister: ${report.warning}`);
-        else resolve();
-      });
-    });
-    const options: PersisterOptions = {
+    const options: Omit<PersisterOptions, 'port'> = {
       store,
       shards: [{ ...rings, control: lanes, lane: 0 }],
       number: 0,
       marksStore: false,
       doorbell,
       stats,
-      port: control.port2,
     };
-    const task = pool.run(options, { transferList: [control.port2] });
-    await Promise.race([opened, task]).catch((error: unknown) => {
-      control.port1.close();
+    const file = new URL('../workers/persister-thread.js', import.meta.url).href;
+    let receive = (_report: PersisterReport): void => {};
+    const opened = new Promise<void>((resolve, reject) => {
+      receive = (report) => {
+        if ('error' in report) reject(new Error(report.error));
+        else if ('warning' in report) console.error(`persister: ${report.warning}`);
+        else resolve();
+      };
+    });
+    const thread = new TaskThread<number | null, PersisterReport>(file, options, { execArgv }, (report) =>
+      receive(report),
+    );
+    await Promise.race([opened, thread.done]).catch(async (error: unknown) => {
+      await thread.end();
       throw error;
     });
     return new StoreShard(rings, seatDoorbell(lanes, 0), new Doorbell(doorbell), stats, async () => {
-      control.port1.postMessage({ stop: true } satisfies PersisterOrder);
-      await task;
-      control.port1.close();
-      await pool.destroy();
+      thread.post({ stop: true } satisfies PersisterOrder);
+      await thread.done;
+      await thread.end();
     });
   }
 

@@ -4,11 +4,11 @@ import { Doorbell } from '../engine/doorbell.js';
 import { observeGc } from './gc-observer.js';
 import { LoopDelays } from './introspection/loop-delays.js';
 import { listenTo } from './listen.js';
-import { LOADED } from './loaded.js';
 import { Persister, type PersisterOptions, type PersisterOrder, type PersisterReport } from './persister.js';
 import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
 import type { Store } from './stores/store.js';
+import { TASK_LOADED } from './task-loaded.js';
 import { StoreGeneration } from './warm/store-generation.js';
 
 const SHOW_INTERVAL_MS = 1000;
@@ -16,7 +16,7 @@ const BEAT_INTERVAL_MS = 50;
 
 export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
-  port.postMessage(LOADED);
+  port.postMessage(TASK_LOADED);
   const report = (message: PersisterReport): void => port.postMessage(message);
   try {
     let store: Store;

@@ -29,7 +29,7 @@ export class PersisterThread {
       };
     });
     const file = new URL('./persister-thread.js', import.meta.url).href;
-    this.#thread = new TaskThread(file, options, isLimited ? OLD_SPACE_MB : undefined, receive);
+    this.#thread = new TaskThread(file, options, isLimited ? { oldSpaceMb: OLD_SPACE_MB } : {}, receive);
     const ran = this.#thread.done;
     this.ready = Promise.race([opened, ran.then(() => opened)]);
     this.ready.catch(() => {}); // whoever waits for it is told

@@ -9,11 +9,11 @@ import { LaneControl, seatDoorbell } from '../engine/lane-control.js';
 import { type Clock, createClock } from './clock.js';
 import { observeGc } from './gc-observer.js';
 import { type ShardMessage, type ShardOptions, TICK_MS } from './lane-options.js';
-import { LOADED } from './loaded.js';
 import { rehearse } from './rehearsal.js';
 import { selfCheck } from './self-check.js';
 import { Shard } from './shard.js';
 import { THREAD_STATS } from './stats.js';
+import { TASK_LOADED } from './task-loaded.js';
 import { ownThread } from './thread-number.js';
 
 const YIELD_MS = 1000;
@@ -30,7 +30,7 @@ export async function runShard(options: ShardOptions, joins: boolean): Promise<v
     stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
   });
   const clock = await createClock();
-  options.port.postMessage(LOADED);
+  options.port.postMessage(TASK_LOADED);
   const doorbell = seatDoorbell(options.control, options.seat);
   // A rehearsal's lanes go from one to the next, as objects cannot.
   if (joins && options.service.engine === 'slab') prepare(options, clock);

@@ -58,17 +58,22 @@ export class ShardThread {
       stats: this.stats.buffer as SharedArrayBuffer,
       replay,
     };
-    this.#thread = new TaskThread(file, task, OLD_SPACE_MB[service.engine], (message: ShardMessage) => {
-      if ('readyThread' in message) getReady(message.readyThread);
-      else if ('warning' in message) warn(message.warning);
-      else
-        void readJournal().then((journal) => {
-          const order: ShardOrder = { journalFor: message.journalFor, journal };
-          this.#thread.post(order);
-          new LaneControl(control).call(seat);
-          seatDoorbell(control, seat).ring();
-        });
-    });
+    this.#thread = new TaskThread(
+      file,
+      task,
+      { oldSpaceMb: OLD_SPACE_MB[service.engine] },
+      (message: ShardMessage) => {
+        if ('readyThread' in message) getReady(message.readyThread);
+        else if ('warning' in message) warn(message.warning);
+        else
+          void readJournal().then((journal) => {
+            const order: ShardOrder = { journalFor: message.journalFor, journal };
+            this.#thread.post(order);
+            new LaneControl(control).call(seat);
+            seatDoorbell(control, seat).ring();
+          });
+      },
+    );
     this.done = this.#thread.done;
     const end = (): void => {
       this.#hasEnded = true;

@@ -2,7 +2,7 @@
  * A thread that runs one task, and ends with it or before: Piscina's, in a pool of its own. On the main thread.
  *
  * It is not ended while it loads its code: a thread that is ended in the middle of an import can abort the whole process
- * (`v8::Module::IsGraphAsync must be used on an instantiated module`, Node 20). So a task begins by posting `LOADED` (loaded.ts).
+ * (`v8::Module::IsGraphAsync must be used on an instantiated module`, Node 20). So a task begins by posting `TASK_LOADED`.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
@@ -10,6 +10,13 @@ import { Piscina } from 'piscina';
 
 /** A thread that has not loaded its code by then does not load it. */
 const LOAD_TIMEOUT_MS = 20_000;
+
+export interface TaskThreadOptions {
+  /** Heap beyond which the thread is ended; left out: V8's own limit. */
+  readonly oldSpaceMb?: number;
+  /** Flags of Node; left out: those of the process. */
+  readonly execArgv?: readonly string[];
+}
 
 export class TaskThread<Result, Message extends object> {
   /** What the task returns; rejects when the thread ends before. */
@@ -21,15 +28,14 @@ export class TaskThread<Result, Message extends object> {
   readonly #port: MessagePort;
 
   /**
-   * @param file        of the task, as a URL
-   * @param task        what it is given, but for its `port`
-   * @param oldSpaceMb  heap beyond which it is ended; undefined: V8's own limit
-   * @param receive     is given what the task posts
+   * @param file     of the task, as a URL
+   * @param task     what it is given, but for its `port`
+   * @param receive  is given what the task posts
    */
   constructor(
     file: string,
     task: object,
-    oldSpaceMb: number | undefined,
+    { oldSpaceMb, execArgv }: TaskThreadOptions,
     receive: (message: Message) => void,
   ) {
     const { port1, port2: port } = new MessageChannel();
@@ -41,6 +47,7 @@ export class TaskThread<Result, Message extends object> {
       idleTimeout: Number.POSITIVE_INFINITY,
       atomics: 'disabled',
       recordTiming: false,
+      ...(execArgv === undefined ? {} : { execArgv: [...execArgv] }),
       ...(oldSpaceMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: oldSpaceMb } }),
     });
     const loaded = new Promise<void>((resolve) => {

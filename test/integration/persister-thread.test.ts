@@ -2,21 +2,19 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createDoorbell, DOORBELL, Doorbell } from '../../engine/doorbell.js';
 import { STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from '../../workers/persister.js';
 import { createStats, PERSISTER_STATS } from '../../workers/stats.js';
 import { createFaults, FAULTS } from '../../workers/stores/memory.js';
+import { TaskThread } from '../../workers/task-thread.js';
 import { ShardStub } from './shard-stub.js';
 
 const THREAD = fileURLToPath(new URL('../../workers/persister-thread.js', import.meta.url));
 const STOP: PersisterOrder = { stop: true };
 
-const pool = new Piscina({ filename: THREAD, minThreads: 0, maxThreads: 1 });
 const clean: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const each of clean.splice(0)) await each();
@@ -29,9 +27,9 @@ interface Running {
   /** Resolves when the persister sleeps. */
   asleep: () => Promise<void>;
   readonly reports: PersisterReport[];
-  readonly port: MessagePort;
+  stop: () => void;
   /** Of the task. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<unknown>;
   /** How often the persister was woken. */
   wakes: () => number;
   nextReport: () => Promise<PersisterReport>;
@@ -41,32 +39,31 @@ async function start(store: string, shardCount = 1): Promise<Running> {
   const doorbell = createDoorbell();
   const faults = createFaults();
   const stats = createStats(PERSISTER_STATS);
-  const control = new MessageChannel();
   const bell = new Doorbell(doorbell);
   const shards = Array.from({ length: shardCount }, () => new ShardStub(() => bell.ring()));
   const reports: PersisterReport[] = [];
   let onReport = (): void => {};
-  control.port1.on('message', (report: PersisterReport) => {
-    reports.push(report);
-    onReport();
-  });
-  const options: PersisterOptions = {
+  const options: Omit<PersisterOptions, 'port'> = {
     store,
     shards: shards.map(({ memory }) => memory),
     number: 0,
     doorbell,
     stats,
-    port: control.port2,
     marksStore: false,
     faults,
   };
-  const ended = pool.run(options, { transferList: [control.port2] }) as Promise<void>;
-  ended.catch(() => {});
+  const file = pathToFileURL(THREAD).href;
+  const thread = new TaskThread<unknown, PersisterReport>(file, options, {}, (report) => {
+    reports.push(report);
+    onReport();
+  });
+  const { done } = thread;
+  done.catch(() => {});
   clean.push(async () => {
     new Int32Array(faults).fill(0);
-    control.port1.postMessage(STOP);
-    await ended;
-    control.port1.close();
+    thread.post(STOP);
+    await done;
+    await thread.end();
   });
   const nextReport = async (): Promise<PersisterReport> => {
     const index = reports.length;
@@ -85,8 +82,8 @@ async function start(store: string, shardCount = 1): Promise<Running> {
     faults: new Int32Array(faults),
     stats: new Float64Array(stats),
     reports,
-    port: control.port1,
-    ended,
+    stop: () => thread.post(STOP),
+    ended: done,
     wakes: () => words[DOORBELL.SIGNAL]!,
     nextReport,
   };
@@ -134,7 +131,7 @@ describe('the persister thread', () => {
   });
 
   it('answers each of many requests of several shards once, while the store fails at random', async () => {
-    const { shards, faults, port, ended, stats } = await start('memory:?load_error_permille=100', 3);
+    const { shards, faults, stop, ended, stats } = await start('memory:?load_error_permille=100', 3);
     faults[FAULTS.WRITE_ERROR_PERMILLE] = 100;
     await Promise.all(
       shards.map(async (shard, index) => {
@@ -154,7 +151,7 @@ describe('the persister thread', () => {
         await shard.until(({ loaded, flushed }) => loaded.length === 2000 && flushed.length === 2000);
       }),
     );
-    port.postMessage(STOP);
+    stop();
     await ended;
     const failures = { loads: 0, flushes: 0 };
     for (const shard of shards) {
@@ -215,7 +212,7 @@ describe('the persister thread', () => {
       )
     )
       sent++;
-    first.port.postMessage(STOP);
+    first.stop();
     await first.ended;
     first.shards[0]!.take();
     expect(first.shards[0]!.flushed.map(({ status }) => status)).toEqual(

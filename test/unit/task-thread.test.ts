@@ -31,14 +31,14 @@ describe('A thread with one task', () => {
        };`,
     );
     const flag = new SharedArrayBuffer(4);
-    const thread = new TaskThread(task, { flag }, undefined, () => {});
+    const thread = new TaskThread(task, { flag }, {}, () => {});
     thread.done.catch(() => {});
     await thread.end();
     expect(new Int32Array(flag)[0]).toBe(1);
   });
 
   it('is ended at once when its code cannot be loaded', async () => {
-    const thread = new TaskThread(file('bad.mjs', "throw new Error('not today');"), {}, undefined, () => {});
+    const thread = new TaskThread(file('bad.mjs', "throw new Error('not today');"), {}, {}, () => {});
     await expect(thread.done).rejects.toThrow('not today');
     await thread.end();
   });
@@ -53,7 +53,9 @@ describe('A thread with one task', () => {
        };`,
     );
     const messages: object[] = [];
-    const thread = new TaskThread(task, { word: 'hello' }, 64, (message) => messages.push(message));
+    const thread = new TaskThread(task, { word: 'hello' }, { oldSpaceMb: 64 }, (message) =>
+      messages.push(message),
+    );
     expect(await thread.done).toBe(7);
     for (let waited = 0; messages.length === 0 && waited < 5000; waited += 5) await sleep(5);
     expect(messages).toEqual([{ word: 'hello' }]);
