@@ -1,7 +1,6 @@
 /** `/metrics`: the counters of the front and of the worker threads in Prometheus' text format. */
-import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { OP_MAX } from '../engine/messages.js';
-import { countBelow, countsOf, LATENCIES } from '../workers/introspection/latency-histogram.js';
 import { REFUSE_FAILED, REFUSE_FULL } from '../workers/journal/shared.js';
 import {
   JOURNAL_STATS,
@@ -11,19 +10,9 @@ import {
   THREAD_STATS,
 } from '../workers/stats.js';
 import { RING_NAMES, type ShardView, type Workers } from '../workers/workers.js';
-import { type Counters, LATENCY_BOUNDS, OP_NAMES } from './counters.js';
+import { OP_NAMES } from './counters.js';
 import type { Front } from './front.js';
-
-type Latencies = Counters['http'];
-
-interface Sample {
-  readonly metricName: string;
-  readonly labels: Record<string, string | number>;
-  readonly value: number;
-}
-
-/** Powers of two, which the finer buckets of the shards end at: 16 us to 8.4 s. */
-const SERVICE_BOUNDS_US = Array.from({ length: 20 }, (_, i) => 2 ** (i + 4));
+import { registerRequestTimes, registerServiceTimes } from './metrics-histograms.js';
 
 /** A value that is looked up when it is asked for. */
 type Read = (set: (labels: Record<string, string | number>, value: number) => void) => void;
@@ -45,7 +34,7 @@ export class Metrics {
     this.#ofPersister(workers.persisterStats);
     this.#ofJournal(workers.journalStats);
     this.#ofPartitions(workers);
-    this.#serviceTimes(workers);
+    registerServiceTimes(this.#registry, workers.introspection);
   }
 
   /** Every metric, for its documentation. */
@@ -106,12 +95,14 @@ export class Metrics {
     this.#counter('tidemark_http_requests_total', 'HTTP requests answered.', ['operation', 'status'], (set) =>
       counters.eachStatus((op, status, count) => set({ operation: OP_NAMES[op]!, status }, count)),
     );
-    this.#latencies(
+    registerRequestTimes(
+      this.#registry,
       'tidemark_http_request_duration_seconds',
       'From the headers of an HTTP request to its answer.',
       counters.http,
     );
-    this.#latencies(
+    registerRequestTimes(
+      this.#registry,
       'tidemark_ws_json_request_duration_seconds',
       'From a JSON request to its answer.',
       counters.json,
@@ -294,6 +285,12 @@ export class Metrics {
       [],
       (set) => set({}, workers.replacedPersisters),
     );
+    this.#gauge(
+      'tidemark_spare_threads',
+      'Threads that have rehearsed, and wait for the lanes of one that ends.',
+      [],
+      (set) => set({}, workers.spareThreads),
+    );
     counter('taken_back_total', 'Units of work that a thread left half done.', S.TAKEN_BACK);
     counter(
       'partitions_reloaded_total',
@@ -444,54 +441,5 @@ export class Metrics {
         }
       },
     );
-  }
-
-  /** From the request ring to the answer; nothing with introspection off. */
-  #serviceTimes(workers: Workers): void {
-    const name = 'tidemark_operation_duration_seconds';
-    const help = 'From the request ring to the answer, of all shards.';
-    const get = async (): Promise<unknown> => {
-      const values: Sample[] = [];
-      const blocks = workers.introspection.map(({ latencies }) => new Float64Array(latencies));
-      OP_NAMES.forEach((operation, op) => {
-        const counts = blocks.map((block) => countsOf(block, op));
-        const buckets = SERVICE_BOUNDS_US.map((bound) =>
-          counts.reduce((sum, of) => sum + countBelow(of, bound), 0),
-        );
-        const total = counts.reduce((sum, of) => sum + of.reduce((all, count) => all + count, 0), 0);
-        if (total === 0) return;
-        const sumUs = blocks.reduce((sum, block) => sum + block[LATENCIES.SUM_US + op]!, 0);
-        buckets.forEach((value, i) => {
-          const le = SERVICE_BOUNDS_US[i]! / 1e6;
-          values.push({ metricName: `${name}_bucket`, labels: { le, operation }, value });
-        });
-        values.push({ metricName: `${name}_bucket`, labels: { le: '+Inf', operation }, value: total });
-        values.push({ metricName: `${name}_sum`, labels: { operation }, value: sumUs / 1e6 });
-        values.push({ metricName: `${name}_count`, labels: { operation }, value: total });
-      });
-      return { name, help, type: 'histogram', values, aggregator: 'sum' };
-    };
-    this.#registry.registerMetric({ name, get, labelNames: ['operation'] } as unknown as Metric);
-  }
-
-  /** A histogram whose buckets are counted elsewhere; prom-client has no way to fill one. */
-  #latencies(name: string, help: string, latencies: Latencies): void {
-    const get = async (): Promise<unknown> => {
-      const values: Sample[] = [];
-      OP_NAMES.forEach((operation, op) => {
-        let total = 0;
-        const buckets = latencies.bucketsOf(op);
-        if (buckets.every((count) => count === 0)) return;
-        buckets.forEach((count, i) => {
-          total += count;
-          const le = i < LATENCY_BOUNDS.length ? LATENCY_BOUNDS[i]! : '+Inf';
-          values.push({ metricName: `${name}_bucket`, labels: { le, operation }, value: total });
-        });
-        values.push({ metricName: `${name}_sum`, labels: { operation }, value: latencies.secondsSum[op]! });
-        values.push({ metricName: `${name}_count`, labels: { operation }, value: total });
-      });
-      return { name, help, type: 'histogram', values, aggregator: 'sum' };
-    };
-    this.#registry.registerMetric({ name, get, labelNames: ['operation'] } as unknown as Metric);
   }
 }

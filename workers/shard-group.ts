@@ -107,6 +107,11 @@ export class ShardGroup {
     }));
   }
 
+  /** Threads that are ready, and wait for lanes. */
+  get spares(): number {
+    return this.#starter.readySpares;
+  }
+
   /** A persister has ended: lanes take back what they have on their way to it, and go to the one of this number. */
   recall(persister: number): void {
     for (const { lane } of this.#options.lanes) this.#control.wantPersister(lane, persister);

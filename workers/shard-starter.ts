@@ -66,6 +66,11 @@ export class ShardStarter {
     return [...this.#seated.values()];
   }
 
+  /** T2: those that are ready. */
+  get readySpares(): number {
+    return this.#spares.filter(({ isReady }) => isReady).length;
+  }
+
   /** The thread of a seat. */
   at(seat: number): ShardThread | undefined {
     return this.#seated.get(seat);

@@ -369,6 +369,10 @@ class WorkerGroup implements Workers {
     return this.#shards.replaced;
   }
 
+  get spareThreads(): number {
+    return this.#shards.spares;
+  }
+
   get isWell(): boolean {
     return this.#shards.isWell && this.#persister.isWell;
   }

@@ -142,6 +142,8 @@ export interface Workers {
   readonly replacedThreads: number;
   /** The same of the persister's. */
   readonly replacedPersisters: number;
+  /** Threads that are ready, and wait for the lanes of one that ends. */
+  readonly spareThreads: number;
   /** False while threads end again and again, or the persister's does not start, and there is none in its place. */
   readonly isWell: boolean;
   /** JOURNAL_STATS; null without a journal. */

@@ -75,6 +75,8 @@ export interface StatusTotals {
   readonly parked: number;
   /** Threads of shards that ended by themselves, or hung, since the start: others have gone on with their lanes. */
   readonly shards_replaced: number;
+  /** Threads that are ready for the lanes of one that ends; while there is none, they wait for one to start. */
+  readonly spare_threads: number;
 }
 
 export interface RingStatus {

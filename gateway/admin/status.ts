@@ -141,6 +141,7 @@ function totalsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Wor
     oldest_unsaved_ms: oldestUnsavedMs(workers),
     parked: sum(now, S.PARKED),
     shards_replaced: workers.replacedThreads,
+    spare_threads: workers.spareThreads,
   };
 }
 

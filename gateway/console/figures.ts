@@ -234,6 +234,7 @@ function showFacts({ settings, version, node, uptime_s, pid, totals, store }: Ad
     ['store', settings.store],
     ['durability', settings.durability],
     ['flush delay', formatMs(settings.flush_delay_ms)],
+    ['spare threads', String(totals.spare_threads)],
     [
       'replaced threads',
       `${totals.shards_replaced} of shards, ${store.persisters_replaced} of the persister`,

