@@ -42,8 +42,6 @@ import { detachUser, dirtyAppend, lruInsert } from './slab-lists.js';
 import type { SlabMemory } from './slab-memory.js';
 import { clearRecord, createRecord, isDeleted, recordChanged, writeEntry } from './slab-records.js';
 
-/** META bits of the entry that an ack sets: those of REQUEST_HAS_FLAGS, of REQUEST_HAS_VIEWED. */
-
 /** First word of an answer: the operation and status, and flags. */
 export function replyHead(head: number, status: number, flags: number): number {
   return (head & 0xff) | (status << 8) | flags;

@@ -356,11 +356,12 @@ export class LaneState {
 
   /** Counts an operation (from ROUTED on at `words[at]`) whose last answer is written. */
   answered(words: Int32Array, at: number, op: number): void {
-    this.stats[LANE_STATS.OPERATIONS + op] = this.stats[LANE_STATS.OPERATIONS + op]! + 1;
     const { introspection } = this;
-    if (introspection === null) return;
-    if (words === this.scratch) introspection.answeredLate(words, at, op, this.parking.waits);
-    else introspection.answered(words, at, op);
+    if (introspection !== null) {
+      if (words === this.scratch) introspection.answeredLate(words, at, op, this.parking.waits);
+      else introspection.answered(words, at, op);
+    }
+    this.count(LANE_STATS.OPERATIONS + op);
   }
 
   /** The turn's time on the shared clock, in microseconds; 0 without introspection. */

@@ -97,7 +97,9 @@ export class Lane {
     takeover: Takeover = { isSuspect: false, beat: () => {} },
   ) {
     const introspection =
-      own.introspection === null ? null : new LaneIntrospection(own.introspection, own.lane, clock);
+      own.introspection === null
+        ? null
+        : new LaneIntrospection(own.introspection, own.lane, clock, new Float64Array(own.stats));
     this.state = new LaneState(service, own, introspection);
     this.#clock = clock;
     this.#bell = bell;
@@ -421,8 +423,6 @@ export class Lane {
         this.#takeOrder(op);
         continue;
       }
-      if (introspection !== null && --introspection.untilSample === 0)
-        introspection.sample(requests.words, at);
       const hash = requests.words[at + ROUTED.USER_HASH]!;
       this.#ats[count] = at;
       this.#opAts[count] = at + ROUTED.WORDS;
@@ -434,6 +434,7 @@ export class Lane {
     }
     this.#batchCount = count;
     this.#batchDone = 0;
+    introspection?.taken(requests.words, this.#ats, count);
     if (count === 0) this.#releaseRequests();
     return count > 0;
   }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { inlineConstants } from '../../scripts/inline-constants.js';
+import { inlineConstants, ownConstants } from '../../scripts/inline-constants.js';
 import { ROOT } from '../../scripts/repository.js';
 
 const VALUES = new Map<string, unknown>([
@@ -42,9 +42,33 @@ describe('inlineConstants', () => {
     expect(inlineConstants(text, VALUES)).toBe(text);
   });
 
+  it("knows a module's own constants, also those that are made of others", () => {
+    const text = [
+      'const BITS = 10;',
+      'const MASK = (1 << BITS) - 1;',
+      'const HIGH = 0xf << 28;',
+      'const WORDS = USER.WORDS << BITS;',
+      'const MANY = 1_000;',
+      "const NAME = 'A';",
+      'const LIST = [A, B];',
+      'const LATER = process.pid;',
+      '  const INSIDE = 1;',
+    ].join('\n');
+    expect([...ownConstants(text, VALUES)]).toEqual([
+      ['BITS', 10],
+      ['MASK', 1023],
+      ['HIGH', 0xf << 28],
+      ['WORDS', 16384],
+      ['MANY', 1000],
+    ]);
+  });
+
   it('was done to the build that is tested', () => {
     const text = readFileSync(join(ROOT, 'dist/engine/slab-operations.js'), 'utf8');
     expect(text).toContain('memory.put(');
     expect(text).not.toMatch(/\b(RECORD|USER)\.[A-Z]/);
+    const memory = readFileSync(join(ROOT, 'dist/engine/slab-memory.js'), 'utf8');
+    expect(memory).toMatch(/^const STRIPE_USERS_BITS = 10;$/m);
+    expect(memory).not.toMatch(/>>> STRIPE_USERS_BITS/);
   });
 });
