@@ -4,6 +4,8 @@ import { sidesCommand } from './two-sides.js';
 await sidesCommand('the same service with and without introspection, in turn', {
   name: 'introspection',
   floor: 0.97,
+  sliceMs: 100,
+  pairs: 120,
   sides: [
     { name: 'on', args: ['--introspection', 'on'] },
     { name: 'off', args: ['--introspection', 'off'] },

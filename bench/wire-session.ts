@@ -18,34 +18,45 @@ export function requireAnswers({ statuses }: BlastResult): void {
   if (bad > 0) throw new Error(`${bad} operations were refused; answers by status: ${statuses.join(', ')}`);
 }
 
+type SessionOptions = Partial<Pick<BlasterOptions, 'answers' | 'opsPerFrame' | 'onLatency'>>;
+
+/** A blaster on new connections; the caller closes it. */
+export async function openBlaster(
+  url: URL,
+  connections: number,
+  fill: BlasterOptions['fill'],
+  options: SessionOptions = {},
+): Promise<{ readonly blaster: FrameBlaster; readonly close: () => void }> {
+  const { opsPerFrame = OPS_PER_FRAME } = options;
+  const frameWords = opsPerFrame * REQUEST.WORDS;
+  const sockets: RawSocket[] = [];
+  for (let i = 0; i < connections; i++) sockets.push(await RawSocket.open({ url, frameWords }));
+  return {
+    blaster: new FrameBlaster({ sockets, fill, answers: 'service', ...options, opsPerFrame }),
+    close: () => {
+      for (const socket of sockets) {
+        socket.onClose = () => {};
+        socket.close();
+      }
+    },
+  };
+}
+
 /** Runs `work` with a blaster on new connections; its answers must be right. */
 export async function withBlaster(
   url: URL,
   connections: number,
   fill: BlasterOptions['fill'],
   work: (blaster: FrameBlaster) => Promise<BlastResult>,
-  options: Partial<Pick<BlasterOptions, 'answers' | 'opsPerFrame' | 'onLatency'>> = {},
+  options: SessionOptions = {},
 ): Promise<BlastResult> {
-  const { opsPerFrame = OPS_PER_FRAME } = options;
-  const frameWords = opsPerFrame * REQUEST.WORDS;
-  const sockets: RawSocket[] = [];
-  for (let i = 0; i < connections; i++) sockets.push(await RawSocket.open({ url, frameWords }));
+  const { blaster, close } = await openBlaster(url, connections, fill, options);
   try {
-    const blaster = new FrameBlaster({
-      sockets,
-      fill,
-      answers: 'service',
-      ...options,
-      opsPerFrame,
-    });
     const result = await work(blaster);
     if (options.answers !== 'echo') requireAnswers(result);
     return result;
   } finally {
-    for (const socket of sockets) {
-      socket.onClose = () => {};
-      socket.close();
-    }
+    close();
   }
 }
 
