@@ -22,7 +22,7 @@ export abstract class HeapJournal extends HeapOperations {
 
   setEpoch(parity: number): void {
     if (this.epoch === parity) return;
-    if (this.unsaved[parity] !== 0) broken(`${this.unsaved[parity]} users are unsaved of an epoch gone`);
+    if (this.unsaved[parity] !== 0) broken('users are unsaved of an epoch gone', this.unsaved[parity]);
     this.epoch = parity;
     this.#carried = null;
     this.#wipes.clear();

@@ -74,7 +74,7 @@ export abstract class HeapSpace {
   /** The user of a slot that the caller has been given. */
   protected userAt(slot: UserSlot): HeapUser {
     const user = this.users[slot] ?? null;
-    if (user === null) broken(`no user has slot ${slot}`);
+    if (user === null) broken('no user has the slot', slot);
     return user;
   }
 
@@ -104,7 +104,7 @@ export abstract class HeapSpace {
   }
 
   protected removeUser(user: HeapUser): void {
-    if (user.recordCount > 0 || user.queue !== null) broken(`user ${user.slot} is freed with something left`);
+    if (user.recordCount > 0 || user.queue !== null) broken('a user is freed with something left', user.slot);
     user.list.remove(user);
     const first = this.usersByHash.get(user.hash)!;
     if (first !== user) {
@@ -175,7 +175,7 @@ export abstract class HeapSpace {
 
   markComplete(slot: UserSlot): void {
     const user = this.userAt(slot);
-    if (!user.known) broken(`user ${slot} is complete before its version is known`);
+    if (!user.known) broken('a user is complete before its version is known', slot);
     user.complete = true;
   }
 

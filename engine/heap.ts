@@ -184,7 +184,7 @@ class HeapPartition extends HeapJournal implements Partition {
     const slot = words[at + FLUSHED.USER_SLOT]!;
     const user = this.users[slot] ?? null;
     if (user === null || user.groupsInFlight === 0) {
-      broken(`answer to a flush of user ${slot}, who has none on its way`);
+      broken('an answer to a flush of a user who has none on its way', slot);
     }
     user.groupsInFlight--;
     if ((words[at + FLUSHED.KIND]! & FLUSH_WIPE) !== 0) {
@@ -225,7 +225,7 @@ class HeapPartition extends HeapJournal implements Partition {
   #rowFlushed(user: HeapUser, slot: number, ok: boolean): void {
     const record = this.records[slot] ?? null;
     if (record?.user !== user || !record.inFlight) {
-      broken(`answer to a flush of record ${slot}, which is not on its way`);
+      broken('an answer to a flush of a record that is not on its way', slot);
     }
     record.inFlight = false;
     if (!ok && !record.dirty) {

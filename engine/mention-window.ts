@@ -174,7 +174,7 @@ export class MentionWindow {
     const buckets = this.#base + WINDOW.BUCKETS;
     let hole = this.#keyLo(place) & BUCKET_MASK;
     while ((words[buckets + hole]! & PLACE_MASK) !== place + 1) {
-      if (words[buckets + hole] === 0) broken(`mention ${place} is not in the index`);
+      if (words[buckets + hole] === 0) broken('a mention is not in the index', place);
       hole = (hole + 1) & BUCKET_MASK;
     }
     for (let bucket = (hole + 1) & BUCKET_MASK; ; bucket = (bucket + 1) & BUCKET_MASK) {

@@ -76,7 +76,7 @@ export class RingWriter {
    */
   reserve(length: number): number {
     const capacity = this.capacity;
-    if ((length + 1) * 2 > capacity) broken(`message of ${length} words in a ring of ${capacity} words`);
+    if ((length + 1) * 2 > capacity) broken('a message of too many words for its ring', length);
     const index = this.#tail & (capacity - 1);
     const pad = index + 1 + length > capacity ? capacity - index : 0;
     const needed = pad + 1 + length;

@@ -144,7 +144,7 @@ export function removeUser(memory: SlabMemory, slot: UserSlot): void {
   const { userBucketsBase: base, userBucketCount: size } = memory;
   let hole = homeBucket(userIndexHash(userHashOf(memory, slot)), size);
   while ((buckets[base + hole]! & slotMask) !== slot) {
-    if (buckets[base + hole] === 0) broken(`user ${slot} is not in its index`);
+    if (buckets[base + hole] === 0) broken('a user is not in its index', slot);
     hole = hole + 1 === size ? 0 : hole + 1;
   }
   for (let bucket = hole; ; ) {
@@ -174,7 +174,7 @@ export function removeRecord(memory: SlabMemory, hash: number, slot: RecordSlot)
   const { recordBucketsBase: base, recordBucketCount: size, recordTagMask: tagMask } = memory;
   let hole = homeBucket(hash, size);
   while ((buckets[base + hole]! & slotMask) !== slot) {
-    if (buckets[base + hole] === 0) broken(`record ${slot} is not in its index`);
+    if (buckets[base + hole] === 0) broken('a record is not in its index', slot);
     hole = hole + 1 === size ? 0 : hole + 1;
   }
   let gap = 0; // from the hole to the bucket

@@ -123,7 +123,7 @@ class SlabPartition implements Partition {
     const { header } = this.memory;
     if (header[HEADER.EPOCH] === parity) return;
     if (this.unsavedUsers(parity) !== 0)
-      broken(`${this.unsavedUsers(parity)} users are unsaved of an epoch gone`);
+      broken('users are unsaved of an epoch gone', this.unsavedUsers(parity));
     this.memory.putHeader(HEADER.EPOCH, parity);
     this.#journal.record = 0;
     this.#journal.wipes.clear();
@@ -295,7 +295,7 @@ class SlabPartition implements Partition {
     }
     // A user who was admitted and not loaded yet: its version is not known, and must not begin again.
     if ((memory.users[this.memory.userAt(user) + USER.STATE]! & USER_KNOWN) === 0) return OUTCOME_NEEDS_ROWS;
-    if (op !== OP_DELETE_USER) broken(`operation ${op} reached a partition`);
+    if (op !== OP_DELETE_USER) broken('an operation that is none of a partition', op);
     this.changedCount = 0;
     let slot = user;
     let flags = 0;

@@ -33,6 +33,9 @@ const LEFTOVER = new RegExp(`\\b(${'TO'}${'DO'}|${'FIX'}${'ME'}|${'XX'}${'X'})\\
 const DEAD_CODE =
   /^\s*(\/\/|\*)\s*((const|let|var|return|import|export|await|throw|if|for|while)\b.*[;{]|\}( else \{)?|[\w.]+\(.*\);)\s*$/;
 
+/** A number in a template is turned into a string whether or not anything is broken: see `broken` in engine/layout.ts. */
+const BROKEN_TEMPLATE = /\bbroken\(\s*`/;
+
 /** @returns one message for each finding, with file and line. */
 export function checkStyle(files: RepositoryFile[]): string[] {
   const paths = new Set(files.map(({ path }) => path));
@@ -69,6 +72,9 @@ function checkFile({ path, text }: RepositoryFile, paths: ReadonlySet<string>): 
       );
     }
   });
+  if (path.endsWith('.ts') && !path.startsWith('test/') && BROKEN_TEMPLATE.test(text)) {
+    problems.push(`${path}: broken() with a template: give it the number as its second argument`);
+  }
   const lineCount = text.endsWith('\n') ? lines.length - 1 : lines.length;
   if (CODE.test(path) && lineCount > LINES_MAX) {
     problems.push(`${path}: ${lineCount} lines, and ${LINES_MAX} are the most: one idea a file`);

@@ -178,7 +178,7 @@ export class HoldQueue {
 
   push(hold: number): void {
     const { count } = this;
-    if (count === this.#length) broken(`more than ${this.#length} holds in a queue`);
+    if (count === this.#length) broken('more holds in a queue than there are', this.#length);
     const memory = this.#memory;
     memory.put(this.#base + ((memory.get(this.#headAt) + count) % this.#length), hold);
     memory.put(this.#countAt, count + 1);

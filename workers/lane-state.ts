@@ -315,7 +315,7 @@ export class LaneState {
 
   partition(index: number): Partition {
     const partition = this.partitions[index];
-    if (partition === null || partition === undefined) broken(`partition ${index} is not of this lane`);
+    if (partition === null || partition === undefined) broken('a partition that is not of this lane', index);
     return partition;
   }
 

@@ -113,7 +113,7 @@ export class Parking {
   peek(queue: number, out: Int32Array): number {
     const words = this.#words;
     let block = words[this.#heads + queue]!;
-    if (block === 0) broken(`queue ${queue} is empty`);
+    if (block === 0) broken('an empty queue', queue);
     const firstAt = this.#at(block);
     const length = words[firstAt + BLOCK.LENGTH]!;
     for (let word = 0; word < WAIT.WORDS; word++) this.waits[word] = words[firstAt + BLOCK.WAITS + word]!;
@@ -147,7 +147,7 @@ export class Parking {
   shift(queue: number): void {
     const memory = this.#memory;
     let block = memory.get(this.#heads + queue);
-    if (block === 0) broken(`queue ${queue} is empty`);
+    if (block === 0) broken('an empty queue', queue);
     memory.put(this.#heads + queue, memory.get(this.#at(block) + BLOCK.NEXT_OPERATION));
     while (block !== 0) {
       const next = memory.get(this.#at(block) + BLOCK.NEXT_BLOCK);

@@ -1,7 +1,7 @@
 /** The persister's side of the rings of one shard, and the groups of writes that come through them. */
 import { setTimeout } from 'node:timers/promises';
 import { LaneBell, type LaneControlMemory } from '../engine/lane-control.js';
-import { assert } from '../engine/layout.js';
+import { assert, broken } from '../engine/layout.js';
 import { FLUSH, FLUSH_ROW, FLUSH_WIPE, KIND_FLUSH, ROW, STORE_WORDS_MAX } from '../engine/messages.js';
 import { RingReader, RingWriter } from '../engine/ring.js';
 import { RingWindow } from './ring-window.js';
@@ -106,8 +106,8 @@ export function copyGroup(shard: ShardEnd, at: number): Group {
   const { words, length } = shard.flushes;
   const head = words[at + FLUSH.KIND]!;
   const count = words[at + FLUSH.COUNT]!;
-  assert((head & 0xff) === KIND_FLUSH, `message of kind ${head & 0xff} in a flushes ring`);
-  assert(length === FLUSH.WORDS + count * FLUSH_ROW.WORDS, `flush of ${count} rows in ${length} words`);
+  if ((head & 0xff) !== KIND_FLUSH) broken('a message of another kind in a flushes ring', head & 0xff);
+  if (length !== FLUSH.WORDS + count * FLUSH_ROW.WORDS) broken('a flush of another number of rows', count);
   const rows = new Int32Array(count * ROW.WORDS);
   const slots = new Int32Array(count);
   for (let i = 0; i < count; i++) {

@@ -8,7 +8,7 @@
  *     nobody's request has to find out, and a store that comes back is not met by all that waited.
  */
 import { setTimeout } from 'node:timers/promises';
-import { assert } from '../engine/layout.js';
+import { broken } from '../engine/layout.js';
 import {
   KIND_LOAD_ROWS,
   KIND_LOAD_USER,
@@ -82,7 +82,8 @@ export class PersisterLoads {
     const tag = message[LOAD.TAG]!;
     const lo = message[LOAD.USER_LO]!;
     const hi = message[LOAD.USER_HI]!;
-    assert(kind === KIND_LOAD_USER || kind === KIND_LOAD_ROWS, `message of kind ${kind} in a loads ring`);
+    if (kind !== KIND_LOAD_USER && kind !== KIND_LOAD_ROWS)
+      broken('a message of another kind in a loads ring', kind);
     // A part is held back until it is known whether another follows: most users are one message.
     const part = this.#parts.pop() ?? new Int32Array(LOAD_PART_ROWS * ROW.WORDS);
     let partRows = 0;

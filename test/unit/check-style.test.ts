@@ -64,6 +64,14 @@ describe('checkStyle', () => {
     expect(check(['docs/a.md', `a${word}b\n`])).toEqual([]);
   });
 
+  test('finds numbers in the template of what is broken', () => {
+    const call = (argument: string): string => `broken(${argument});\n`;
+    expect(check(['engine/a.ts', call('`slot $' + '{slot}`')])).toEqual([
+      'engine/a.ts: broken() with a template: give it the number as its second argument',
+    ]);
+    expect(check(['engine/a.ts', call("'a slot', slot")])).toEqual([]);
+  });
+
   test('finds imports and worker files that do not exist', () => {
     const text = [
       `import { a } from './read-state.js';`,

@@ -129,7 +129,7 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     run(partition, OP_ACK, 1, 6, 50);
     run(partition, OP_ACK, 3, 5, 50);
     expect(counts()).toEqual([2, 1]);
-    expect(() => partition.setEpoch(0)).toThrow('2 users are unsaved of an epoch gone');
+    expect(() => partition.setEpoch(0)).toThrow('users are unsaved of an epoch gone: 2');
     for (let i = 0; i < 3; i++) {
       const group = send(partition);
       run(partition, OP_ACK, group[FLUSH.USER_LO]!, 9, 90); // dirty again, journaled in epoch 1

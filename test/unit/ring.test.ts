@@ -172,7 +172,7 @@ describe('a ring', () => {
   it('refuses what can never fit, and sizes that are none', () => {
     const { writer } = create();
     expect(writer.reserve(15)).toBe(1);
-    expect(() => writer.reserve(16)).toThrow('message of 16 words in a ring of 32 words');
+    expect(() => writer.reserve(16)).toThrow('a message of too many words for its ring: 16');
     expect(() => ringBytes(8)).toThrow('ring of 8 words');
     expect(() => ringBytes(48)).toThrow('ring of 48 words');
     expect(() => new RingReader(new SharedArrayBuffer(ringBytes(32) + 4))).toThrow();
