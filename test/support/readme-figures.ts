@@ -19,7 +19,7 @@ interface WireFile {
     readonly lists: { othersP999Ms: { quiet: number[]; listed: number[] } };
   };
 }
-interface JournalFile {
+interface SidesFile {
   readonly results: Record<string, { median: number }>;
 }
 interface ReplayFile {
@@ -184,8 +184,16 @@ const CELLS: readonly [start: string, cell: (file: never) => Cell][] = [
   ['beside a user with 100,000 entries, LMDB', largeUserCell('lmdb')],
   ['beside a user with 100,000 entries, Cassandra', largeUserCell('cassandra')],
   [
+    'what is always on to look inside',
+    ({ results }: SidesFile): Cell => {
+      const medians = Object.values(results).map((load) => load.median);
+      const figure = `${medians.map((each) => each.toFixed(3)).join(', ')} times`;
+      return { figure, isMissed: Math.min(...medians) < 0.97 };
+    },
+  ],
+  [
     '`--durability process`, throughput',
-    ({ results }: JournalFile): Cell => {
+    ({ results }: SidesFile): Cell => {
       const medians = Object.values(results).map((load) => load.median);
       const [worst, best] = [Math.min(...medians), Math.max(...medians)];
       return { figure: `${worst.toFixed(2)}, ${best.toFixed(2)}`, isMissed: worst < 0.75 };
