@@ -101,7 +101,9 @@ async function compareStart(
       const slice = await opened[side].blaster.closedLoop(sliceMs, window);
       requireAnswers(slice);
       rates[side].push(slice.rate);
-      cpuNs[side].push((processorNs(pid!) - before) / slice.operations);
+      // Also of those that were answered after the end of the slice: they took their time, too.
+      const answered = slice.statuses.reduce((sum, count) => sum + count, 0);
+      cpuNs[side].push((processorNs(pid!) - before) / answered);
     }
   }
   for (const { close } of opened) close();

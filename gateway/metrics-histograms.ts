@@ -46,8 +46,10 @@ function register(
   registry.registerMetric({ name, get, labelNames: ['operation'] } as unknown as Metric);
 }
 
-function sumOf(values: ArrayLike<number>): number {
-  return Array.from(values).reduce((sum, value) => sum + value, 0);
+function sumOf(values: Iterable<number>): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum;
 }
 
 /** What the front counts of requests that it answers one at a time. */

@@ -99,7 +99,7 @@ export class Lane {
     const introspection =
       own.introspection === null
         ? null
-        : new LaneIntrospection(own.introspection, own.lane, clock, new Float64Array(own.stats));
+        : new LaneIntrospection(own.introspection, own.lane, clock, own.stats);
     this.state = new LaneState(service, own, introspection);
     this.#clock = clock;
     this.#bell = bell;

@@ -111,14 +111,14 @@ export class LaneIntrospection {
    * @param clock  read at the beginning of each turn; here once more at its end
    * @param stats  LANE_STATS, whose owner counts an operation after it has told of it here
    */
-  constructor(memory: IntrospectionMemory, seed: number, clock: Clock, stats: Float64Array) {
+  constructor(memory: IntrospectionMemory, seed: number, clock: Clock, stats: SharedArrayBuffer) {
     this.#latencies = new Float64Array(memory.latencies);
     this.users = new HotTable(memory.hotKeys, 0, seed + 1);
     this.channels = new HotTable(memory.hotKeys, HOT_TABLE_BYTES, seed + 2);
     this.#slow = new SlowLog(memory.slow);
     this.#random = (seed + 3) | 1;
     this.#clock = clock;
-    this.#counts = stats;
+    this.#counts = new Float64Array(stats);
     this.#decayedUs = clock.us;
   }
 
