@@ -60,7 +60,7 @@ export function lineOf(word: number): number {
 export const FIRST_LINE_WORD = LINE_WORDS - BUFFER_LEAD_WORDS;
 
 /** Grows when a saved partition of an older build could no longer be read. */
-export const LAYOUT_VERSION = 5;
+export const LAYOUT_VERSION = 6;
 
 /**
  * One read state: 48 bytes. Written only by the shard that owns the partition. Slot 0 is never used.

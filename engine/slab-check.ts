@@ -365,7 +365,7 @@ function checkBuckets(
     seen.add(slot);
   }
   assert(seen.size === expected, `${seen.size} ${name}s are in the index, ${expected} are live`);
-  assert(seen.size * 10 <= buckets.length * 7, `the ${name} index is over its load`);
+  assert(seen.size * 5 <= buckets.length * 4, `the ${name} index is over its load`);
   assert(memory.header[HEADER.RECORDS_MAX] === memory.options.recordsMax, 'the header is of another size');
 }
 

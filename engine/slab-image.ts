@@ -10,7 +10,7 @@ import { joinWords } from './ids.js';
 import { assert, LAYOUT_VERSION, RECORD, USER, USER_ACTIVE, USER_LIVE, USER_WATCHED } from './layout.js';
 import type { PartitionOptions } from './partition.js';
 import { findUser } from './slab-index.js';
-import { HEADER, regionsOf, type SlabMemory, stripeRanges, userStripes } from './slab-memory.js';
+import { HEADER, placeOf, regionsOf, type SlabMemory, stripeRanges } from './slab-memory.js';
 import { OwnWords } from './undo-log.js';
 import { WatchSet } from './watch-set.js';
 
@@ -30,11 +30,10 @@ export function usedRanges(
   const header = new Int32Array(memory, byteOffset, HEADER.WORDS);
   const range = (from: number, to: number): ByteRange => ({ from: from * 4, to: to * 4 });
   const start = byteOffset / 4;
-  const stripes = userStripes(options, memory.byteLength, byteOffset);
+  const { stripes } = placeOf(options, memory.byteLength, byteOffset);
   return [
     range(0, regions.records + header[HEADER.RECORD_FRESH]! * RECORD.WORDS),
-    range(regions.userBuckets, regions.watched),
-    range(regions.mentions, regions.end),
+    range(regions.userBuckets, regions.end),
     ...stripeRanges(stripes, header[HEADER.USER_FRESH]!).map(({ from, to }) =>
       range(from - start, to - start),
     ),
@@ -134,17 +133,14 @@ export function emptyPartition(
   memory: SharedArrayBuffer,
   byteOffset: number,
 ): { unsaved: number; knowsWatched: boolean; clockUs: number } {
-  const regions = regionsOf(options);
-  const words = new Int32Array(memory, byteOffset, regions.end);
+  const words = new Int32Array(memory, byteOffset, regionsOf(options).end);
   const unsaved = words[HEADER.UNSAVED_0]! + words[HEADER.UNSAVED_1]!;
   const clockUs = joinWords(words[HEADER.CLOCK_LO]!, words[HEADER.CLOCK_HI]!);
-  words.fill(0, 0, regions.watched);
-  words.fill(0, regions.mentions);
-  const stripes = userStripes(options, memory.byteLength, byteOffset);
+  words.fill(0);
+  const { stripes, watched } = placeOf(options, memory.byteLength, byteOffset);
   const all = new Int32Array(memory);
   for (const { from, to } of stripeRanges(stripes)) all.fill(0, from, to);
-  const watched = new WatchSet(new OwnWords(words), regions.watched, options.watchedMax);
-  const knowsWatched = watched.isWhole;
-  if (!knowsWatched) words.fill(0, regions.watched, regions.mentions);
+  const knowsWatched = new WatchSet(new OwnWords(all), watched.from, options.watchedMax).isWhole;
+  if (!knowsWatched) all.fill(0, watched.from, watched.to);
   return { unsaved: Math.min(Math.max(unsaved, 0), options.usersMax), knowsWatched, clockUs };
 }

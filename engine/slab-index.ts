@@ -13,7 +13,7 @@
  *
  * I1  Every live slot is reachable from its home bucket without crossing an empty one. Records of a detached user
  *     stay indexed until they are freed, but match no key: the user's id reads 0.
- * I2  The load never exceeds 7/10, for records 1/2 (the memory sizes the tables for all slots), so every probe ends.
+ * I2  The load never exceeds 4/5, for records 1/2 (the memory sizes the tables for all slots), so every probe ends.
  * I3  Deletion shifts back, there are no tombstones in the tables.
  * I4  The distance of a record's bucket is that from its home, or 7 when that is 7 or more.
  */

@@ -1,12 +1,14 @@
 /**
  * The memory of slab partitions: where their regions lie in a SharedArrayBuffer, and the slots in them. Partitions of the
- * same sizes lie one after another; their user slots come after all of them, in stripes:
+ * same sizes lie one after another; their user slots come after all of them, in stripes, and then who is watched:
  *
- *     | header | records | user buckets | record buckets | watched users | mention window |  of each partition
+ *     | header | records | user buckets | record buckets | mention window |  of each partition
  *     | users 0 to 1023 of each partition | users 1024 to 2047 of each partition | ...
+ *     | watched users |  of each partition
  *
  * There are user slots for users of a few records, and most are never used. Those that are lie together, for a huge page
- * is 2 MB: with a region of its own in each partition, 8 bytes a record were backed for nothing.
+ * is 2 MB: with a region of its own in each partition, 8 bytes a record were backed for nothing. Nor is anybody watched
+ * in a service whose clients do not subscribe: 2 bytes a record.
  *
  * Owner: the shard of the partition; nobody else reads or writes while it is attached.
  *
@@ -14,7 +16,7 @@
  * I2  A free record has USER_SLOT 0, a free user has 0 in all words but its link. The other words of a free record mean
  *     nothing.
  * I3  RECORD_COUNT and USER_COUNT count the live slots, detached users and their records included.
- * I4  The first partition of a buffer begins at less than the size of one; nothing comes after the last stripe.
+ * I4  The first partition of a buffer begins at less than the size of one; nothing comes after the last watched users.
  */
 import { assert, LAYOUT_VERSION, LINE_WORDS, layout, RECORD, USER } from './layout.js';
 import { MentionWindow } from './mention-window.js';
@@ -70,14 +72,14 @@ const SLOTS_MAX = (1 << 25) - 1;
 export const DISTANCE_MAX = 7;
 const DISTANCE_BITS = 3;
 
-/** Fewest buckets with a load of at most 7/10, in whole cache lines. */
-function bucketsFor(slots: number): number {
-  return aligned(Math.ceil((slots * 10) / 7));
+/** Five buckets for four users: there are slots for users of a few records, and most are never used. */
+function userBucketsFor(users: number): number {
+  return aligned(Math.ceil((users * 5) / 4));
 }
 
 /**
- * Two buckets a record. At 7/10 full they would take 2.3 bytes a record less, but a probe that finds nothing looks at
- * 6 buckets instead of 2.5, and a removal loads the keys of as many neighbours.
+ * Two buckets a record. With 5 for 3, or 3 for 2, they would take 1.3 or 2 bytes a record less, and each operation 4 or 8% more
+ * time: where probes are longer, the processor guesses wrong more often when they end.
  */
 function recordBucketsFor(records: number): number {
   return aligned(records * 2);
@@ -95,9 +97,9 @@ function aligned(words: number): number {
   return Math.ceil(words / LINE_WORDS) * LINE_WORDS;
 }
 
-/** Word offsets of the regions. */
+/** Word offsets of the regions that a partition has in one piece. */
 export function regionsOf(options: PartitionOptions) {
-  const { recordsMax, usersMax, watchedMax } = options;
+  const { recordsMax, usersMax } = options;
   assert(
     recordsMax >= 1 && recordsMax <= SLOTS_MAX,
     `${recordsMax} records in a partition, not 1 to ${SLOTS_MAX}`,
@@ -105,11 +107,10 @@ export function regionsOf(options: PartitionOptions) {
   assert(usersMax >= 1 && usersMax <= SLOTS_MAX, `${usersMax} users in a partition, not 1 to ${SLOTS_MAX}`);
   const records = aligned(HEADER.WORDS);
   const userBuckets = records + aligned((recordsMax + 1) * RECORD.WORDS);
-  const recordBuckets = userBuckets + aligned(bucketsFor(usersMax));
-  const watched = recordBuckets + recordBucketsFor(recordsMax);
-  const mentions = watched + aligned(WatchSet.words(watchedMax));
+  const recordBuckets = userBuckets + userBucketsFor(usersMax);
+  const mentions = recordBuckets + recordBucketsFor(recordsMax);
   const end = mentions + aligned(MentionWindow.WORDS);
-  return { records, userBuckets, recordBuckets, watched, mentions, end };
+  return { records, userBuckets, recordBuckets, mentions, end };
 }
 
 const STRIPE_USERS_BITS = 10;
@@ -120,14 +121,28 @@ function stripesOf({ usersMax }: PartitionOptions): number {
   return Math.ceil((usersMax + 1) / (STRIPE_USERS_MASK + 1));
 }
 
-/** What of a buffer one partition needs, if all in it are of these sizes. */
-export function slabBytes(options: PartitionOptions): number {
-  return (regionsOf(options).end + stripesOf(options) * STRIPE_WORDS) * 4;
+function watchedWords({ watchedMax }: PartitionOptions): number {
+  return aligned(WatchSet.words(watchedMax));
 }
 
-/** What a partition has beside its user slots: the next one of the buffer begins so far after it. */
+function slabWords(options: PartitionOptions): number {
+  return regionsOf(options).end + stripesOf(options) * STRIPE_WORDS + watchedWords(options);
+}
+
+/** What of a buffer one partition needs, if all in it are of these sizes. */
+export function slabBytes(options: PartitionOptions): number {
+  return slabWords(options) * 4;
+}
+
+/** What a partition has in one piece: the next one of the buffer begins so far after it. */
 export function slabStrideBytes(options: PartitionOptions): number {
   return regionsOf(options).end * 4;
+}
+
+/** Words of a buffer: `from` is among them, `to` is not. */
+export interface WordRange {
+  readonly from: number;
+  readonly to: number;
 }
 
 /** Where the user slots of a partition lie. */
@@ -139,20 +154,28 @@ export interface UserStripes {
   readonly count: number;
 }
 
-/** By I4, of a partition at `byteOffset`. */
-export function userStripes(options: PartitionOptions, bytes: number, byteOffset: number): UserStripes {
+/** By I4, where the parts of a partition at `byteOffset` lie, in words of the buffer. */
+export function placeOf(
+  options: PartitionOptions,
+  bytes: number,
+  byteOffset: number,
+): { readonly stripes: UserStripes; readonly watched: WordRange } {
   const { end } = regionsOf(options);
   const before = Math.floor(byteOffset / 4 / end);
   const first = byteOffset / 4 - before * end;
   const count = stripesOf(options);
-  const each = end + count * STRIPE_WORDS;
+  const each = slabWords(options);
   const partitions = Math.floor((bytes / 4 - first) / each);
   assert(
     before < partitions && first + partitions * each === bytes / 4,
     `a partition of ${slabBytes(options)} bytes at byte ${byteOffset} of ${bytes}, which holds others`,
   );
-  const base = first + partitions * end + before * STRIPE_WORDS;
-  return { base, stride: partitions * STRIPE_WORDS, count };
+  const users = first + partitions * end;
+  const watched = users + partitions * count * STRIPE_WORDS + before * watchedWords(options);
+  return {
+    stripes: { base: users + before * STRIPE_WORDS, stride: partitions * STRIPE_WORDS, count },
+    watched: { from: watched, to: watched + watchedWords(options) },
+  };
 }
 
 /** Whether a word of the buffer is one of the partition at `byteOffset`. */
@@ -161,18 +184,23 @@ export function holdsWord(
   bytes: number,
   byteOffset: number,
 ): (word: number) => boolean {
-  const { base, stride } = userStripes(options, bytes, byteOffset);
+  const { stripes, watched } = placeOf(options, bytes, byteOffset);
+  const { base, stride, count } = stripes;
   const from = byteOffset / 4;
   const to = from + regionsOf(options).end;
-  return (word) => (word >= from && word < to) || (word >= base && (word - base) % stride < STRIPE_WORDS);
+  const usersTo = base + count * stride;
+  return (word) =>
+    (word >= from && word < to) ||
+    (word >= base && word < usersTo && (word - base) % stride < STRIPE_WORDS) ||
+    (word >= watched.from && word < watched.to);
 }
 
 /** The words of each stripe, as far as it has slots before `slot`; left out: of whole stripes. */
 export function stripeRanges(
   { base, stride, count }: UserStripes,
   slot: UserSlot = count << STRIPE_USERS_BITS,
-): { from: number; to: number }[] {
-  const ranges = [];
+): WordRange[] {
+  const ranges: WordRange[] = [];
   for (let words = slot * USER.WORDS, from = base; words > 0; words -= STRIPE_WORDS, from += stride)
     ranges.push({ from, to: from + Math.min(words, STRIPE_WORDS) });
   return ranges;
@@ -190,10 +218,8 @@ const USERS_TOUCHED = 1 / 8;
  */
 export function touchPages(options: PartitionOptions, memory: SharedArrayBuffer, byteOffset: number): void {
   const from = byteOffset / 4;
-  const users = stripeRanges(
-    userStripes(options, memory.byteLength, byteOffset),
-    Math.ceil(options.usersMax * USERS_TOUCHED),
-  );
+  const { stripes } = placeOf(options, memory.byteLength, byteOffset);
+  const users = stripeRanges(stripes, Math.ceil(options.usersMax * USERS_TOUCHED));
   const words = new Int32Array(memory);
   for (const range of [{ from, to: from + regionsOf(options).end }, ...users])
     for (let at = range.from; at < range.to; at += PAGE_WORDS) words[at] = words[at]!;
@@ -253,7 +279,7 @@ export class SlabMemory {
     undo: Pick<UndoLog, 'of'>,
   ) {
     const regions = regionsOf(options);
-    const stripes = userStripes(options, memory.byteLength, byteOffset);
+    const { stripes, watched } = placeOf(options, memory.byteLength, byteOffset);
     initialize(options, memory, byteOffset);
     const logged = undo.of(memory);
     const { words } = logged;
@@ -269,10 +295,10 @@ export class SlabMemory {
     this.#usersStride = stripes.stride;
     this.#recordsBase = base + regions.records;
     this.userBucketsBase = base + regions.userBuckets;
-    this.userBucketCount = bucketsFor(options.usersMax);
+    this.userBucketCount = userBucketsFor(options.usersMax);
     this.recordBucketsBase = base + regions.recordBuckets;
     this.recordBucketCount = recordBucketsFor(options.recordsMax);
-    this.watched = new WatchSet(logged, base + regions.watched, options.watchedMax);
+    this.watched = new WatchSet(logged, watched.from, options.watchedMax);
     this.mentions = new MentionWindow(logged, base + regions.mentions);
     this.userSlotMask = slotMaskFor(options.usersMax);
     this.recordSlotMask = slotMaskFor(options.recordsMax);

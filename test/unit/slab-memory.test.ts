@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { PartitionOptions } from '../../engine/partition.js';
 import { slab } from '../../engine/slab.js';
 import { emptyPartition, usedRanges } from '../../engine/slab-image.js';
-import { holdsWord, stripeRanges, touchPages, userStripes } from '../../engine/slab-memory.js';
+import { holdsWord, placeOf, stripeRanges, touchPages } from '../../engine/slab-memory.js';
 import { allocatePartitions } from '../../workers/partition-memory.js';
 
 const COUNT = 3;
@@ -50,7 +50,7 @@ describe.each([1, 1022, 1023, 1024, 5000])('Partitions of %i users in one buffer
       }
     }
     for (const { byteOffset } of places)
-      expect(userStripes(options, memory.byteLength, byteOffset).base).toBeGreaterThan(0);
+      expect(placeOf(options, memory.byteLength, byteOffset).stripes.base).toBeGreaterThan(0);
   });
 
   it('are emptied, saved and touched alone', () => {
