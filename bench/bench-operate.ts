@@ -122,11 +122,17 @@ class OperateBench {
 
   #findMoves(
     what: string,
-    { quietMs, allMs, tookMs, buffersMax, grownBytes }: MovesResult,
+    { quietMs, allMs, tookMs, longest, buffersMax, grownBytes }: MovesResult,
     bytes: number,
   ): void {
     this.#find(`${what}: longest`, `${LONGEST_MS} ms`, `${formatMs(allMs.max)} ms`, allMs.max <= LONGEST_MS);
     this.#find(`${what}: p99.9`, '', `${formatMs(allMs.p999)} ms`);
+    const slowest = [...longest].sort((a, b) => b.ms - a.ms).slice(0, 3);
+    this.#find(
+      `${what}: the longest of the slowest three; the host took of the processors meanwhile`,
+      '',
+      slowest.map(({ ms, stolenMs }) => `${formatMs(ms)}; ${stolenMs} ms`).join(', '),
+    );
     this.#find(`${what}: before, under the same load`, '', formatLatency(quietMs));
     this.#find(
       `${what}: each took`,

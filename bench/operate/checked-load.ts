@@ -19,12 +19,20 @@ const FILL_WINDOW = 8;
 /** The open loop runs until it is stopped. */
 const ENDLESS_MS = 3_600_000;
 
+/** One operation, in us of `nowUs`. */
+export interface Waited {
+  readonly dueUs: number;
+  readonly answeredUs: number;
+}
+
 export class CheckedLoad {
   /** Of all operations since `forget`, from when each was due. */
   readonly #all = new LatencyCounts();
   /** Of those of lanes under watch, and of the others meanwhile. */
   readonly #struck = new LatencyCounts();
   readonly #spared = new LatencyCounts();
+  /** The slowest of all: when it was due, and when it was answered. */
+  #longest: Waited = { dueUs: 0, answeredUs: 0 };
   readonly #sockets: RawSocket[];
   readonly #laneOf: Uint8Array;
   #fill: 'listNext' | 'ackNext' | 'mixed' = 'mixed';
@@ -112,6 +120,16 @@ export class CheckedLoad {
     this.#all.reset();
     this.#struck.reset();
     this.#spared.reset();
+    this.forgetLongest();
+  }
+
+  forgetLongest(): void {
+    this.#longest = { dueUs: 0, answeredUs: 0 };
+  }
+
+  /** Of all operations since `forgetLongest`. */
+  get longest(): Waited {
+    return this.#longest;
   }
 
   /** Since `forget`. */
@@ -157,6 +175,8 @@ export class CheckedLoad {
     const us = nowUs();
     const latencyUs = us - sentUs;
     this.#all.record(latencyUs);
+    if (latencyUs > this.#longest.answeredUs - this.#longest.dueUs)
+      this.#longest = { dueUs: sentUs, answeredUs: us };
     if (!this.#watches) return;
     const lane = this.#laneOf[this.model.userOf(words[at + REPLY.REQUEST_ID]!)]!;
     (this.#watched[lane] === 1 ? this.#struck : this.#spared).record(latencyUs);
