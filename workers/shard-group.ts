@@ -162,8 +162,9 @@ export class ShardGroup {
     const endedMs = performance.now();
     const { message } = error as Error;
     try {
-      await dead.destroy(); // G1: it may still be on its way to its end
-      await delay(this.#relapses.note(endedMs));
+      await Promise.race([dead.stopped, dead.destroy()]); // G1: it may still be on its way to its end
+      const waitMs = this.#relapses.note(endedMs);
+      if (waitMs > 0) await delay(waitMs); // a timer of 0 ms waits for a turn of a busy event loop, too
       for (let shard = this.#shardOf(dead); shard !== -1; shard = this.#shardOf(dead)) {
         if (this.#ending) return;
         const heir = await this.#heirOf(dead, shard);

@@ -31,6 +31,8 @@ export class ShardThread {
   readonly ready: Promise<number>;
   /** Rejects when the thread ends by itself. */
   readonly done: Promise<void>;
+  /** See `TaskThread`. */
+  readonly stopped: Promise<unknown>;
   readonly #thread: TaskThread<void, ShardMessage>;
   /** It was ended from here, and has not thrown. */
   wasDestroyed = false;
@@ -75,6 +77,7 @@ export class ShardThread {
       },
     );
     this.done = this.#thread.done;
+    this.stopped = this.#thread.stopped;
     const end = (): void => {
       this.#hasEnded = true;
     };

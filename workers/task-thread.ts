@@ -25,6 +25,12 @@ export class TaskThread<Result, Message extends object> {
   readonly #exited: Promise<unknown>;
   /** It has loaded its code, or has ended. */
   readonly #loaded: Promise<unknown>;
+  /**
+   * None of the task's code runs any more: its end of the port is closed, by itself at its end, or by Node, on the thread, when the last
+   * of its JavaScript has returned. Until the thread is gone it can take a tenth of a second more: V8 finishes what it is
+   * compiling for it.
+   */
+  readonly stopped: Promise<unknown>;
   readonly #port: MessagePort;
 
   /**
@@ -67,16 +73,17 @@ export class TaskThread<Result, Message extends object> {
     this.#loaded = Promise.race([loaded, ended]);
     const [worker] = this.#pool.threads;
     this.#exited = new Promise((resolve) => worker!.once('exit', resolve));
+    this.stopped = Promise.race([this.#exited, new Promise((resolve) => port1.once('close', resolve))]);
   }
 
   post(message: object): void {
     this.#port.postMessage(message);
   }
 
-  /** Ends the thread wherever it is. Resolves when it runs no more: that `done` has rejected says only that it will not. */
+  /** Ends the thread wherever it is. Resolves when it is gone: that `done` has rejected says only that it will be. */
   async end(): Promise<void> {
     await Promise.race([this.#loaded, delay(LOAD_TIMEOUT_MS, undefined, { ref: false })]);
-    this.#port.close();
     await Promise.all([this.#pool.destroy(), this.#exited]);
+    this.#port.close();
   }
 }

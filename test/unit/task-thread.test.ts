@@ -43,6 +43,40 @@ describe('A thread with one task', () => {
     await thread.end();
   });
 
+  it('has stopped when none of its code runs any more, before it is gone', async () => {
+    const task = file(
+      'task.mjs',
+      `export default ({ port, count }) => {
+         const words = new Int32Array(count);
+         port.postMessage({ isLoaded: true });
+         for (;;) words[0]++;
+       };`,
+    );
+    const count = new Int32Array(new SharedArrayBuffer(4));
+    const thread = new TaskThread(task, { count: count.buffer }, {}, () => {});
+    thread.done.catch(() => {});
+    while (count[0] === 0) await sleep(1);
+    const gone = thread.end();
+    await thread.stopped;
+    const last = count[0];
+    await gone;
+    await sleep(20);
+    expect(count[0]).toBe(last);
+  });
+
+  it('has stopped when its task has ended, though the thread lives', async () => {
+    const task = file(
+      'task.mjs',
+      `export default ({ port }) => {
+         port.close();
+       };`,
+    );
+    const thread = new TaskThread(task, {}, {}, () => {});
+    await thread.done;
+    await thread.stopped;
+    await thread.end();
+  });
+
   it('gives what it posts, and not that it is loaded', async () => {
     const task = file(
       'task.mjs',
