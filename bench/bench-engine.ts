@@ -56,7 +56,7 @@ const FLOOR_PAUSE_MS = 2;
 const HEAP_NOISE_BYTES_PER_10M = 1 << 20;
 
 /** As scripts/tidemark starts a server; objects are better off with all the threads that the collector has. */
-const SLAB_COLLECTOR = ['--single-threaded-gc', '--no-memory-reducer'];
+const SLAB_COLLECTOR = ['--single-threaded-gc', '--no-memory-reducer', '--min-semi-space-size=16'];
 
 /** One megabyte: the least that there is. */
 const SMALL_NURSERY = '--max-semi-space-size=1';

@@ -44,6 +44,7 @@ test.each([
   expect(flags.includes('--single-threaded-gc')).toBe(isSlab);
   expect(flags.includes('--no-memory-reducer')).toBe(isSlab);
   expect(flags.includes('--v8-pool-size=1')).toBe(isSlab);
+  expect(flags.some((flag) => flag.startsWith('--min-semi-space-size='))).toBe(isSlab);
   expect(flags.some((flag) => flag.startsWith('--max-inlined-bytecode-size-cumulative='))).toBe(true);
 });
 
