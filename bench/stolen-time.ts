@@ -24,15 +24,18 @@ export class StolenTime {
   readonly #atUs: number[] = [];
   readonly #stolenMs: number[] = [];
   readonly #timer: NodeJS.Timeout;
+  readonly #read: () => number;
 
-  constructor() {
+  /** @param read  milliseconds since the system started; for tests */
+  constructor(read: () => number = stolenMs) {
+    this.#read = read;
     this.#sample();
     this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
   }
 
   #sample(): void {
     this.#atUs.push(nowUs());
-    this.#stolenMs.push(stolenMs());
+    this.#stolenMs.push(this.#read());
   }
 
   /** Milliseconds of all processors together, from the sample before `fromUs` to the one after `toUs` (of `nowUs`). */

@@ -139,7 +139,8 @@ const CELLS: readonly [start: string, cell: (file: never) => Cell][] = [
     (file: EngineFile): Cell => {
       const { heap } = file.raw['shard-slab-1000000--max-semi-space-size=1']!;
       const { isMissed } = engineRow(file, 'heap growth, slab shard');
-      return { figure: `${heap.allocatedPerOperation.toFixed(2)} bytes`, isMissed };
+      const bytes = heap.allocatedPerOperation.toFixed(2).replace('-0.00', '0.00');
+      return { figure: `${bytes} bytes`, isMissed };
     },
   ],
   [
