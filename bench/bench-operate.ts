@@ -12,7 +12,7 @@ import { sleep } from './clock.js';
 import { sourceState } from './commit.js';
 import { AnsweredWrites } from './operate/answered-writes.js';
 import { CheckedLoad } from './operate/checked-load.js';
-import { type KillPlan, type KillResult, killShards } from './operate/kills.js';
+import { type KillResult, killShards } from './operate/kills.js';
 import { type MovesResult, moveLanes } from './operate/moves.js';
 import { OperatedService } from './operate/operated-service.js';
 import { formatCount, formatMs, formatTable, type LatencySummary, machine } from './run-stats.js';
@@ -29,13 +29,12 @@ const SERVED_P99_MS = 200;
 const LONGEST_MS = 50;
 const RELOADS = 20;
 /**
- * After service is back. The floors are for those that are apart: mostly a spare is ready. In a row, threads end faster than spares
- * can be made beside the load, by some hundred milliseconds of a processor each; and hardly one has begun when they end at once.
+ * After service is back. Apart, mostly a spare is ready. In a row, threads end faster than spares can be made beside the load, by
+ * some hundred milliseconds of a processor each. Both have the floors; at once, hardly a spare has begun.
  */
 const APART_MS: [number, number] = [200, 5000];
 const IN_A_ROW_MS: [number, number] = [200, 1200];
 const AT_ONCE_MS: [number, number] = [0, 100];
-const IN_A_ROW_KILLS = 40;
 /** More of them in some seconds are a loop, and are replaced later and later: workers/relapses.ts. */
 const AT_ONCE_KILLS = 18;
 const RELAPSE_WINDOW_MS = 5500;
@@ -91,38 +90,29 @@ class OperateBench {
       { records: quick === true ? 200_000 : 2_000_000, shards: 2 },
       async (service, load) => {
         const apart = await killShards(service, load, { kills, distanceMs: APART_MS, seed });
-        const p50 = percentile(apart.servedMs, 0.5);
-        const p99 = percentile(apart.servedMs, 0.99);
-        const what = `kill to service again, ${kills} kills ${formatDistances(apart)}`;
-        this.#find(`${what}, p50`, `${SERVED_P50_MS} ms`, `${formatMs(p50)} ms`, p50 <= SERVED_P50_MS);
-        this.#find(`${what}, p99`, `${SERVED_P99_MS} ms`, `${formatMs(p99)} ms`, p99 <= SERVED_P99_MS);
+        this.#findServed('kill to service again', apart);
         this.#find('operations on the shard that was killed', '', formatLatency(apart.struckMs));
         this.#find('operations on the other shard meanwhile', '', formatLatency(apart.sparedMs));
-        const inARow = await this.#more(service, load, IN_A_ROW_KILLS, IN_A_ROW_MS, seed + 1);
-        const atOnce = await this.#more(service, load, AT_ONCE_KILLS, AT_ONCE_MS, seed + 2);
+        await sleep(RELAPSE_WINDOW_MS);
+        const inARow = await killShards(service, load, { kills, distanceMs: IN_A_ROW_MS, seed: seed + 1 });
+        this.#findServed('in a row, kill to service again', inARow);
+        await sleep(RELAPSE_WINDOW_MS);
+        const plan = { kills: Math.min(AT_ONCE_KILLS, kills), distanceMs: AT_ONCE_MS, seed: seed + 2 };
+        const atOnce = await killShards(service, load, plan);
+        const served = [0.5, 0.99].map((part) => formatMs(percentile(atOnce.servedMs, part)));
+        const what = `at once, ${plan.kills} kills ${formatDistances(atOnce)}: p50, p99`;
+        this.#find(what, '', `${served.join(', ')} ms`);
         return { apart, inARow, atOnce };
       },
     );
   }
 
-  /** Kills without a floor. */
-  async #more(
-    service: OperatedService,
-    load: CheckedLoad,
-    most: number,
-    distanceMs: KillPlan['distanceMs'],
-    seed: number,
-  ): Promise<KillResult> {
-    await sleep(RELAPSE_WINDOW_MS);
-    const kills = Math.min(most, this.#options.kills);
-    const result = await killShards(service, load, { kills, distanceMs, seed });
-    const served = [0.5, 0.99].map((part) => formatMs(percentile(result.servedMs, part)));
-    this.#find(
-      `the same, ${kills} kills ${formatDistances(result)}: p50, p99`,
-      '',
-      `${served.join(', ')} ms`,
-    );
-    return result;
+  #findServed(how: string, result: KillResult): void {
+    const p50 = percentile(result.servedMs, 0.5);
+    const p99 = percentile(result.servedMs, 0.99);
+    const what = `${how}, ${result.servedMs.length} kills ${formatDistances(result)}`;
+    this.#find(`${what}, p50`, `${SERVED_P50_MS} ms`, `${formatMs(p50)} ms`, p50 <= SERVED_P50_MS);
+    this.#find(`${what}, p99`, `${SERVED_P99_MS} ms`, `${formatMs(p99)} ms`, p99 <= SERVED_P99_MS);
   }
 
   /** Eight million records. */

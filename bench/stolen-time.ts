@@ -30,7 +30,7 @@ export class StolenTime {
   constructor(read: () => number = stolenMs) {
     this.#read = read;
     this.#sample();
-    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS).unref();
   }
 
   #sample(): void {
