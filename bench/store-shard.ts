@@ -21,6 +21,7 @@ import { ringSizes } from '../workers/lane-options.js';
 import type { PersisterOptions, PersisterOrder, PersisterReport } from '../workers/persister.js';
 import { createStats, PERSISTER_STATS } from '../workers/stats.js';
 import { TaskThread } from '../workers/task-thread.js';
+import { ThreadGate } from '../workers/thread-gate.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
@@ -78,6 +79,7 @@ export class StoreShard {
       number: 0,
       marksStore: false,
       doorbell,
+      gate: ThreadGate.create(),
       stats,
     };
     const file = new URL('../workers/persister-thread.js', import.meta.url).href;

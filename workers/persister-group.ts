@@ -16,7 +16,7 @@ import type { StoreMark } from './warm/store-generation.js';
 const PATIENCE_MS = 5000;
 
 export interface PersisterGroupOptions {
-  readonly thread: Omit<PersisterOptions, 'port' | 'number'>;
+  readonly thread: Omit<PersisterOptions, 'port' | 'number' | 'gate'>;
   /** The store is there when its thread has ended. */
   readonly isReplaceable: boolean;
   /** A thread whose timer stands still for so long is ended and replaced; 0: none is. */

@@ -9,6 +9,7 @@ import { PERSISTER_STATS } from './stats.js';
 import { createStore } from './stores/open.js';
 import type { Store } from './stores/store.js';
 import { TASK_LOADED } from './task-loaded.js';
+import { ThreadGate } from './thread-gate.js';
 import { StoreGeneration } from './warm/store-generation.js';
 
 const SHOW_INTERVAL_MS = 1000;
@@ -21,7 +22,10 @@ export default async function persisterTask(options: PersisterOptions): Promise<
   try {
     let store: Store;
     try {
-      store = createStore(options.store, options.faults, options.number > 0);
+      store = createStore(options.store, options.faults, {
+        replaces: options.number > 0,
+        gate: new ThreadGate(options.gate),
+      });
       await store.open();
     } catch (error) {
       report({ error: error instanceof Error ? error.message : String(error) });

@@ -1,6 +1,7 @@
 /** One thread that is the persister, as the main thread sees it. */
 import type { PersisterOptions, PersisterOrder, PersisterReport } from './persister.js';
 import { TaskThread } from './task-thread.js';
+import { ThreadGate } from './thread-gate.js';
 import type { StoreMark } from './warm/store-generation.js';
 
 /** Of a thread that can be replaced: some hundred times what it needs, so that one that hoards is found out in time. */
@@ -15,11 +16,16 @@ export class PersisterThread {
    */
   readonly done: Promise<number | null>;
   readonly #thread: TaskThread<number | null, PersisterReport>;
+  readonly #gate: ThreadGate;
   #beats = -1;
   #beatsSinceMs = 0;
 
   /** @param isLimited  ends when it needs too much memory */
-  constructor(options: Omit<PersisterOptions, 'port'>, isLimited: boolean, warn: (warning: string) => void) {
+  constructor(
+    options: Omit<PersisterOptions, 'port' | 'gate'>,
+    isLimited: boolean,
+    warn: (warning: string) => void,
+  ) {
     let receive = (_report: PersisterReport): void => {};
     const opened = new Promise<StoreMark | null>((opens, reject) => {
       receive = (report) => {
@@ -28,8 +34,15 @@ export class PersisterThread {
         else warn(report.warning);
       };
     });
+    const gate = ThreadGate.create();
+    this.#gate = new ThreadGate(gate);
     const file = new URL('./persister-thread.js', import.meta.url).href;
-    this.#thread = new TaskThread(file, options, isLimited ? { oldSpaceMb: OLD_SPACE_MB } : {}, receive);
+    this.#thread = new TaskThread(
+      file,
+      { ...options, gate },
+      isLimited ? { oldSpaceMb: OLD_SPACE_MB } : {},
+      receive,
+    );
     const ran = this.#thread.done;
     this.ready = Promise.race([opened, ran.then(() => opened)]);
     this.ready.catch(() => {}); // whoever waits for it is told
@@ -52,7 +65,8 @@ export class PersisterThread {
   }
 
   /** See `TaskThread.end`. Nothing that it has begun at the store goes on, either. */
-  destroy(): Promise<void> {
-    return this.#thread.end();
+  async destroy(): Promise<void> {
+    await this.#gate.close();
+    await this.#thread.end();
   }
 }

@@ -33,6 +33,8 @@ export interface PersisterOptions {
   readonly number: number;
   /** The persister's own; shards ring it after publishing. */
   readonly doorbell: SharedArrayBuffer;
+  /** Closed before the thread is ended: a ThreadGate's. */
+  readonly gate: SharedArrayBuffer;
   /** One block of PERSISTER_STATS. */
   readonly stats: SharedArrayBuffer;
   /** The starter's end: see PersisterOrder and PersisterReport. Must be in the transfer list. */

@@ -52,6 +52,13 @@ async function rowsOf(store: LmdbStore, user: number): Promise<number> {
   return rows;
 }
 
+describe('a thread with an LMDB store', () => {
+  it('can be ended at any instant, and nothing happens to the process', async () => {
+    const { next } = start('end');
+    expect(await next()).toBe('ended');
+  }, 60_000);
+});
+
 describe('the directory of an LMDB store', () => {
   it('is made, with what lies above it', async () => {
     const store = new LmdbStore(join(directory, 'a', 'b.c'));

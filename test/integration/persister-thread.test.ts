@@ -10,6 +10,7 @@ import type { PersisterOptions, PersisterOrder, PersisterReport } from '../../wo
 import { createStats, PERSISTER_STATS } from '../../workers/stats.js';
 import { createFaults, FAULTS } from '../../workers/stores/memory.js';
 import { TaskThread } from '../../workers/task-thread.js';
+import { ThreadGate } from '../../workers/thread-gate.js';
 import { ShardStub } from './shard-stub.js';
 
 const THREAD = fileURLToPath(new URL('../../workers/persister-thread.js', import.meta.url));
@@ -48,6 +49,7 @@ async function start(store: string, shardCount = 1): Promise<Running> {
     shards: shards.map(({ memory }) => memory),
     number: 0,
     doorbell,
+    gate: ThreadGate.create(),
     stats,
     marksStore: false,
     faults,

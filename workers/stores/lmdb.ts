@@ -35,7 +35,8 @@ import { open, type RootDatabase } from 'lmdb';
 import { assert, layout, META_DELETED, META_ENTRY_MASK, META_TYPE_MASK } from '../../engine/layout.js';
 import { ENTRY, LOAD_KEY, LOAD_PART_ROWS, ROW } from '../../engine/messages.js';
 import { lockDirectory } from './directory-lock.js';
-import type { RowSink, Store, UserRow, WriteGroup } from './store.js';
+import { guardBegin } from './lmdb-begin.js';
+import type { RowSink, Store, StoreThread, UserRow, WriteGroup } from './store.js';
 
 /** The value of a user row. Little-endian, as all values. */
 const STORED_USER = layout({ VERSION: 1, DELETED_VERSION: 1 });
@@ -113,10 +114,9 @@ export class LmdbStore implements Store {
   /** Values of the transaction in work; grows to the largest. */
   #values = new Int32Array(0);
 
-  /** @param replaces  another thread of this process has had the store, and has ended without closing it */
   constructor(
     directory: string,
-    readonly replaces = false,
+    readonly thread: StoreThread = {},
   ) {
     this.#directory = directory;
   }
@@ -125,7 +125,7 @@ export class LmdbStore implements Store {
     try {
       mkdirSync(this.#directory, { recursive: true });
       checkMagic(join(this.#directory, 'data.mdb'));
-      this.#unlock = lockDirectory(this.#directory, 'store', this.replaces);
+      this.#unlock = lockDirectory(this.#directory, 'store', this.thread.replaces);
     } catch (error) {
       throw new Error(`cannot open the store lmdb:${this.#directory}: ${messageOf(error)}`);
     }
@@ -142,6 +142,7 @@ export class LmdbStore implements Store {
         // Otherwise a commit that fails leaves a rejected promise that nobody can catch.
         eventTurnBatching: false,
       });
+      if (this.thread.gate !== undefined) guardBegin(this.#db, this.thread.gate);
       await this.#checkFormat(this.#db);
     } catch (error) {
       const db = this.#db;

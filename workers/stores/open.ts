@@ -3,20 +3,19 @@ import { CassandraStore } from './cassandra.js';
 import { CASSANDRA_PREFIX, readCassandraUrl, redactStore } from './cassandra-url.js';
 import { LmdbStore } from './lmdb.js';
 import { MemoryStore } from './memory.js';
-import type { Store } from './store.js';
+import type { Store, StoreThread } from './store.js';
 
 const ALLOWED =
   'lmdb:DIRECTORY, cassandra://HOST,HOST:9042/KEYSPACE?dc=DATACENTRE, or memory: (for tests: nothing is kept)';
 
 /**
  * The store that `text` names, not yet open.
- * @param faults    the fault switches of a `memory:` store (memory.ts), for tests
- * @param replaces  another thread of this process has had the store, and has ended without closing it
+ * @param faults  the fault switches of a `memory:` store (memory.ts), for tests
  * @throws Error that names the value, without a password, and what is allowed
  */
-export function createStore(text: string, faults?: SharedArrayBuffer, replaces = false): Store {
+export function createStore(text: string, faults?: SharedArrayBuffer, thread: StoreThread = {}): Store {
   if (text.startsWith('lmdb:') && text.length > 'lmdb:'.length)
-    return new LmdbStore(text.slice('lmdb:'.length), replaces);
+    return new LmdbStore(text.slice('lmdb:'.length), thread);
   if (text.startsWith(CASSANDRA_PREFIX)) {
     const { settings, problems } = readCassandraUrl(text);
     if (problems.length > 0) throw new Error(`--store=${redactStore(text)} ${problems.join(', and ')}.`);

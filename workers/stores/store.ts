@@ -2,6 +2,7 @@
  * Where read states live for good. The persister is the only caller; it passes words as they came through the
  * ring (engine/messages.ts), so that a store makes objects only where its driver needs them.
  */
+import type { ThreadGate } from '../thread-gate.js';
 
 /** All rows of one user that changed, to be written whole or not at all. Writing it twice does no harm. */
 export interface WriteGroup {
@@ -32,6 +33,14 @@ export type RowSink = (rows: Int32Array, count: number) => Promise<void> | void;
 
 /** Why a group could not be written when the store is well: something about the group itself. */
 export class GroupRefused extends Error {}
+
+/** The thread that opens a store. */
+export interface StoreThread {
+  /** Another thread of this process has had the store, and has ended without closing it. */
+  readonly replaces?: boolean;
+  /** Closed before the thread is ended; left out: nobody ends it. */
+  readonly gate?: ThreadGate;
+}
 
 /**
  * A load that never ends is given up by the persister: its sink then rejects, and the store may go on or not.
