@@ -12,13 +12,15 @@ const USER = '1215086513356800001';
 const FIRST_CHANNEL = 1_215_086_513_356_800_000n;
 const BULK = 100;
 const BULKS_AT_ONCE = 8;
-/**
- * Users of BULK entries each, in two halves, which are listed in turn: either has no room beside the large user, and is so long in
- * being listed that its first users are older than any of the others when the large one comes back.
- */
+/** Users of BULK entries each, in two halves, which are listed in turn: either has no room beside the large user. */
 const CROWD = 900;
 const CROWD_FIRST = 2n ** 61n;
 const PAUSE_MS = 200;
+/**
+ * Before one comes who takes another's room. A user's place in the order of eviction is up to a second old (a move within a
+ * second of the last is left out), and whoever is to go is to be older than all others.
+ */
+const SETTLE_MS = 2000;
 
 const client = new TidemarkClient({
   url: process.argv[2]!,
@@ -60,18 +62,28 @@ async function prepare(): Promise<Done> {
   return { times: [] };
 }
 
-const WORK: Record<Phase, () => Promise<void>> = {
-  list: () => list(USER, ENTRIES),
+async function timed(work: () => Promise<void>): Promise<number> {
+  const startMs = performance.now();
+  await work();
+  return performance.now() - startMs;
+}
+
+/** Each resolves with how long it took, ms. */
+const WORK: Record<Phase, () => Promise<number>> = {
+  list: () => timed(() => list(USER, ENTRIES)),
   reload: async () => {
+    await sleep(SETTLE_MS);
     for (let i = 0; i < CROWD / 2; i++) await list(String(crowd + BigInt(i)), BULK);
     crowd = crowd === CROWD_FIRST ? CROWD_FIRST + BigInt(CROWD / 2) : CROWD_FIRST;
-    await list(USER, ENTRIES);
+    await sleep(SETTLE_MS);
+    return await timed(() => list(USER, ENTRIES));
   },
-  write: () => write(USER, ENTRIES),
-  delete: async () => {
-    await client.deleteUser(USER);
-    await write(USER, ENTRIES);
-  },
+  write: () => timed(() => write(USER, ENTRIES)),
+  delete: () =>
+    timed(async () => {
+      await client.deleteUser(USER);
+      await write(USER, ENTRIES);
+    }),
 };
 
 let isStopped = false;
@@ -80,9 +92,7 @@ async function repeat(phase: Phase): Promise<Done> {
   const times: number[] = [];
   isStopped = false;
   do {
-    const startMs = performance.now();
-    await WORK[phase]();
-    times.push(performance.now() - startMs);
+    times.push(await WORK[phase]());
     await sleep(PAUSE_MS);
   } while (!isStopped);
   return { times };
