@@ -134,6 +134,7 @@ export class TidemarkClient {
       (event) => this.#subscriptions.deliver(event),
       () => this.#subscriptions.subscribeAgain(),
       () => this.#subscriptions.size > 0,
+      (error) => this.#subscriptions.fail(error),
     );
     this.#subscriptions = new Subscriptions(this.#session, options.eventsMax ?? 10_000);
   }
@@ -249,7 +250,8 @@ export class TidemarkClient {
    * Each change of these users from now on, in version order for each user: to the listener, or to whoever iterates
    * over what this returns. After a lost connection it subscribes again by itself and delivers a `gap` with the users
    * of whom events may be missing, some in one and some in another if the service does not take all at once.
-   * If it fails for one user it fails for all.
+   * If it fails for one user it fails for all. A service that does not take the token any more ends it: `unauthorized`
+   * is what the iterator throws, and `ended` rejects with.
    */
   async subscribe(userIds: readonly string[], listener?: Listener): Promise<Subscription> {
     return await this.#subscriptions.subscribe(userIds, listener);

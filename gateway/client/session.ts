@@ -93,6 +93,8 @@ export class Session {
   /** There is a connection again; what this submits with `first` goes before everything else. */
   readonly #onOpenAgain: () => void;
   readonly #wanted: () => boolean;
+  /** The service does not take the token: who waits for a connection without a call is told. */
+  readonly #onUnauthorized: (error: TidemarkError) => void;
   readonly #calls = new Set<Call>();
   #made = 0;
   /** In the order of the calls when `#isSorted`. */
@@ -124,11 +126,13 @@ export class Session {
     onEvent: (event: ChangeEvent) => void,
     onOpenAgain: () => void,
     wanted: () => boolean,
+    onUnauthorized: (error: TidemarkError) => void,
   ) {
     this.#options = options;
     this.#onEvent = onEvent;
     this.#onOpenAgain = onOpenAgain;
     this.#wanted = wanted;
+    this.#onUnauthorized = onUnauthorized;
   }
 
   get connected(): boolean {
@@ -403,7 +407,9 @@ export class Session {
       }
     }
     if (!wasOpen && /\b401\b/.test(reason)) {
-      this.#failAll(new TidemarkError('unauthorized', 'the service does not take the token'));
+      const error = new TidemarkError('unauthorized', 'the service does not take the token');
+      this.#failAll(error);
+      this.#onUnauthorized(error);
     }
     if (this.#calls.size > 0 || this.#wanted()) this.connect();
   }

@@ -1,5 +1,6 @@
 /** What a subscriber holds: a bounded buffer of events, read by a callback or as an async iterator. */
 import type { ChangeEvent } from './codec.js';
+import type { TidemarkError } from './errors.js';
 
 /**
  * `gap`: events of these users may be missing before this one (the connection was lost, or the reader was too slow).
@@ -10,14 +11,25 @@ export type TidemarkEvent = ChangeEvent | { event: 'gap'; userIds: string[] };
 /** What it throws is an uncaught error of its own, as with listeners of the platform; all events come all the same. */
 export type Listener = (event: TidemarkEvent) => void;
 
+interface Waiting {
+  readonly resolve: (result: IteratorResult<TidemarkEvent>) => void;
+  readonly reject: (error: TidemarkError) => void;
+}
+
 export class Subscription implements AsyncIterable<TidemarkEvent> {
   readonly userIds: readonly string[];
+  /** Resolves when nothing more will come; rejects with `unauthorized` when the service does not take the token any more. */
+  readonly ended: Promise<void>;
   readonly #listener: Listener | undefined;
   readonly #bufferMax: number;
   readonly #onEnd: (subscription: Subscription) => Promise<void>;
   #buffer: TidemarkEvent[] = [];
-  #waiting: ((result: IteratorResult<TidemarkEvent>) => void)[] = [];
+  #waiting: Waiting[] = [];
+  /** To be thrown by the iterator that comes to it first. */
+  #error: TidemarkError | undefined;
   #ended = false;
+  #resolveEnded = (): void => {};
+  #rejectEnded = (_error: TidemarkError): void => {};
 
   constructor(
     userIds: readonly string[],
@@ -29,6 +41,11 @@ export class Subscription implements AsyncIterable<TidemarkEvent> {
     this.#listener = listener;
     this.#bufferMax = bufferMax;
     this.#onEnd = onEnd;
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolveEnded = resolve;
+      this.#rejectEnded = reject;
+    });
+    this.ended.catch(() => {}); // whoever iterates is told as well
   }
 
   /** Ends the iterators, and the subscription of the users that no other one of this client holds. */
@@ -53,7 +70,7 @@ export class Subscription implements AsyncIterable<TidemarkEvent> {
       return;
     }
     const waiting = this.#waiting.shift();
-    if (waiting !== undefined) waiting({ done: false, value: event });
+    if (waiting !== undefined) waiting.resolve({ done: false, value: event });
     else if (this.#buffer.length < this.#bufferMax) this.#buffer.push(event);
     else this.#buffer = [{ event: 'gap', userIds: [...this.userIds] }];
   }
@@ -61,8 +78,19 @@ export class Subscription implements AsyncIterable<TidemarkEvent> {
   /** For the client: nothing more will come. */
   end(): void {
     this.#ended = true;
-    for (const waiting of this.#waiting) waiting({ done: true, value: undefined });
+    this.#resolveEnded();
+    for (const waiting of this.#waiting) waiting.resolve({ done: true, value: undefined });
     this.#waiting = [];
+  }
+
+  /** For the client: nothing more will come, and why: after what has come already. */
+  fail(error: TidemarkError): void {
+    if (this.#ended) return;
+    this.#rejectEnded(error);
+    const first = this.#waiting.shift();
+    if (first === undefined) this.#error = error;
+    else first.reject(error);
+    this.end();
   }
 
   [Symbol.asyncIterator](): AsyncIterator<TidemarkEvent> {
@@ -70,8 +98,11 @@ export class Subscription implements AsyncIterable<TidemarkEvent> {
       next: () => {
         const event = this.#buffer.shift();
         if (event !== undefined) return Promise.resolve({ done: false, value: event });
+        const error = this.#error;
+        this.#error = undefined;
+        if (error !== undefined) return Promise.reject(error);
         if (this.#ended) return Promise.resolve({ done: true, value: undefined });
-        return new Promise((resolve) => this.#waiting.push(resolve));
+        return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
       },
       return: async () => {
         await this.unsubscribe();

@@ -79,9 +79,23 @@ export class Subscriptions {
 
   /** Ends all of them. */
   close(): void {
+    this.#endAll((subscription) => subscription.end());
+  }
+
+  /** Ends all of them with an error: no later connection goes better. */
+  fail(error: TidemarkError): void {
+    this.#endAll((subscription) => subscription.fail(error));
+  }
+
+  #endAll(end: (subscription: Subscription) => void): void {
     clearTimeout(this.#again);
-    for (const holders of this.#holders.values()) for (const holder of holders) holder.end();
+    this.#again = undefined;
+    const all = new Set([...this.#holders.values()].flatMap((holders) => [...holders]));
+    // Before anybody hears of it, who may subscribe anew.
     this.#holders.clear();
+    this.#lapsed.clear();
+    this.#refused.clear();
+    for (const subscription of all) end(subscription);
   }
 
   #ask(userId: string): void {

@@ -49,6 +49,7 @@ export class BinaryConnection implements Connection {
       () => {},
       () => {},
       () => true,
+      () => {},
     );
   }
 

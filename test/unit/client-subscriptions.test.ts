@@ -46,6 +46,34 @@ test('unsubscribe is tried again', async () => {
   expect(tests.server.subscribed).toEqual([]);
 });
 
+describe('a service that does not take the token any more', () => {
+  test('ends what is subscribed to with an error, behind what had come; nobody connects again', async () => {
+    tests.server.token = 'old';
+    const client = connect({ token: 'old', reconnectMinMs: 1, reconnectMaxMs: 2 });
+    const heard: TidemarkEvent[] = [];
+    const listened = await client.subscribe(['7'], (event) => heard.push(event));
+    const iterated = await client.subscribe(['7', '8']);
+    const waiting = (await client.subscribe(['9']))[Symbol.asyncIterator]().next();
+    await client.ack('7', '1', '5');
+    tests.server.token = 'new';
+    tests.server.cutAll();
+    await expect(waiting).rejects.toMatchObject({ code: 'unauthorized' });
+    const iterator = iterated[Symbol.asyncIterator]();
+    expect(await iterator.next()).toMatchObject({ value: { cause: 'ack', userId: '7' } });
+    await expect(iterator.next()).rejects.toMatchObject({ code: 'unauthorized' });
+    expect(await iterator.next()).toMatchObject({ done: true });
+    await expect(listened.ended).rejects.toMatchObject({ code: 'unauthorized' });
+    expect(heard).toMatchObject([{ cause: 'ack' }]);
+    tests.server.token = 'old';
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(client.connected).toBe(false);
+    // A call connects, and who subscribes anew is served.
+    await client.subscribe(['7'], (event) => heard.push(event));
+    await client.ack('7', '1', '6');
+    await expect.poll(() => heard).toMatchObject([{ cause: 'ack' }, { event: 'gap' }, { cause: 'ack' }]);
+  });
+});
+
 describe('after a lost connection', () => {
   test('a user who is refused keeps nobody else waiting, and is asked for again', async () => {
     const client = connect();
