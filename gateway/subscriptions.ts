@@ -11,6 +11,7 @@
  */
 import { EVENT, OP_UNSUBSCRIBE, REQUEST } from '../engine/messages.js';
 import type { Connection } from './connections.js';
+import { hashId } from './id-hash.js';
 import { EVENT_JSON_BYTES_MAX, writeEvent } from './json-event.js';
 import type { Submitter } from './submitter.js';
 
@@ -19,7 +20,7 @@ export interface Watch {
   readonly lo: number;
   readonly hi: number;
   readonly connections: Connection[];
-  /** Another user with the same low word. */
+  /** Another user with the same hash. */
   next: Watch | null;
 }
 
@@ -36,6 +37,7 @@ export class Subscriptions {
   readonly #submitter: Submitter;
   /** A route whose answers nobody waits for. */
   readonly #route: number;
+  /** By the hash of the user. */
   readonly #watches = new Map<number, Watch>();
   readonly #leftovers = new Set<Watch>();
   readonly #request = new Int32Array(REQUEST.WORDS);
@@ -53,8 +55,8 @@ export class Subscriptions {
   }
 
   #find(lo: number, hi: number): Watch | null {
-    let watch = this.#watches.get(lo) ?? null;
-    while (watch !== null && watch.hi !== hi) watch = watch.next;
+    let watch = this.#watches.get(hashId(lo, hi)) ?? null;
+    while (watch !== null && (watch.lo !== lo || watch.hi !== hi)) watch = watch.next;
     return watch;
   }
 
@@ -67,8 +69,9 @@ export class Subscriptions {
   add(connection: Connection, lo: number, hi: number): PendingSubscribe {
     let watch = this.#find(lo, hi);
     if (watch === null) {
-      watch = { lo, hi, connections: [], next: this.#watches.get(lo) ?? null };
-      this.#watches.set(lo, watch);
+      const hash = hashId(lo, hi);
+      watch = { lo, hi, connections: [], next: this.#watches.get(hash) ?? null };
+      this.#watches.set(hash, watch);
     }
     const subscribed = connection.watches.get(watch);
     const pending = subscribed ?? { count: 0, confirmed: subscribed === null };
@@ -136,10 +139,11 @@ export class Subscriptions {
   }
 
   #forget(watch: Watch): void {
-    const first = this.#watches.get(watch.lo)!;
+    const hash = hashId(watch.lo, watch.hi);
+    const first = this.#watches.get(hash)!;
     if (first === watch) {
-      if (watch.next === null) this.#watches.delete(watch.lo);
-      else this.#watches.set(watch.lo, watch.next);
+      if (watch.next === null) this.#watches.delete(hash);
+      else this.#watches.set(hash, watch.next);
       return;
     }
     let before = first;

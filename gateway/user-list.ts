@@ -1,7 +1,7 @@
 /** The users that a mention or subscription names: a set, in the order of their first appearance. */
-import { mix } from '../engine/hash.js';
 import { parsed } from '../engine/ids.js';
 import type { Problem } from './errors.js';
+import { hashId } from './id-hash.js';
 import { readId } from './json-fields.js';
 
 const USERS_MAX = 10_000;
@@ -29,7 +29,7 @@ export function readUsers(value: unknown, problems: Problem[]): Int32Array {
       continue;
     }
     const { lo, hi } = parsed;
-    let bucket = mix(lo ^ Math.imul(hi, 0x27d4eb2f)) & mask;
+    let bucket = hashId(lo, hi) & mask;
     for (let seen = buckets[bucket]!; seen !== 0; seen = buckets[bucket]!) {
       if (users[seen - 1] === lo && users[seen] === hi) break;
       bucket = (bucket + 1) & mask;
