@@ -13,6 +13,8 @@ import {
   OP_ACK_BULK,
   OP_DELETE_USER,
   OP_MENTION,
+  OP_SUBSCRIBE,
+  OP_UNSUBSCRIBE,
   REQUEST,
   ROUTED,
   STATUS_BUSY,
@@ -90,6 +92,9 @@ export function submit(
 function mustQueueUp(lane: LaneState, index: number, words: Int32Array, at: number): boolean {
   if (lane.reloads(index)) return true;
   if (lane.parking.isEmpty(lane.lobbyOf(index))) return false;
+  const op = opOf(words, at);
+  // They need no slot. An unsubscribe that were refused here would leave the user watched for good: the front has forgotten it.
+  if (op === OP_SUBSCRIBE || op === OP_UNSUBSCRIBE) return false;
   if (lane.mayBeInLobby(words[at + ROUTED.USER_HASH]!)) return true;
   return residentUser(lane.partition(index), words, at) === 0;
 }

@@ -15,6 +15,8 @@ import {
   OP_ACK_BULK,
   OP_GET,
   OP_LIST,
+  OP_SUBSCRIBE,
+  OP_UNSUBSCRIBE,
   REPLY,
   REQUEST,
   ROUTED,
@@ -250,6 +252,18 @@ describe('for room, an operation waits', () => {
     expect(statuses()).toEqual([]);
     turn(300);
     expect(statuses()).toEqual([[3, STATUS_BUSY]]);
+  });
+
+  it('but not what makes a user watched, or ends it', () => {
+    fill();
+    waitForRoom(2);
+    send(OP_SUBSCRIBE, 5);
+    send(OP_UNSUBSCRIBE, 5);
+    turn();
+    expect(statuses()).toEqual([
+      [5, STATUS_OK],
+      [5, STATUS_OK],
+    ]);
   });
 
   it('also when it comes to the front of others that have waited already, which go with it', () => {

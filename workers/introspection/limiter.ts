@@ -6,7 +6,7 @@
  * I1  A bucket holds at most a second's operations, and gets as many a second. Who finds it empty is refused.
  * I2  FILTER[hash] counts the watched keys of that hash; 0 says that the key is not watched.
  */
-import { REQUEST, ROUTED } from '../../engine/messages.js';
+import { OP_UNSUBSCRIBE, REQUEST, ROUTED } from '../../engine/messages.js';
 import type { HotTable } from './hot-keys.js';
 import { WINDOW_S } from './hot-keys.js';
 import { hashChannel, namesChannel } from './lane-introspection.js';
@@ -110,6 +110,8 @@ export class Limiter {
   /** Whether an operation (from ROUTED on at `words[at]`) is beyond a limit. */
   refuses(words: Int32Array, at: number): boolean {
     const opAt = at + ROUTED.WORDS;
+    const op = words[opAt + REQUEST.HEAD]! & 0xff;
+    if (op === OP_UNSUBSCRIBE) return false; // the front has forgotten the user already
     const users = this.#users;
     if (users !== null && users.count > 0) {
       const lo = words[opAt + REQUEST.USER_LO]!;
@@ -118,7 +120,7 @@ export class Limiter {
     }
     const channels = this.#channels;
     if (channels === null || channels.count === 0) return false;
-    if (!namesChannel(words[opAt + REQUEST.HEAD]! & 0xff)) return false;
+    if (!namesChannel(op)) return false;
     const lo = words[opAt + REQUEST.CHANNEL_LO]!;
     const hi = words[opAt + REQUEST.CHANNEL_HI]!;
     return channels.refuses(hashChannel(lo, hi), lo, hi);
