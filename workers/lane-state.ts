@@ -22,6 +22,7 @@ import {
   ENTRY,
   EVENT,
   EVENT_WORDS_MAX,
+  OP_ACK,
   OP_ACK_BULK,
   OP_DELETE,
   OP_DELETE_USER,
@@ -450,8 +451,9 @@ export class LaneState {
           : op === OP_DELETE
             ? CAUSE_DELETE
             : CAUSE_ACK;
+    const manual = op === OP_ACK ? head & REQUEST_MANUAL : 0; // the flag says nothing with other operations
     for (let i = 0; i < partition.changedCount; i++) {
-      const at = this.#beginEvent(OP_EVENT | (cause << 8) | (head & REQUEST_MANUAL), 0, words, opAt);
+      const at = this.#beginEvent(OP_EVENT | (cause << 8) | manual, 0, words, opAt);
       partition.writeEntry(partition.changed[i]!, out, at + EVENT.WORDS);
       out[at + EVENT.VERSION] = out[at + EVENT.WORDS + ENTRY.VERSION]!;
       this.commitReply(EVENT.WORDS + ENTRY.WORDS);
