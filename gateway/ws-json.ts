@@ -30,6 +30,8 @@ import { readUsers } from './user-list.js';
 const OPS = new Map<unknown, number>(OP_NAMES.flatMap((name, op) => (op > 0 ? [[name, op]] : [])));
 const EMPTY = Buffer.from('{}');
 const ID_CHARACTERS_MAX = 128;
+/** Of a frame. */
+const REQUESTS_MAX = 16_384;
 
 /** One request of a JSON connection. */
 class JsonCaller implements Caller {
@@ -109,7 +111,12 @@ export class JsonProtocol {
     } catch {
       frame = undefined;
     }
-    if (Array.isArray(frame) && frame.length > 0) {
+    if (Array.isArray(frame) && frame.length > REQUESTS_MAX) {
+      // Each would have an answer of its own: some hundred times the bytes of a frame of `[0,0,…]`.
+      const message = `an array has at most ${REQUESTS_MAX} requests`;
+      counters.jsonErrors++;
+      sendError(connection, 'null', invalid([{ path: '', message }]));
+    } else if (Array.isArray(frame) && frame.length > 0) {
       const bytes = Math.ceil(message.byteLength / frame.length);
       for (const request of frame) this.#accept(connection, request, bytes);
     } else {
@@ -121,7 +128,7 @@ export class JsonProtocol {
   /** @param bytes  of the frame, that fall to the request */
   #accept(connection: JsonConnection, request: unknown, bytes: number): void {
     if (connection.socket === null) return;
-    if (!connection.stalled) {
+    if (!connection.stalled || isPing(request)) {
       this.#run(connection, request);
       return;
     }
@@ -157,7 +164,7 @@ export class JsonProtocol {
       caller.error(invalid([{ path: 'op', message: `must be one of ${[...OPS.keys()].join(', ')}` }]));
     } else if (front.stopping) {
       caller.error(STOPPING);
-    } else if (connection.inFlight > front.limits.maxInFlight) {
+    } else if (op !== OP_PING && connection.inFlight > front.limits.maxInFlight) {
       front.counters.busy.max_in_flight++;
       caller.error(BUSY);
     } else {
@@ -247,6 +254,11 @@ export class JsonProtocol {
     }
     return size + added;
   }
+}
+
+/** It waits for nothing: who gets no answer takes the connection for dead. */
+function isPing(request: unknown): boolean {
+  return isObject(request) && OPS.get(request.op) === OP_PING;
 }
 
 /** The id of a request as JSON; null when it has none that can be told back. */

@@ -79,6 +79,7 @@ describe('JSON requests', () => {
     ['an empty array', '[]', null, ''],
     ['an id that cannot be told back', '{"id":{},"op":"ping"}', null, 'id'],
     ['no id', '{"op":"ping"}', null, 'id'],
+    ['an array of too many', `[${'0,'.repeat(16_384)}0]`, null, ''],
     ['an unknown op', '{"id":4,"op":"constructor"}', 4, 'op'],
     ['wrong fields', '{"id":4,"op":"get","user_id":1,"channel_id":0}', 4, 'channel_id'],
     [
@@ -96,6 +97,7 @@ describe('JSON requests', () => {
       error: { code: 'invalid_request', errors: [{ path }] },
     });
     expect(await client.ask({ id: 5, op: 'ping' })).toEqual([{ id: 5, ok: {} }]);
+    expect(client.received).toHaveLength(2);
     client.socket.close();
   });
 
@@ -122,6 +124,18 @@ describe('JSON requests', () => {
     expect(await client.ask({ id: 1, op: 'badge', user_id })).toMatchObject([
       { id: 1, error: { code: 'busy' } },
     ]);
+    client.socket.close();
+  });
+
+  it('ping is answered at once, also behind a mention of so many that the rest has to wait', async () => {
+    const client = await open();
+    const user_ids = Array.from({ length: 1000 }, (_, i) => String(3_000_000 + i));
+    gateway.port.hold();
+    client.socket.send(JSON.stringify({ id: 1, op: 'mention', channel_id: '7', user_ids }));
+    client.socket.send(JSON.stringify({ id: 2, op: 'badge', user_id: user_ids[0] }));
+    expect(await client.ask({ id: 3, op: 'ping' })).toEqual([{ id: 3, ok: {} }]);
+    gateway.port.release();
+    await until(() => client.received.length === 3, 'the others are answered');
     client.socket.close();
   });
 
