@@ -47,6 +47,30 @@ function streamUrl(url: string): string {
   return address.href;
 }
 
+/** As `ws` names the status of a handshake that was refused. */
+const STATUS = /\b[45]\d\d\b/;
+const ASK_TIMEOUT_MS = 5000;
+
+/**
+ * The status of a handshake that failed, for a platform's WebSocket does not tell: a plain request to the same address is
+ * refused as the handshake was. Undefined where nobody answers, and in browsers, which send no tokens.
+ */
+async function askForStatus(address: string, headers: Record<string, string>): Promise<number | undefined> {
+  if (!isNode()) return;
+  try {
+    const url = address.replace(/^ws/, 'http');
+    const response = await fetch(url, { headers, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    await response.body?.cancel();
+    return response.status;
+  } catch {
+    return;
+  }
+}
+
+function isNode(): boolean {
+  return typeof process === 'object' && process.versions?.node !== undefined;
+}
+
 /** `ws` is loaded only where neither the caller nor the platform gives a WebSocket. */
 export async function findWebSocket(given?: WebSocketConstructor): Promise<WebSocketConstructor> {
   if (given !== undefined) return given;
@@ -78,8 +102,7 @@ function withHeadersFirst(Platform: PlatformWebSocket): WebSocketConstructor {
   ): WebSocketLike {
     const headers = options?.headers;
     if (headers === undefined) return new Platform(url, protocols);
-    const isNode = typeof process === 'object' && process.versions?.node !== undefined;
-    if (!isNode) {
+    if (!isNode()) {
       throw new TidemarkError(
         'invalid_request',
         'a browser cannot send a token with a WebSocket: connect through a proxy that adds it',
@@ -97,15 +120,27 @@ export class Transport {
 
   constructor(WebSocket: WebSocketConstructor, options: TransportOptions, events: TransportEvents) {
     const headers = options.token === undefined ? undefined : { authorization: `Bearer ${options.token}` };
-    this.#socket = new WebSocket(streamUrl(options.url), SUBPROTOCOL, headers && { headers });
+    const address = streamUrl(options.url);
+    this.#socket = new WebSocket(address, SUBPROTOCOL, headers && { headers });
     this.#socket.binaryType = 'arraybuffer';
     let problem = '';
+    let isOpen = false;
     const closed = (code: number, reason: string): void => {
       if (this.#closed) return;
       this.#closed = true;
-      events.onClose(code, reason === '' ? problem : reason);
+      events.onClose(code, reason);
     };
-    this.#socket.onopen = () => events.onOpen();
+    let hasFailed = false;
+    const failed = async (code: number, reason: string): Promise<void> => {
+      if (hasFailed) return;
+      hasFailed = true;
+      const status = STATUS.test(reason) ? undefined : await askForStatus(address, headers ?? {});
+      closed(code, status === 401 ? `${reason} (${status})` : reason);
+    };
+    this.#socket.onopen = () => {
+      isOpen = true;
+      events.onOpen();
+    };
     this.#socket.onmessage = (event: { data: unknown }) => {
       const { data } = event;
       // A text or a cut word: no service of this protocol sends it.
@@ -117,8 +152,14 @@ export class Transport {
     };
     this.#socket.onerror = (event: { message?: string }) => {
       problem = event.message ?? '';
+      // The WebSocket of some versions of Node 22 does not say afterwards that it is closed.
+      if (!isOpen) void failed(1006, problem);
     };
-    this.#socket.onclose = (event: { code: number; reason: string }) => closed(event.code, event.reason);
+    this.#socket.onclose = (event: { code: number; reason: string }) => {
+      const reason = event.reason === '' ? problem : event.reason;
+      if (isOpen) closed(event.code, reason);
+      else void failed(event.code, reason);
+    };
   }
 
   get bufferedBytes(): number {

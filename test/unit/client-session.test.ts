@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { OP_ACK, OP_MENTION, REQUEST, STATUS_BUSY, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
-import { TidemarkClient, type TidemarkEvent } from '../../gateway/client/index.js';
+import { TidemarkClient, type TidemarkEvent, type WebSocketConstructor } from '../../gateway/client/index.js';
 import { stage, take } from './client-stage.js';
 
 const tests = stage();
@@ -96,6 +97,30 @@ describe('calls', () => {
     tests.server.token = 'secret';
     await connect({ token: 'secret' }).ping();
     await expect(connect({ token: 'wrong' }).ping()).rejects.toMatchObject({ code: 'unauthorized' });
+  });
+
+  test('a wrong one is named, too, where the WebSocket neither says why it failed nor that it is closed', async () => {
+    class Terse extends WebSocket {
+      override emit(name: string, ...values: unknown[]): boolean {
+        if (name === 'close' && !this.#isOpen) return true;
+        if (name === 'open') this.#isOpen = true;
+        return super.emit(name, ...(name === 'error' ? [new Error('non-101 status code')] : values));
+      }
+      #isOpen = false;
+    }
+    tests.server.token = 'secret';
+    const webSocket = Terse as unknown as WebSocketConstructor;
+    await connect({ token: 'secret', webSocket }).ping();
+    await expect(connect({ token: 'wrong', webSocket }).ping()).rejects.toMatchObject({
+      code: 'unauthorized',
+    });
+    // Nobody refused this one: it is tried again, at once, until it goes well.
+    tests.server.handshakes = 'cut';
+    const client = connect({ token: 'secret', webSocket, reconnectMinMs: 1, reconnectMaxMs: 2 });
+    const pinged = client.ping();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    tests.server.handshakes = 'accept';
+    await pinged;
   });
 });
 

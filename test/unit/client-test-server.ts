@@ -344,6 +344,10 @@ export class TestServer {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
     };
     const path = request.url!.split('?')[0]!.split('/');
+    if (path[2] === 'stream') {
+      const isAdmitted = this.token === undefined || request.headers.authorization === `Bearer ${this.token}`;
+      return send(isAdmitted ? 400 : 401, {});
+    }
     if (path[1] !== 'v1') return send(200, { status: 'ok' });
     if (path[2] === 'channels') {
       const counts = { applied: 0, suppressed: 0, duplicates: 0, failed: [] };
