@@ -11,7 +11,7 @@
  *     for LIST_PATIENCE_MS is cut off, as it keeps others from theirs.
  * I4  Who is cut off keeps its slot until it is closed: with 1013 when it has taken what waited for it, else hard
  *     after CUT_PATIENCE_MS. A socket that is told to end would keep these bytes until the idle timeout, beyond any
- *     limit on connections.
+ *     limit on connections. (One whose client says that it leaves is closed by uWebSockets at once, with what waits.)
  */
 import type { WebSocket } from 'uWebSockets.js';
 import type { ByteBudget } from './byte-builder.js';
@@ -102,8 +102,12 @@ export abstract class Connection {
   inFlight = 0;
   /** With what of their subscribes is on its way; null: nothing. */
   readonly watches = new Map<Watch, PendingSubscribe | null>();
-  /** The socket of a connection that is cut off and not yet closed (I4). */
+  /** The socket of a connection that is cut off and not yet closed (I4), and what it is told then. */
   #cut: Socket | null = null;
+  #cutCode = CLOSE_TOO_SLOW;
+  #cutReason = TOO_SLOW;
+  /** What may wait for it then: its client can still ping, and is sent pongs. */
+  #cutBytesMax = 0;
   #cutTimer: NodeJS.Timeout | undefined;
   /** What this connection has in the outbox's `backpressureBytes`. */
   #waitingBytes = 0;
@@ -116,11 +120,29 @@ export abstract class Connection {
   abstract event(words: Int32Array, at: number, length: number, json: () => Uint8Array): void;
   abstract flush(): void;
 
-  /** Sends what was gathered, then closes. The close handler runs before this returns. */
+  /** Sends what was gathered, then closes: at once if nothing waits, and the close handler runs before this returns, or as I4 says. */
   end(code: number, reason: string): void {
     this.flush();
-    if (this.#cut !== null) this.#cut.end(CLOSE_TOO_SLOW, TOO_SLOW);
-    else this.socket?.end(code, reason);
+    const socket = this.socket;
+    if (socket === null) this.#endCut();
+    else if (socket.getBufferedAmount() === 0) socket.end(code, reason);
+    else this.#leave(socket, code, reason);
+  }
+
+  #endCut(): void {
+    this.#cut?.end(this.#cutCode, this.#cutReason);
+  }
+
+  /** Nothing more is sent, and nothing heard: it is closed when what waits has gone out, or hard. */
+  #leave(socket: Socket, code: number, reason: string): void {
+    const bytes = socket.getBufferedAmount();
+    this.wait(bytes);
+    this.socket = null;
+    this.#cut = socket;
+    this.#cutBytesMax = bytes + SHARE_BYTES_MIN;
+    this.#cutCode = code;
+    this.#cutReason = reason;
+    this.#cutTimer = setTimeout(() => socket.close(), CUT_PATIENCE_MS).unref();
   }
 
   /** The socket is closed, whoever did it. */
@@ -137,13 +159,16 @@ export abstract class Connection {
     if (socket === null) return;
     const bytes = socket.getBufferedAmount();
     this.wait(bytes);
-    if (bytes === 0) this.#cut?.end(CLOSE_TOO_SLOW, TOO_SLOW);
+    if (bytes === 0) this.#endCut();
   }
 
   /** True if the client reads what it is sent; otherwise the connection is cut off now (I2). */
   keepsUp(): boolean {
     const socket = this.socket;
-    if (socket === null) return false;
+    if (socket === null) {
+      this.#boundCut();
+      return false;
+    }
     const bytes = socket.getBufferedAmount();
     this.wait(bytes);
     if (bytes <= this.outbox.shareBytes) return true;
@@ -151,12 +176,18 @@ export abstract class Connection {
     return false;
   }
 
+  #boundCut(): void {
+    const socket = this.#cut;
+    if (socket === null) return;
+    const bytes = socket.getBufferedAmount();
+    this.wait(bytes);
+    if (bytes > this.#cutBytesMax) socket.close();
+  }
+
   protected cutOff(): void {
     const socket = this.socket;
     if (socket === null) return;
-    this.socket = null; // nothing more is gathered
-    this.#cut = socket;
-    this.#cutTimer = setTimeout(() => socket.close(), CUT_PATIENCE_MS).unref();
+    this.#leave(socket, CLOSE_TOO_SLOW, TOO_SLOW);
     this.outbox.cut(this);
   }
 

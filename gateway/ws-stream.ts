@@ -66,7 +66,10 @@ export function addStream(app: TemplatedApp, front: Front, auth: Auth): void {
       front.connections.release(connection.route);
     },
   });
-  app.get(PATH, (response) => new HttpCaller(response, 0, front.counters).error(NO_UPGRADE));
+  app.get(PATH, (response, request) => {
+    // Clients whose WebSocket does not tell them why it was refused ask here.
+    new HttpCaller(response, 0, front.counters).error(auth.refuse(request) ?? NO_UPGRADE);
+  });
 }
 
 function upgrade(
