@@ -12,6 +12,7 @@ import { assert } from '../engine/layout.js';
 import { REQUEST, ROUTED } from '../engine/messages.js';
 import { ringDepth } from '../engine/ring.js';
 import { UndoLog } from '../engine/undo-log.js';
+import { checkBuildOwner } from './build-owner.js';
 import { FrontRings } from './front-port.js';
 import { createIntrospection, type IntrospectionMemory } from './introspection/lane-introspection.js';
 import { ServiceJournal } from './journal/journal.js';
@@ -350,6 +351,7 @@ class WorkerGroup implements Workers {
         ? new URL('./shard-thread.js', import.meta.url)
         : pathToFileURL(resolve(directory, 'workers/shard-thread.js'));
     if (!existsSync(file)) throw new OperateError(`there is no ${fileURLToPath(file)}: build it first.`);
+    if (directory !== undefined) checkBuildOwner(resolve(directory), fileURLToPath(file));
     await this.#shards.reload(file.href);
   }
 
