@@ -35,7 +35,7 @@ export const OP_NAMES: readonly string[] = Object.assign(new Array<string>(OP_MA
 /** Upper bounds of the latency buckets, in seconds: 50 us, doubled 16 times to 3.3 s. */
 export const LATENCY_BOUNDS: readonly number[] = Array.from({ length: 17 }, (_, i) => 0.00005 * 2 ** i);
 const BUCKETS = LATENCY_BOUNDS.length + 1;
-const STATUSES = [200, 202, 204, 400, 401, 403, 404, 405, 413, 415, 500, 503];
+const STATUSES = [200, 202, 204, 400, 401, 403, 404, 405, 409, 413, 415, 500, 503];
 
 /** Bounds of the front, beyond which it answers operations busy itself. What shards refuse they count. */
 const BUSY_REASONS = [

@@ -140,7 +140,7 @@ const JOURNAL_UNAVAILABLE = new ApiError(
   'journal_unavailable',
   'the journal cannot be written, so changes are not taken; whether this one was made is not known, read or try again',
 );
-const INTERNAL = new ApiError(500, 'internal', 'the server failed; this is a bug');
+export const INTERNAL = new ApiError(500, 'internal', 'the server failed; this is a bug');
 
 export function tooLarge(what: string, bytesMax: number): ApiError {
   return new ApiError(413, 'too_large', `the ${what} is larger than ${bytesMax} bytes`);

@@ -189,6 +189,10 @@ function start(
   body: Body,
   caller: HttpCaller,
 ): void {
+  if (front.stopping) {
+    caller.error(STOPPING); // since its headers came
+    return;
+  }
   call.fill(draft.begin(call.op), path, query, body);
   const users = call.op === OP_MENTION ? readUsers(body.user_ids, draft.problems) : null;
   if (draft.problems.length > 0) caller.error(invalid(draft.problems));

@@ -6,7 +6,7 @@
  * here, too, or the admin side has a listener of its own, or there is none (config.ts).
  */
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
-import { OperateError } from '../../workers/workers.js';
+import { OperateError, type Workers } from '../../workers/workers.js';
 import { AdminAuth } from '../auth.js';
 import {
   ADMIN_UNAUTHORIZED,
@@ -14,6 +14,7 @@ import {
   BUSY,
   FOREIGN_ADMIN_HOST,
   FOREIGN_ADMIN_ORIGIN,
+  INTERNAL,
   invalid,
   METHOD_NOT_ALLOWED,
   refused,
@@ -87,7 +88,7 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
         caller.error(invalid([{ path: 'shards', message: 'must be a number of threads, or "auto"' }]));
         return;
       }
-      order(caller, shardCount.order(shards), () => ({ shards: workers.shards().length }));
+      order(workers, caller, shardCount.order(shards), () => ({ shards: workers.shards().length }));
     });
   });
   call('post', '/admin/reload', (caller, request, response) => {
@@ -96,19 +97,22 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
         caller.error(invalid([{ path: 'dist', message: 'must be a directory on the server' }]));
         return;
       }
-      order(caller, workers.reload(dist), () => ({ shards: workers.shards().length }));
+      order(workers, caller, workers.reload(dist), () => ({ shards: workers.shards().length }));
     });
   });
 }
 
 /** Answers when an order is done, or with why it was not. */
-function order(caller: HttpCaller, done: Promise<void>, result: () => object): void {
+function order(workers: Workers, caller: HttpCaller, done: Promise<void>, result: () => object): void {
   const startedMs = performance.now();
   done.then(
     () => json(caller, 200, '200 OK', { ...result(), took_ms: Math.round(performance.now() - startedMs) }),
     (error: Error) => {
       if (error instanceof OperateError) caller.error(refused(error.message));
-      else throw error;
+      else {
+        caller.error(INTERNAL);
+        workers.onWarning(`An order failed: ${error.stack}`);
+      }
     },
   );
 }
