@@ -178,6 +178,10 @@ const CELLS: readonly [start: string, cell: (file: never) => Cell][] = [
     "100 ends of a shard's thread",
     operateCell(['kill to service again', 'p50'], ['kill to service again', 'p99']),
   ],
+  [
+    '100 of them 0.2 to 1.2 s apart',
+    operateCell(['in a row, kill to service again', 'p50'], ['in a row, kill to service again', 'p99']),
+  ],
   ['the same: answered writes lost', operateCell(['kills: of', 'out of order'])],
   ['resize 1 to 4', operateCell(['resize 1 to 4, 2, 1: longest', ''], ['moves: of', 'refused'])],
   ['20 reloads', operateCell(['20 reloads: longest', ''], ['moves: of', 'refused'])],
