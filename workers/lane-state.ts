@@ -110,6 +110,8 @@ export class LaneState {
   readonly partitions: (Partition | null)[];
   /** Numbers of the owned ones. */
   readonly owned: readonly number[];
+  /** Position in `owned` of the partition whose changes are the next to be flushed. */
+  flushFrom = 0;
   readonly undo: UndoLog;
   /** What the thread before had left half done; null: nothing. */
   readonly takenBack: TakenBack | null;

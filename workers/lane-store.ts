@@ -211,13 +211,19 @@ export function flushDue(lane: LaneState): boolean {
   let sent = 0;
   let budget = GROUPS_A_TURN;
   let more = false;
-  for (const index of lane.owned) {
+  const { owned, flushFrom } = lane;
+  for (let i = 0; i < owned.length; i++) {
+    const position = (flushFrom + i) % owned.length;
+    const index = owned[position]!;
     const partition = lane.partition(index);
+    const before = sent;
     for (;;) {
       const due = partition.nextDue();
       if (due === NO_DUE || !(force || ((due - until) | 0) <= 0)) break;
       const at = budget > 0 ? flushes.reserve(STORE_WORDS_MAX) : -1;
       if (at === -1) {
+        // Another partition is the next: a store that takes less than what becomes due would never get to the last otherwise.
+        if (!more) lane.flushFrom = sent > before ? (position + 1) % owned.length : position;
         more = true;
         break;
       }

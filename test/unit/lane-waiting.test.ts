@@ -1,11 +1,12 @@
 /** Operations of a lane that wait for a load or for room: how many run in one go, and for how long they wait. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { hashUser } from '../../engine/hash.js';
+import { hashUser, partitionOf } from '../../engine/hash.js';
 import {
   ANSWERED,
   BULK_ITEM,
   BULK_ITEMS_MAX,
   ENTRY,
+  FLUSH,
   KIND_LOADED,
   LOAD,
   LOAD_PART_ROWS,
@@ -283,4 +284,33 @@ describe('for room, an operation waits', () => {
       [2, STATUS_BUSY],
     ]);
   });
+});
+
+it('what is due of all partitions goes to the store in turn, whatever more there is of one', () => {
+  start({ partitions: 2, flushDelayMs: 1000 });
+  const users = [0, 1].flatMap((partition) =>
+    Array.from({ length: 1000 }, (_, i) => i + 1)
+      .filter((user) => partitionOf(hashUser(user, 0), 2) === partition)
+      .slice(0, 100),
+  );
+  for (const user of users) send(OP_ACK, user, 1);
+  let answered = 0;
+  for (let turns = 0; turns < 100 && answered < users.length; turns++) {
+    turn();
+    for (const tag of takeLoads().values()) answerLoad(tag);
+    answered += takeAnswers().length;
+  }
+  expect(answered).toBe(users.length);
+  nowMs += 2000;
+  const { flushes } = rig;
+  const counts = [0, 0];
+  for (let turns = 0; turns < 4; turns++) {
+    rig.turn(lane, nowMs);
+    for (flushes.refresh(); ; flushes.release()) {
+      const at = flushes.next();
+      if (at === -1) break;
+      counts[flushes.words[at + FLUSH.PARTITION]!]!++;
+    }
+  }
+  expect(counts).toEqual([64, 64]); // 32 in a turn
 });
