@@ -3,7 +3,7 @@
  * hot keys show it near the limit, and from then on a bucket of tokens counts its operations exactly. A service
  * without hot keys pays one comparison an operation.
  *
- * I1  A bucket holds at most a second's operations, and gets as many a second. Who finds it empty is refused.
+ * I1  A bucket holds at most a second's operations, but always one, and gets as many a second. Who finds less than one is refused.
  * I2  FILTER[hash] counts the watched keys of that hash; 0 says that the key is not watched.
  */
 import { OP_UNSUBSCRIBE, REQUEST, ROUTED } from '../../engine/messages.js';
@@ -28,12 +28,16 @@ class KeyLimiter {
   readonly #tokens = new Float64Array(WATCHED_MAX);
   readonly #seen = new Uint8Array(WATCHED_MAX);
   count = 0;
+  /** Of a bucket: a lane's part of a limit can be less than one a second. */
+  readonly #room: number;
 
   /** @param perS  operations a second of one key */
   constructor(
     readonly perS: number,
     readonly hashOf: (lo: number, hi: number) => number,
-  ) {}
+  ) {
+    this.#room = Math.max(1, perS);
+  }
 
   /** Takes a token of the key's bucket. @returns true when the key is over its limit */
   refuses(hash: number, lo: number, hi: number): boolean {
@@ -50,13 +54,13 @@ class KeyLimiter {
   /** Fills the buckets, and watches those keys of the table that are near the limit. */
   tick(seconds: number, table: HotTable): void {
     for (let i = 0; i < this.count; i++) {
-      this.#tokens[i] = Math.min(this.perS, this.#tokens[i]! + this.perS * seconds);
+      this.#tokens[i] = Math.min(this.#room, this.#tokens[i]! + this.perS * seconds);
       this.#seen[i] = 0;
     }
     table.each(this.perS * WATCHED_FROM * WINDOW_S, this.#watch);
     for (let i = this.count - 1; i >= 0; i--) {
       // A bucket that is not full yet has been used in the last second.
-      if (this.#seen[i] === 0 && this.#tokens[i]! >= this.perS) this.#forget(i);
+      if (this.#seen[i] === 0 && this.#tokens[i]! >= this.#room) this.#forget(i);
     }
   }
 
@@ -72,7 +76,7 @@ class KeyLimiter {
     this.#los[i] = lo;
     this.#his[i] = hi;
     this.#hashes[i] = hash;
-    this.#tokens[i] = this.perS;
+    this.#tokens[i] = this.#room;
     this.#seen[i] = 1;
     this.#filter[(hash >>> FILTER_SHIFT) & FILTER_MASK]!++;
   };
