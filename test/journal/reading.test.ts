@@ -217,6 +217,15 @@ describe('a missing file', () => {
     for (const damage of damages) expect(damage).toContain(`${paths[index]} is missing: `);
   });
 
+  it('from after the directory was listed is none, while the journal is written', async () => {
+    const paths = await segments(await open(), 4);
+    rmSync(paths.at(-1)!);
+    expect((await readJournal(directory)).damages).toHaveLength(1);
+    expect((await readJournal(directory, true)).damages).toEqual([]);
+    rmSync(paths.at(-3)!);
+    expect((await readJournal(directory, true)).damages).not.toEqual([]);
+  });
+
   it('the only one of a shard', async () => {
     const { writers } = await open({ shards: 2 });
     append(writers[0]!, 1, 1);

@@ -112,19 +112,24 @@ export class ServiceJournal {
 
   /**
    * What the journal has now, while it is written: files come and go, and a segment grows after its successor was read. What looks
-   * like damage for that reason is gone at the next look.
+   * like damage for that reason is gone at the next look. A journal that cannot be read is no damage: whoever asks waits until it can.
    */
   async readAgain(): Promise<JournalSegments> {
-    for (let look = 1; ; look++) {
-      let found: JournalSegments;
+    const { directory, log } = this.#settings;
+    let lastProblem = '';
+    for (let look = 1; ; ) {
       try {
-        found = await readJournal(this.#settings.directory);
+        const { segments, damages } = await readJournal(directory, true);
+        if (damages.length === 0 || look++ === LOOKS_MAX) return { segments, damages };
       } catch (error) {
-        found = { segments: [], damages: [(error as Error).message] };
+        const { message } = error as Error;
+        if (message !== lastProblem)
+          log.warn(
+            `The journal cannot be read, and a partition waits for it: ${message}. It is tried again.`,
+          );
+        lastProblem = message;
       }
-      if (found.damages.length === 0 || look === LOOKS_MAX)
-        return { segments: found.segments, damages: found.damages };
-      await delay(LOOK_AGAIN_MS);
+      await delay(LOOK_AGAIN_MS, undefined, { ref: false });
     }
   }
 

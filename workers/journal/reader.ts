@@ -44,9 +44,10 @@ interface Found {
 
 /**
  * @param directory  of the journal; it need not exist
+ * @param grows      it is being written meanwhile
  * @throws FormatError, and errors of the file system
  */
-export async function readJournal(directory: string): Promise<JournalContent> {
+export async function readJournal(directory: string, grows = false): Promise<JournalContent> {
   const names = listDirectory(directory).filter((name) => seqOfName(name) !== 0);
   const live = readLive(directory);
   const all: Found[] = [];
@@ -63,7 +64,7 @@ export async function readJournal(directory: string): Promise<JournalContent> {
   const damages: string[] = [];
   if (live === null && all.length > 0)
     damages.push(`${join(directory, LIVE_NAME)} is missing or cannot be read, and there are segments.`);
-  checkSegments(found, directory, oldest, notes, damages);
+  checkSegments(found, directory, oldest, grows, notes, damages);
   if (live !== null) checkShards(all, directory, live, damages);
   return {
     segments: found.map(({ path, scan: { runs, images } }) => ({ path, runs, images })),
@@ -95,10 +96,12 @@ function checkSegments(
   found: readonly Found[],
   directory: string,
   oldest: number,
+  grows: boolean,
   notes: string[],
   damages: string[],
 ): void {
   const bySeq = new Map(found.map((each) => [each.seq, each]));
+  const newest = Math.max(0, ...bySeq.keys());
   /** Words that the successor says were written, by seq. */
   const written = new Map<number, number>();
   for (const { seq, scan } of found) {
@@ -108,7 +111,9 @@ function checkSegments(
       if (header.previousEpoch >= oldest && !bySeq.has(header.previous))
         damages.push(missing(directory, header.previous, `${segmentName(seq)} follows it`));
     }
-    if (next !== 0 && !bySeq.has(next))
+    // Its successor is from after the directory was listed.
+    const isLater = grows && next > newest;
+    if (next !== 0 && !bySeq.has(next) && !isLater)
       damages.push(missing(directory, next, `${segmentName(seq)} ends with a reference to it`));
   }
   for (const { seq, path, bytes, scan } of found) {
