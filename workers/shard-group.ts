@@ -201,7 +201,17 @@ export class ShardGroup {
         return null;
       }
     }
-    const spare = await this.#starter.takeSpare();
+    let spare: ShardThread;
+    try {
+      spare = await this.#starter.takeSpare();
+    } catch (error) {
+      if (this.#ending) return null;
+      this.#options.warn(
+        `Shard ${shard} has no thread yet: ${(error as Error).message}. Another is started.`,
+      );
+      await delay(this.#relapses.note(performance.now()));
+      return null;
+    }
     if (this.#threads[shard] !== present || spare.hasEnded) {
       await this.#starter.destroy(spare);
       await delay(this.#relapses.note(performance.now()));

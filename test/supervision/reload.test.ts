@@ -1,4 +1,5 @@
 /** New threads with new code go on with all lanes; a build that does not fit or does not start changes nothing. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../bench/clock.js';
@@ -80,6 +81,29 @@ it('refuses a build that does not fit or does not start, and changes nothing', {
   await stage.verify();
   expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect([...load.checker.refusedCounts]).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});
+
+it('goes on when no thread can be started any more, as soon as one can', { timeout: 300_000 }, async () => {
+  stage = await Stage.start({ serve: { shards: '1', lanes: '2' } });
+  const { load, workers, warnings } = stage;
+  load.start();
+  const dist = builds.make('passing', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 64;');
+  expect((await stage.post('/admin/reload', { dist })).status).toBe(200);
+  const file = join(dist, 'workers/shard-thread.js');
+  const text = readFileSync(file, 'utf8');
+  writeFileSync(file, "throw new Error('no way');");
+  const isWithout = (): boolean => warnings.some((warning) => warning.includes('has no thread yet'));
+  // Spares of before are used up first.
+  for (let kill = 1; kill <= 4 && !isWithout(); kill++) {
+    await workers.killShard(0);
+    await expect.poll(() => isWithout() || workers.replacedThreads >= kill, { timeout: 60_000 }).toBe(true);
+  }
+  expect(isWithout()).toBe(true);
+  expect(warnings.join()).toContain('no way');
+  writeFileSync(file, text);
+  await stage.verify();
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect(stage.failures).toEqual([]);
 });
 
