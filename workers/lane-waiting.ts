@@ -90,11 +90,11 @@ export function submit(
 
 /** Whether an operation has to wait in the lobby of its partition: behind others of its user (I3), or for a slot. */
 function mustQueueUp(lane: LaneState, index: number, words: Int32Array, at: number): boolean {
+  const op = opOf(words, at);
+  // They need no slot, nor what reloads. An unsubscribe that were refused here would leave the user watched for good: the front has forgotten it.
+  if (op === OP_SUBSCRIBE || op === OP_UNSUBSCRIBE) return false;
   if (lane.reloads(index)) return true;
   if (lane.parking.isEmpty(lane.lobbyOf(index))) return false;
-  const op = opOf(words, at);
-  // They need no slot. An unsubscribe that were refused here would leave the user watched for good: the front has forgotten it.
-  if (op === OP_SUBSCRIBE || op === OP_UNSUBSCRIBE) return false;
   if (lane.mayBeInLobby(words[at + ROUTED.USER_HASH]!)) return true;
   return residentUser(lane.partition(index), words, at) === 0;
 }
