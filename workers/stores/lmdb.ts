@@ -97,7 +97,7 @@ const COMMIT_TIMEOUT_MS = 60_000;
 /** See the table above: 10,000 are written hardly faster, and take 316 ms instead of 241. */
 const WRITE_ROWS = 8192;
 
-/** Transactions that may fail in one call of `write` before its remaining groups are given up without a try. */
+/** Transactions that may fail in one call of `write` before what fails is not tried in halves any more. */
 const FAILED_COMMITS_MAX = 8;
 
 export class LmdbStore implements Store {
