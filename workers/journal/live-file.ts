@@ -34,17 +34,22 @@ export interface LiveStore {
 
 /** Runs that a line has room for: of more, the oldest are left out, and that all their shards are there is not checked. */
 const RUNS_MAX = 100;
+/** Of the store's name; the rest is left out. */
+const NAME_CHARACTERS_MAX = 300;
 
 interface Line extends Live {
   readonly format: number;
   readonly turn: number;
 }
 
-function render(line: Line): Buffer {
+/** @returns null if it does not fit */
+function render(line: Line): Buffer | null {
   const text = JSON.stringify(line);
   const sum = (checksum(Buffer.from(text)) >>> 0).toString(16).padStart(8, '0');
+  const bytes = Buffer.from(`{"checksum":"${sum}",${text.slice(1)}`);
+  if (bytes.length >= LINE_BYTES) return null;
   const whole = Buffer.alloc(LINE_BYTES, ' ');
-  whole.write(`{"checksum":"${sum}",${text.slice(1)}`, 'utf8');
+  bytes.copy(whole);
   whole[LINE_BYTES - 1] = 0x0a;
   return whole;
 }
@@ -58,14 +63,16 @@ function parse(text: string): Line | null {
 }
 
 function readLines(path: string): Line[] {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = readFileSync(path, 'latin1');
+    bytes = readFileSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
-  return [0, LINE_BYTES].map((at) => parse(text.slice(at, at + LINE_BYTES))).filter((line) => line !== null);
+  return [0, LINE_BYTES]
+    .map((at) => parse(bytes.subarray(at, at + LINE_BYTES).toString()))
+    .filter((line) => line !== null);
 }
 
 /** @returns null if there is none, or none that can be read. @throws FormatError */
@@ -112,9 +119,13 @@ export class LiveFile {
   }
 
   /** When it returns, the file says so. */
-  async write({ runs, ...live }: Live): Promise<void> {
+  async write({ oldestEpoch, runs, store }: Live): Promise<void> {
     const turn = this.#turn + 1;
-    const line = render({ format: JOURNAL_FORMAT, turn, ...live, runs: runs.slice(-RUNS_MAX) });
+    const named = store && { store: { ...store, name: store.name.slice(0, NAME_CHARACTERS_MAX) } };
+    const live = { format: JOURNAL_FORMAT, turn, oldestEpoch, ...named };
+    let line: Buffer | null = null;
+    for (let first = Math.max(0, runs.length - RUNS_MAX); line === null; first++)
+      line = render({ ...live, runs: runs.slice(first) });
     await this.#file.write(line, 0, LINE_BYTES, (turn & 1) * LINE_BYTES);
     if (this.#sync) await this.#file.datasync();
     this.#turn = turn;
