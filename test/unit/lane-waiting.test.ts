@@ -14,12 +14,15 @@ import {
   LOADED_LAST,
   OP_ACK,
   OP_ACK_BULK,
+  OP_EVENT,
   OP_GET,
   OP_LIST,
+  OP_MENTION,
   OP_SUBSCRIBE,
   OP_UNSUBSCRIBE,
   REPLY,
   REQUEST,
+  REQUEST_MANUAL,
   ROUTED,
   ROW,
   STATUS_BUSY,
@@ -313,4 +316,26 @@ it('what is due of all partitions goes to the store in turn, whatever more there
     }
   }
   expect(counts).toEqual([64, 64]); // 32 in a turn
+});
+
+it('only a manual ack is announced as one, though others may have the flag', () => {
+  start({});
+  send(OP_ACK, 1, 1);
+  turn();
+  answerLoad(takeLoads().get(1)!);
+  turn();
+  expect(statuses()).toEqual([[1, STATUS_OK]]);
+  send(OP_SUBSCRIBE, 1);
+  send(OP_MENTION | REQUEST_MANUAL, 1, 1);
+  send(OP_ACK | REQUEST_MANUAL, 1, 1);
+  turn();
+  const { replies } = rig;
+  const manual: boolean[] = [];
+  for (replies.refresh(); ; replies.release()) {
+    const at = replies.next();
+    if (at === -1) break;
+    const head = replies.words[at + ANSWERED.WORDS]!;
+    if ((head & 0xff) === OP_EVENT) manual.push((head & REQUEST_MANUAL) !== 0);
+  }
+  expect(manual).toEqual([false, true]);
 });
