@@ -27,11 +27,11 @@ import type { Clock } from './clock.js';
 import {
   JournalWriter,
   type JournalWriterOptions,
-  NODE_FILES,
   WRITER_READY,
   WRITER_REFUSING,
   WRITER_WAITING,
 } from './journal/writer.js';
+import { NODE_FILES } from './journal/writer-files.js';
 import { LANE_STATS } from './stats.js';
 
 /**

@@ -11,13 +11,9 @@ import {
 } from '../../workers/journal/keeper.js';
 import { type JournalContent, readJournal } from '../../workers/journal/reader.js';
 import { Replay } from '../../workers/journal/replay.js';
-import {
-  FRAME_BYTES,
-  JournalWriter,
-  NODE_FILES,
-  WRITER_READY,
-  type WriterFiles,
-} from '../../workers/journal/writer.js';
+import { JOURNAL, SPARE, SPARE_READY, spareAt } from '../../workers/journal/shared.js';
+import { FRAME_BYTES, JournalWriter, WRITER_READY } from '../../workers/journal/writer.js';
+import { NODE_FILES, type WriterFiles } from '../../workers/journal/writer-files.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 export const SEGMENT_BYTES = 2 ** 19;
@@ -32,6 +28,9 @@ export interface Rig {
   readonly writers: JournalWriter[];
   readonly logged: string[];
   readonly content: JournalContent;
+  readonly options: RigOptions;
+  /** Of each shard: the frame at hand. */
+  readonly frames: readonly SharedArrayBuffer[];
 }
 
 interface RigOptions extends Partial<KeeperOptions> {
@@ -67,28 +66,34 @@ export async function openRig(directory: string, options: RigOptions = {}): Prom
     keeperFiles,
   );
   await keeper.prepare();
-  const writers = Array.from({ length: shards }, (_, shard) => {
-    const segmentBytes = given.segmentBytes ?? SEGMENT_BYTES;
-    const writer = new JournalWriter(
-      {
-        directory,
-        shard,
-        run: keeper.run,
-        segmentBytes,
-        sync,
-        words: keeper.words,
-        frame: new SharedArrayBuffer(FRAME_BYTES),
-      },
-      writerFiles,
-      new ManualClock(),
-    );
-    writer.onFailure = ({ message }) => logged.push(`writer ${message}`);
+  const frames = Array.from({ length: shards }, () => new SharedArrayBuffer(FRAME_BYTES));
+  const rig: Rig = { directory, keeper, writers: [], logged, content, options, frames };
+  for (let shard = 0; shard < shards; shard++) {
+    const writer = openWriter(rig, shard, writerFiles);
+    rig.writers.push(writer);
     writer.begin(performance.now());
     writer.show(1, 1);
-    return writer;
-  });
+  }
   await keeper.announce();
-  return { directory, keeper, writers, logged, content };
+  return rig;
+}
+
+/** The writer of a thread that takes the shard. */
+export function openWriter(
+  { directory, keeper, options, logged, frames }: Rig,
+  shard: number,
+  files: WriterFiles,
+): JournalWriter {
+  const { segmentBytes = SEGMENT_BYTES, sync = false } = options;
+  const frame = frames[shard]!;
+  const { run, words } = keeper;
+  const writer = new JournalWriter(
+    { directory, shard, run, segmentBytes, sync, words, frame },
+    files,
+    new ManualClock(),
+  );
+  writer.onFailure = ({ message }) => logged.push(`writer ${message}`);
+  return writer;
 }
 
 /** One commit, if the writer takes one, of `count` images, each of user `user` with the version as its only content. */
@@ -128,4 +133,27 @@ export function segmentsIn(directory: string): string[] {
     .filter((name) => name.endsWith('.segment'))
     .sort()
     .map((name) => join(directory, name));
+}
+
+export function refusalOf({ keeper }: Rig): number {
+  return new Int32Array(keeper.words)[JOURNAL.REFUSE]!;
+}
+
+export function hasSpare({ keeper }: Rig): boolean {
+  const words = new Int32Array(keeper.words);
+  return [0, 1].some((slot) => words[spareAt(0, slot) + SPARE.STATE] === SPARE_READY);
+}
+
+/** Fills segments while the keeper gives new ones. @returns images written */
+export async function fill(rig: Rig, imagesMax = 1_000_000): Promise<number> {
+  const writer = rig.writers[0]!;
+  let images = 0;
+  for (; images < imagesMax; images += 2000) {
+    writer.begin(performance.now());
+    if (writer.state !== WRITER_READY) await rig.keeper.step();
+    writer.begin(performance.now());
+    if (writer.state !== WRITER_READY) break;
+    append(writer, 1, images, 2000);
+  }
+  return images;
 }

@@ -2,25 +2,20 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type KeeperFiles, NODE_KEEPER_FILES } from '../../workers/journal/keeper.js';
 import { readJournal } from '../../workers/journal/reader.js';
-import { JOURNAL, REFUSE_FAILED, REFUSE_FULL, REFUSE_NONE } from '../../workers/journal/shared.js';
-import {
-  NODE_FILES,
-  RETRY_MS,
-  WRITER_READY,
-  WRITER_REFUSING,
-  WRITER_WAITING,
-  type WriterFiles,
-} from '../../workers/journal/writer.js';
+import { JOURNAL, REFUSE_FULL, REFUSE_NONE } from '../../workers/journal/shared.js';
+import { WRITER_READY, WRITER_REFUSING } from '../../workers/journal/writer.js';
 import { JOURNAL_STATS } from '../../workers/stats.js';
 import { Random } from '../model/random.js';
+import { type FaultyRig, openFaultyRig } from './faults.js';
 import {
   append,
+  fill,
   imagesOf,
   newDirectory,
   openRig,
   type Rig,
+  refusalOf,
   replayed,
   SEGMENT_BYTES,
   segmentsIn,
@@ -59,23 +54,6 @@ function bytesOnDisk(): number {
 
 function epochOf({ keeper }: Rig): number {
   return new Int32Array(keeper.words)[JOURNAL.EPOCH]!;
-}
-function refusalOf({ keeper }: Rig): number {
-  return new Int32Array(keeper.words)[JOURNAL.REFUSE]!;
-}
-
-/** Fills segments while the keeper gives new ones. @returns images written */
-async function fill(rig: Rig, imagesMax = 1_000_000): Promise<number> {
-  const writer = rig.writers[0]!;
-  let images = 0;
-  for (; images < imagesMax; images += 2000) {
-    writer.begin(performance.now());
-    if (writer.state !== WRITER_READY) await rig.keeper.step();
-    writer.begin(performance.now());
-    if (writer.state !== WRITER_READY) break;
-    append(writer, 1, images, 2000);
-  }
-  return images;
 }
 
 describe('the limit', () => {
@@ -172,182 +150,11 @@ describe('epochs', () => {
   });
 });
 
-/** Files whose calls fail while `failing` names them. */
-class Faults {
-  failing: Record<string, string | undefined> = {};
-  /** Bytes that the next failing write still writes. */
-  partial = 0;
-
-  #check(call: string): void {
-    const code = this.failing[call];
-    if (code !== undefined) throw Object.assign(new Error(`${code}: ${call} fails`), { code });
-  }
-
-  get writerFiles(): WriterFiles {
-    return {
-      ...NODE_FILES,
-      write: (fd, bytes, offset, length, position) => {
-        if (this.failing.write !== undefined && this.partial > 0) {
-          const written = NODE_FILES.write(fd, bytes, offset, Math.min(this.partial, length), position);
-          this.partial = 0;
-          return written;
-        }
-        this.#check('write');
-        return NODE_FILES.write(fd, bytes, offset, length, position);
-      },
-      sync: (fd) => {
-        this.#check('sync');
-        NODE_FILES.sync(fd);
-      },
-      rename: (from, to) => {
-        this.#check('rename');
-        NODE_FILES.rename(from, to);
-      },
-      syncDirectory: (path) => {
-        this.#check('syncDirectory');
-        NODE_FILES.syncDirectory(path);
-      },
-    };
-  }
-
-  get keeperFiles(): KeeperFiles {
-    return {
-      create: async (path, bytes, sync) => {
-        this.#check('create');
-        await NODE_KEEPER_FILES.create(path, bytes, sync);
-      },
-      rename: async (from, to) => {
-        this.#check('recycle');
-        await NODE_KEEPER_FILES.rename(from, to);
-      },
-      remove: NODE_KEEPER_FILES.remove,
-    };
-  }
+async function openFaulty(options: Parameters<typeof openRig>[1] = {}): Promise<FaultyRig> {
+  const rig = await openFaultyRig(directory, options);
+  rigs.push(rig);
+  return rig;
 }
-
-async function openFaulty(options: Parameters<typeof openRig>[1] = {}): Promise<Rig & { faults: Faults }> {
-  const faults = new Faults();
-  const { writerFiles, keeperFiles } = faults;
-  return { ...(await open({ writerFiles, keeperFiles, ...options })), faults };
-}
-
-describe('failures', () => {
-  it('ENOSPC for a spare: what is at hand is used, then writes are refused, and go on by themselves', async () => {
-    const rig = await openFaulty();
-    const [writer] = rig.writers;
-    rig.faults.failing = { create: 'ENOSPC' };
-    const turn = async (): Promise<void> => {
-      await rig.keeper.step().catch(() => {});
-      writer!.begin(performance.now());
-    };
-    for (let i = 0; i < 3 * (SEGMENT_BYTES / 2000 / 48); i++) {
-      await turn();
-      if (writer!.state !== WRITER_READY) break;
-      append(writer!, 1, i, 2000);
-    }
-    expect(writer!.state).toBe(WRITER_REFUSING);
-    expect(refusalOf(rig)).toBe(REFUSE_FAILED);
-    expect(segmentsIn(directory)).toHaveLength(2); // the one at hand, and the other spare
-    expect(rig.logged).toHaveLength(1);
-    expect(rig.logged[0]).toContain('cannot go on: ENOSPC: create fails');
-    expect(rig.keeper.stats[JOURNAL_STATS.FAILURES]).toBeGreaterThan(1);
-    rig.faults.failing = {};
-    await turn();
-    expect(append(writer!, 2, 2)).toBe(true);
-    expect(rig.logged.at(-1)).toContain('goes on');
-    expect((await readJournal(directory)).damages).toEqual([]);
-  });
-
-  it.each([
-    ['write', 'EIO', false, 0],
-    ['write', 'EIO', false, 20],
-    ['sync', 'EIO', true, 0],
-  ])(
-    '%s of a commit: the frame is kept and written to the next segment (%s)',
-    async (call, code, sync, partial) => {
-      const rig = await openFaulty({ sync });
-      const [writer] = rig.writers;
-      append(writer!, 1, 1);
-      rig.faults.failing = { [call]: code };
-      rig.faults.partial = partial;
-      expect(append(writer!, 2, 2)).toBe(false);
-      expect(writer!.state).toBe(WRITER_REFUSING);
-      expect(writer!.failures).toBe(1);
-      expect(rig.logged.at(-1)).toContain(`${code}: ${call} fails`);
-      // Not before a while, and not as long as it fails.
-      const later = performance.now() + RETRY_MS;
-      writer!.begin(later - 500);
-      expect([writer!.state, writer!.failures]).toEqual([WRITER_REFUSING, 1]);
-      writer!.begin(later + 1);
-      expect([writer!.state, writer!.failures, writer!.imageCount]).toEqual([WRITER_REFUSING, 2, 1]);
-      rig.faults.failing = {};
-      writer!.begin(later + RETRY_MS + 2);
-      expect([writer!.state, writer!.imageCount]).toEqual([WRITER_READY, 0]);
-      expect(append(writer!, 3, 3)).toBe(true);
-      const content = await readJournal(directory);
-      expect(content.damages).toEqual([]);
-      expect([...new Set(imagesOf(content))]).toEqual(['1:1', '2:2', '3:3']);
-    },
-  );
-
-  it('a segment in which nothing could be written is tried again, not given up', async () => {
-    const rig = await openFaulty();
-    const [writer] = rig.writers;
-    rig.faults.failing = { write: 'EIO' };
-    expect(append(writer!, 1, 1)).toBe(false);
-    for (let i = 1; i < 5; i++) writer!.begin(performance.now() + i * 2 * RETRY_MS);
-    rig.faults.failing = {};
-    writer!.begin(performance.now() + 10 * RETRY_MS);
-    expect(writer!.state).toBe(WRITER_READY);
-    expect(segmentsIn(directory)).toHaveLength(1);
-    expect(await replayed(directory)).toEqual(['1:1']);
-  });
-
-  it.each(['rename', 'syncDirectory'])(
-    '%s of a new segment: nothing is lost, nothing looks damaged',
-    async (call) => {
-      const rig = await openFaulty({ sync: true });
-      const [writer] = rig.writers;
-      append(writer!, 0, 0);
-      rig.faults.failing = { [call]: 'EIO' };
-      let images = 0;
-      for (; writer!.state === WRITER_READY && images < 50_000; images += 2000) {
-        if (!append(writer!, images, images, 2000)) break;
-      }
-      expect(writer!.state).toBe(WRITER_REFUSING);
-      expect((await readJournal(directory)).damages).toEqual([]);
-      rig.faults.failing = {};
-      writer!.begin(performance.now() + 2 * RETRY_MS);
-      expect(append(writer!, 1, 1)).toBe(true);
-      const content = await readJournal(directory);
-      expect([content.damages, content.notes.length]).toEqual([[], 1]);
-      expect(content.notes[0]).toContain('its successor says that it is complete');
-      expect(imagesOf(content).at(-1)).toBe('1:1');
-    },
-  );
-
-  it('a spare that is not ready yet lets the shard wait, not refuse', async () => {
-    const rig = await open();
-    const [writer] = rig.writers;
-    for (let i = 0; i < 50; i++) {
-      writer!.begin(performance.now());
-      if (writer!.state !== WRITER_READY) break;
-      append(writer!, 1, i, 2000);
-    }
-    expect(writer!.state).toBe(WRITER_WAITING);
-  });
-
-  it('a journal that was removed leaves nothing', async () => {
-    const rig = await open();
-    append(rig.writers[0]!, 1, 1);
-    for (const writer of rig.writers) writer.close();
-    rigs = [];
-    await rig.keeper.remove();
-    expect(() => readdirSync(directory)).toThrow('ENOENT');
-    expect(await readJournal(directory)).toMatchObject({ images: 0, damages: [] });
-    directory = newDirectory();
-  });
-});
 
 /** Users of a shard by the oldest epoch and the version of what the store lacks. */
 type Unsaved = Map<number, { epoch: number; version: number }>;

@@ -3,15 +3,14 @@
  * leaves the shard. Owner: the shard's thread. All calls to the system are synchronous.
  *
  * I1  Images are taken only while READY: then the frame, however large, fits into the segment, with END behind it.
- * I2  A frame that could not be written stays in the buffer, and nothing more is taken, until it is written to
- *     another segment (or again to this one, if nothing else is in it). So the journal misses nothing that came before
- *     what it has.
+ * I2  A frame that could not be written stays in the buffer, and nothing more is taken, until it is written: to another
+ *     segment, or, where none can be had, again to its place in this one. So the journal misses nothing that came
+ *     before what it has.
  * I3  A new epoch is adopted between turns, and images go only to segments of the adopted epoch or a later one.
  *     Where no other segment can be had, the rest of this one is given up for it, or a full journal could never shrink.
  * I4  The frame at hand and where it goes are in shared memory: another thread that attaches the shard goes on with both.
  *     Of a segment that is about to be begun BEGUN tells, so that a thread's end in between leaves no file without an owner.
  */
-import { closeSync, fdatasyncSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { assert } from '../../engine/layout.js';
 import { BULK_ITEMS_MAX, IMAGE } from '../../engine/messages.js';
@@ -40,6 +39,7 @@ import {
   shardAt,
   spareAt,
 } from './shared.js';
+import type { WriterFiles } from './writer-files.js';
 
 /** What a shard needs to write its part of the journal. */
 export interface JournalWriterOptions {
@@ -58,33 +58,6 @@ export interface JournalWriterOptions {
 
 /** The largest frame, and the zeros behind it. */
 export const FRAME_BYTES = (FRAME_WORDS_MAX + FRAME.WORDS) * 4;
-
-/** The calls to the system, so that a test can let them fail. */
-export interface WriterFiles {
-  open(path: string): number;
-  /** @returns bytes written */
-  write(fd: number, bytes: Uint8Array, offset: number, length: number, position: number): number;
-  sync(fd: number): void;
-  rename(from: string, to: string): void;
-  syncDirectory(path: string): void;
-  close(fd: number): void;
-}
-
-export const NODE_FILES: WriterFiles = {
-  open: (path) => openSync(path, 'r+'),
-  write: writeSync,
-  sync: fdatasyncSync,
-  rename: renameSync,
-  syncDirectory(path) {
-    const fd = openSync(path, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-  },
-  close: closeSync,
-};
 
 /** Images are taken. */
 export const WRITER_READY = 0;
@@ -132,6 +105,8 @@ export class JournalWriter {
   readonly #header = new Int32Array(SEGMENT.WORDS + FRAME.WORDS);
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
   #fd = NONE;
+  /** What the thread before has left is open and finished (I4). */
+  #hasResumed = false;
   /** The name of the segment is on the disk; looked at with `sync` only. */
   #directoryIsSynced = false;
   #retryAtMs = 0;
@@ -155,9 +130,27 @@ export class JournalWriter {
       this.#segmentWords >= SEGMENT.WORDS + FRAME_WORDS_MAX + END_WORDS,
       `a segment of ${options.segmentBytes} bytes does not hold the largest frame`,
     );
-    // I4; a file is closed with the thread that opened it.
-    if (this.#seq !== 0) this.#fd = files.open(join(options.directory, segmentName(this.#seq)));
+    try {
+      this.#resume();
+    } catch (error) {
+      this.#fail(error, Number.NEGATIVE_INFINITY); // the first turn tries again: a thread that ended here would be followed by the next
+    }
+  }
+
+  /** I4; a file is closed with the thread that opened it. */
+  #resume(): void {
+    try {
+      if (this.#seq !== 0 && this.#fd === NONE) this.#reopen();
+    } catch (error) {
+      this.#failed = true; // another segment will do
+      this.#report(error);
+    }
     this.#finishBegun();
+    this.#hasResumed = true;
+  }
+
+  #reopen(): void {
+    this.#fd = this.#files.open(join(this.#options.directory, segmentName(this.#seq)));
   }
 
   /** A thread may have ended while it went on to another segment: with the file's name, or without. */
@@ -180,8 +173,13 @@ export class JournalWriter {
     }
     const epoch = Atomics.load(this.#shared, JOURNAL.EPOCH);
     const old = this.#segment;
-    this.#writeHeader(fd, seq, epoch, old);
-    if (this.#options.sync) files.sync(fd);
+    try {
+      this.#writeHeader(fd, seq, epoch, old);
+      if (this.#options.sync) files.sync(fd);
+    } catch (error) {
+      files.close(fd);
+      throw error;
+    }
     this.#goOver(fd, seq, epoch, slot, old);
   }
 
@@ -263,6 +261,7 @@ export class JournalWriter {
     }
     if (this.#failed && nowMs < this.#retryAtMs) return;
     try {
+      if (!this.#hasResumed) this.#resume();
       this.#prepare(epoch);
       if (this.state === WRITER_READY && this.imageCount > 0) this.#write(); // I2
     } catch (error) {
@@ -296,6 +295,11 @@ export class JournalWriter {
 
   /** There is no other segment now. */
   #goWithout(epoch: number): void {
+    if (this.#failed && this.imageCount > 0) {
+      if (this.#fd === NONE) this.#reopen();
+      this.#write(); // I2: until it is written the keeper is shown nothing, and a full journal would stay full
+      this.#failed = false;
+    }
     const refuses = this.#failed || Atomics.load(this.#shared, JOURNAL.REFUSE) !== REFUSE_NONE;
     const isUsable =
       this.#fd !== NONE && !this.#failed && this.#segmentEpoch === this.epoch && this.#hasSpace;
