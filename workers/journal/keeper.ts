@@ -49,6 +49,7 @@ export interface KeeperFiles {
   create(path: string, bytes: number, sync: boolean): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
 }
 
 export const NODE_KEEPER_FILES: KeeperFiles = {
@@ -67,6 +68,14 @@ export const NODE_KEEPER_FILES: KeeperFiles = {
   },
   rename,
   remove: (path) => rm(path, { force: true, recursive: true }),
+  async syncDirectory(path) {
+    const directory = await open(path, 'r');
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  },
 };
 
 export interface KeeperOptions {
@@ -118,6 +127,11 @@ export class JournalKeeper {
   readonly #current: number[];
   /** Full-sized files without content. */
   readonly #pool: string[] = [];
+  /**
+   * A segment has become one of them, and the disk may not know: another segment's header in it, under the old name, would
+   * look like damage after a loss of power.
+   */
+  #hasRenamed = false;
   #poolNumber = 0;
   #epochMovedMs = performance.now();
   #retryAtMs = 0;
@@ -287,6 +301,7 @@ export class JournalKeeper {
       if (segment.bytes === this.#options.segmentBytes) {
         const path = this.#newPoolPath();
         await this.#files.rename(segment.path, path);
+        this.#hasRenamed = true;
         this.#pool.push(path);
       } else {
         await this.#files.remove(segment.path);
@@ -339,6 +354,10 @@ export class JournalKeeper {
         throw error;
       }
       this.#pool.push(made);
+    }
+    if (sync && this.#hasRenamed) {
+      await this.#files.syncDirectory(directory);
+      this.#hasRenamed = false;
     }
     await this.#files.rename(this.#pool.at(-1)!, path);
     this.#pool.pop();
