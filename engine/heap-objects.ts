@@ -113,8 +113,6 @@ export class HeapUser {
   newer: HeapUser | null = null;
   older: HeapUser | null = null;
   touched = 0;
-  /** To be freed as soon as it is clean, unless it is touched before. */
-  evicting = false;
 
   /** Its dirty queue and the neighbours there. */
   queue: DueQueue | null = null;

@@ -162,8 +162,7 @@ export abstract class HeapOperations extends HeapSpace {
       }
     }
     if (found === null && this.freeRecordCount === 0) return OUTCOME_NEEDS_SPACE;
-    if (op === OP_MENTION) user.evicting = false;
-    else this.touchUser(user);
+    if (op !== OP_MENTION) this.touchUser(user);
     const record = live ?? this.#revive(user, found, hash, lo, hi, type);
     const fresh = live === null;
     let isChanged = true;

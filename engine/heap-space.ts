@@ -125,9 +125,7 @@ export abstract class HeapSpace {
   setHold(slot: UserSlot, hold: number): void {
     const user = this.userAt(slot);
     user.hold = hold;
-    if (hold !== 0) {
-      user.evicting = false;
-    } else if (user.keptTombstones > 0) {
+    if (hold === 0 && user.keptTombstones > 0) {
       user.keptTombstones = 0;
       user.forEach((record) => {
         if (record.deleted && !record.dirty && !record.inFlight) this.freeRecord(record);
@@ -200,7 +198,6 @@ export abstract class HeapSpace {
 
   /** The user asked for something itself: to the newest end of the active list, unless it moved a moment ago. */
   protected touchUser(user: HeapUser): void {
-    user.evicting = false;
     const isActive = user.list === this.active;
     if (isActive && ((this.tick - user.touched) | 0) < this.options.touchTicks) return;
     user.touched = this.tick;

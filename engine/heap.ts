@@ -12,7 +12,7 @@ import { hashUser } from './hash.js';
 import { checkHeap } from './heap-check.js';
 import { HeapCursor } from './heap-cursor.js';
 import { HeapJournal } from './heap-journal.js';
-import type { HeapUser } from './heap-objects.js';
+import type { HeapUser, UserList } from './heap-objects.js';
 import { splitHigh, splitLow } from './ids.js';
 import { broken, META_STORED } from './layout.js';
 import { ENTRY, FLUSH, FLUSH_ROW, FLUSH_ROWS_MAX, FLUSH_WIPE, FLUSHED, KIND_FLUSH } from './messages.js';
@@ -37,43 +37,43 @@ class HeapPartition extends HeapJournal implements Partition {
     this.#clockLimitUs = limitUs;
   }
 
-  /**
-   * Passive users go first for a mention as long as there are any, and otherwise while they hold more than their
-   * share. Who cannot go yet moves to the newest end, so that the next call looks at others; if it is dirty, it is
-   * flushed at once and goes when that is confirmed, unless it is touched before.
-   */
+  /** Passive users go first for a mention, and otherwise while they hold more than their share. */
   makeRoom(records: number, forMention: boolean): boolean {
     if (records > this.options.recordsMax) return false;
+    if (this.#hasRoom(records)) return true;
     const share = this.options.recordsMax >>> PASSIVE_SHARE_SHIFT;
-    let passiveLeft = this.passive.userCount;
-    let activeLeft = this.active.userCount;
-    for (let left = CANDIDATES_MAX; this.freeRecordCount < records || !this.hasFreeUser; left--) {
-      if (left === 0) return false;
-      const passiveFirst = forMention || this.passive.recordCount > share || activeLeft === 0;
-      if (passiveLeft > 0 && passiveFirst) {
-        passiveLeft--;
-        this.#considerEviction(this.passive.oldest!);
-      } else if (activeLeft > 0 && !(forMention && this.passive.userCount > 0)) {
-        activeLeft--;
-        this.#considerEviction(this.active.oldest!);
-      } else if (passiveLeft > 0) {
-        passiveLeft--;
-        this.#considerEviction(this.passive.oldest!);
-      } else return false;
-    }
-    return true;
+    const { passive, active } = this;
+    const passiveFirst = forMention || passive.recordCount > share || active.oldest === null;
+    const [first, second] = passiveFirst ? [passive, active] : [active, passive];
+    const left = this.#evictFrom(first, records, CANDIDATES_MAX);
+    // A mention takes from those who are there only when nobody else is left to take from.
+    if (left > 0 && !(forMention && first.oldest !== null)) this.#evictFrom(second, records, left);
+    return this.#hasRoom(records);
   }
 
-  #considerEviction(user: HeapUser): void {
-    if (user.hold === 0 && !user.dirty) {
-      this.#evict(user);
-      return;
+  #hasRoom(records: number): boolean {
+    return this.freeRecordCount >= records && this.hasFreeUser;
+  }
+
+  /** Evicts from the oldest end until enough is free; the candidates that are left to look at. */
+  #evictFrom(list: UserList, records: number, candidates: number): number {
+    for (let user = list.oldest; user !== null && candidates > 0; candidates--) {
+      const { newer } = user;
+      if (user.hold === 0 && !user.dirty) {
+        this.#evict(user);
+        if (this.#hasRoom(records)) return 0;
+      } else if (user.hold !== 0 || this.#waitsToRetry(user)) {
+        // Nobody knows when it can go: out of the way, or the users behind it would never be looked at.
+        list.remove(user);
+        list.append(user);
+      } else this.#makeUrgent(user); // it stays where it is, and is clean when room is needed again
+      user = newer;
     }
-    user.list.remove(user);
-    user.list.append(user);
-    if (user.hold !== 0) return;
-    user.evicting = true;
-    this.#makeUrgent(user);
+    return candidates;
+  }
+
+  #waitsToRetry({ queue }: HeapUser): boolean {
+    return queue !== null && queue !== this.pending && queue !== this.urgent;
   }
 
   /** Unless it is on its way, urgent already, or waits for its turn to try again. */
@@ -207,7 +207,6 @@ class HeapPartition extends HeapJournal implements Partition {
     } else if (user.groupsInFlight === 0) {
       user.overdue = false;
       this.markSaved(user);
-      if (user.evicting && user.hold === 0) this.#evict(user);
     }
   }
 
