@@ -15,14 +15,20 @@ export const MESSAGE_HI = 0x12000000;
 export class WireWorkload {
   readonly users: number;
   readonly channelsPerUser: number;
+  /** Users whom `mixed` is about: as many in a row, from `#first`. */
+  readonly #present: number;
+  #first: number;
   #state = 0x2545f491;
   /** Of the last ack or mention; they grow, so that every one of them moves something. */
   #message = 1;
   #next = 0;
 
-  constructor(users: number, channelsPerUser: number) {
+  /** @param present  users who are there at one time (`visits`): at first the last ones */
+  constructor(users: number, channelsPerUser: number, present = users) {
     this.users = users;
     this.channelsPerUser = channelsPerUser;
+    this.#present = present;
+    this.#first = users - present;
   }
 
   get records(): number {
@@ -49,10 +55,10 @@ export class WireWorkload {
     return this.write(words, at, requestId, OP_ACK, user, record % this.channelsPerUser, ++this.#message);
   };
 
-  /** Acks, mentions and gets (70, 20, 10 in a hundred) of records at random, all equally likely. */
+  /** Acks, mentions and gets (70, 20, 10 in a hundred) of records at random, all of those present equally likely. */
   readonly mixed = (words: Int32Array, at: number, requestId: number): number => {
     const random = this.#random();
-    const user = Math.floor((this.#random() / 4294967296) * this.users);
+    const user = (this.#first + Math.floor((this.#random() / 4294967296) * this.#present)) % this.users;
     const channel = (random >>> 16) % this.channelsPerUser;
     const kind = (random & 0xffff) % 10;
     if (kind === 0) return this.write(words, at, requestId, OP_GET | REQUEST_WITH_ENTRY, user, channel, 0);
@@ -65,6 +71,21 @@ export class WireWorkload {
     const user = Math.floor((this.#random() / 4294967296) * this.users);
     return this.write(words, at, requestId, OP_LIST, user, -1, 0);
   };
+
+  /**
+   * As `mixed`, and once in `operations` a user comes, who is listed, and the one who came first of all goes: nobody asks
+   * for him until he comes again.
+   */
+  visits(operations: number): (words: Int32Array, at: number, requestId: number) => number {
+    let left = operations;
+    return (words, at, requestId) => {
+      if (--left > 0) return this.mixed(words, at, requestId);
+      left = operations;
+      const user = (this.#first + this.#present) % this.users;
+      this.#first = (this.#first + 1) % this.users;
+      return this.write(words, at, requestId, OP_LIST, user, -1, 0);
+    };
+  }
 
   /** An ack of a record at random: what `httpAck` is, in words. */
   readonly ackRandom = (words: Int32Array, at: number, requestId: number): number => {

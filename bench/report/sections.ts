@@ -156,12 +156,13 @@ function downsample(
 export function sawtoothSection(data: SawtoothData): string {
   const rows = data.sizes.flatMap(({ records, summary }) =>
     (['slab', 'heap'] as const).map((engine) => {
-      const { p50, p99, p999, max, gcWorst, gcShare } = summary[engine];
+      const { p50, p99, p999, max, gcWorst, gcShare, refused = 0 } = summary[engine];
       return [
         shortNumber(records),
         engine,
         ...[p50, p99, p999, max, gcWorst].map((value) => value.toFixed(2)),
         `${(gcShare * 100).toFixed(1)}%`,
+        String(refused),
       ];
     }),
   );
@@ -174,6 +175,7 @@ export function sawtoothSection(data: SawtoothData): string {
     'longest',
     'collections, most in a second',
     'of the time',
+    'refused',
   ];
   return [...data.sizes.map((size) => figure(sawtoothPicture(size))), table(header, rows)].join('\n');
 }

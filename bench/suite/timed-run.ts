@@ -3,6 +3,8 @@
  * and what the service's own history (`/admin/history`) says of the same seconds, collector pauses among it. Nothing
  * is asked of the service while it is measured; the history is fetched afterwards.
  */
+
+import { STATUS_BUSY } from '../../engine/messages.js';
 import { sleep } from '../clock.js';
 import { LatencyCounts } from '../latency-counts.js';
 import { createHistogram, latencyMs } from '../run-stats.js';
@@ -59,16 +61,28 @@ export class TimedRun {
   readonly seconds: TimedSecond[] = [];
   /** Of all seconds, microseconds. */
   readonly latencyUs = createHistogram();
+  /** Operations may be answered `busy`: whoever says so has to say how many were. */
+  mayBeBusy = false;
+  refused = 0;
 
   private constructor(service: Service, workload: WireWorkload) {
     this.service = service;
     this.workload = workload;
   }
 
-  /** A service of one shard with this many records, all in memory, which answers rightly. */
-  static async filled(engine: 'slab' | 'heap', records: number, args: readonly string[]): Promise<TimedRun> {
-    const workload = workloadOf(records);
-    const capacity = String(Math.ceil(workload.records * SLACK));
+  /**
+   * A service of one shard with room for so many records, which answers rightly.
+   * @param absent  records of users who are not in memory, but in the store: a part of those in memory
+   */
+  static async filled(
+    engine: 'slab' | 'heap',
+    records: number,
+    args: readonly string[],
+    absent = 0,
+  ): Promise<TimedRun> {
+    const present = Math.ceil(records / CHANNELS_PER_USER);
+    const workload = new WireWorkload(Math.ceil(present * (1 + absent)), CHANNELS_PER_USER, present);
+    const capacity = String(Math.ceil(present * CHANNELS_PER_USER * SLACK));
     const service = await startService(['--engine', engine, '--capacity', capacity, ...args]);
     const run = new TimedRun(service, workload);
     try {
@@ -97,14 +111,15 @@ export class TimedRun {
       while (buckets.length <= second) buckets.push(new LatencyCounts());
       buckets[second]!.record(latencyUs);
     };
-    const { latencyUs: frames } = await withBlaster(
+    const { latencyUs: frames, statuses } = await withBlaster(
       this.service.url,
       CONNECTIONS,
       fill,
       (blaster) => blaster.openLoop(seconds * SECOND_MS, opsPerSecond / OPS_PER_FRAME, WINDOW),
-      { opsPerFrame: OPS_PER_FRAME, onLatency },
+      { opsPerFrame: OPS_PER_FRAME, onLatency, mayBeBusy: this.mayBeBusy },
     );
     this.latencyUs.add(frames);
+    this.refused += statuses[STATUS_BUSY]!;
     await sleep(HISTORY_MS);
     const history = await this.#history(startTime);
     for (let second = 0; second < Math.floor(seconds); second++) {
@@ -132,6 +147,7 @@ export class TimedRun {
   forget(): void {
     this.seconds.length = 0;
     this.latencyUs.reset();
+    this.refused = 0;
   }
 
   async #history(afterMs: number): Promise<History> {
@@ -153,11 +169,13 @@ export interface TimedSummary {
   readonly gcWorst: number;
   /** Of the time, in collections. */
   readonly gcShare: number;
+  /** Operations that were answered `busy`; left out in results from before it was counted, when it was an error. */
+  readonly refused?: number;
 }
 
-export function summarizeRun({ seconds, latencyUs }: TimedRun): TimedSummary {
+export function summarizeRun({ seconds, latencyUs, refused }: TimedRun): TimedSummary {
   const { p50, p99, p999, max } = latencyMs(latencyUs);
   const gc = seconds.map(({ shardGc }) => shardGc ?? 0);
   const gcShare = gc.reduce((sum, ms) => sum + ms, 0) / (seconds.length * SECOND_MS);
-  return { p50, p99, p999, max, gcWorst: Math.max(...gc), gcShare };
+  return { p50, p99, p999, max, gcWorst: Math.max(...gc), gcShare, refused };
 }
