@@ -192,7 +192,7 @@ class OperateBench {
       await sleep(1000);
       const result = await work(service, load);
       await load.stop();
-      await load.verify(users);
+      await load.verify();
       load.close();
       this.#findAnswers(part, model);
       this.results[part] = { records: workload.records, highest, ...result };

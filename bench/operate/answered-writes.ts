@@ -4,7 +4,8 @@
  * All operations of a user go over one connection, and so are answered in the order in which they were sent. Each answer
  * is checked as it comes: its user's version must be the one after the last, so that a write that was lost, done twice
  * or out of order shows at the next one; and mark and count must be what all answers before it lead to. What is refused
- * must have done nothing, which the next answer shows. At the end every user is listed and compared.
+ * must have done nothing, which the next answer shows. At the end every user is listed and compared; who is refused then,
+ * again, until there is an answer.
  */
 import { hashUser, partitionOf } from '../../engine/hash.js';
 import { assert } from '../../engine/layout.js';
@@ -18,7 +19,10 @@ import {
   REPLY_CHANGED,
   REQUEST,
   REQUEST_WITH_ENTRY,
+  STATUS_BUSY,
+  STATUS_JOURNAL_UNAVAILABLE,
   STATUS_OK,
+  STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
 import { Random } from '../random.js';
 import { MESSAGE_HI, type WireWorkload } from '../wire-workload.js';
@@ -31,6 +35,8 @@ const ACKS = 70;
 const MENTIONS = 20;
 /** One in so many operations is of the same user as the one before: the order of those is what can go wrong. */
 const AGAIN = 4;
+/** What may be answered for lack of room or of a neighbour; anything else that is not OK is wrong. */
+const REFUSALS = new Set([STATUS_BUSY, STATUS_STORE_UNAVAILABLE, STATUS_JOURNAL_UNAVAILABLE]);
 
 export class AnsweredWrites {
   /** Lower word of the last message; 0 = there is no such entry. */
@@ -39,6 +45,8 @@ export class AnsweredWrites {
   /** By user. */
   readonly #versions: Int32Array;
   readonly #lastIds: Int32Array;
+  /** 1: listed and compared since `beginComparison`. */
+  readonly #isCompared: Uint8Array;
   /** Of operations in flight: record, and message or 0. */
   readonly #records = new Int32Array(RING);
   readonly #messages = new Int32Array(RING);
@@ -76,6 +84,7 @@ export class AnsweredWrites {
     this.#mentions = new Uint16Array(workload.records);
     this.#versions = new Int32Array(workload.users);
     this.#lastIds = new Int32Array(workload.users);
+    this.#isCompared = new Uint8Array(workload.users);
     this.#channels = new Int32Array(workload.channelsPerUser);
   }
 
@@ -103,13 +112,31 @@ export class AnsweredWrites {
     this.#next = 0;
   }
 
+  beginComparison(): void {
+    this.#isCompared.fill(0);
+  }
+
+  /** Users who are still to be listed and compared. */
+  get uncomparedCount(): number {
+    return this.#isCompared.reduce((count, isCompared) => count + 1 - isCompared, 0);
+  }
+
   /** A list of each user in turn. */
-  readonly listNext = (words: Int32Array, at: number, requestId: number): number => {
-    const user = this.#next++ % this.#workload.users;
+  readonly listNext = (words: Int32Array, at: number, requestId: number): number =>
+    this.#list(words, at, requestId, this.#next++ % this.#workload.users);
+
+  /** A list of each user in turn who is still to be compared; of anybody when there is none. */
+  readonly listUncompared = (words: Int32Array, at: number, requestId: number): number => {
+    const { users } = this.#workload;
+    for (let looked = 1; looked < users && this.#isCompared[this.#next % users] === 1; looked++) this.#next++;
+    return this.#list(words, at, requestId, this.#next++ % users);
+  };
+
+  #list(words: Int32Array, at: number, requestId: number, user: number): number {
     this.#newestId = requestId;
     this.#records[requestId & (RING - 1)] = user * this.#workload.channelsPerUser;
     return this.#workload.write(words, at, requestId, OP_LIST, user, -1, 0);
-  };
+  }
 
   /** The first ack of each record in turn; a user's are all in one frame. */
   readonly ackNext = (words: Int32Array, at: number, requestId: number): number =>
@@ -148,6 +175,10 @@ export class AnsweredWrites {
     const status = (head >>> 8) & 0xff;
     if (status !== STATUS_OK) {
       this.refused.set(status, (this.refused.get(status) ?? 0) + 1);
+      if (!REFUSALS.has(status)) {
+        this.wrong++;
+        this.#show(`an operation is answered with status ${status}`);
+      }
       return;
     }
     const op = head & 0xff;
@@ -214,6 +245,7 @@ export class AnsweredWrites {
   #compare(words: Int32Array, at: number, first: number): void {
     const { channelsPerUser } = this.#workload;
     const user = first / channelsPerUser;
+    this.#isCompared[user] = 1;
     const count = words[at + REPLY.MENTION_COUNT]!;
     const due = this.#versions[user] === 0 ? 0 : channelsPerUser;
     if (count !== due || words[at + REPLY.VERSION] !== this.#versions[user]) {

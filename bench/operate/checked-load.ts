@@ -15,6 +15,9 @@ import type { AnsweredWrites } from './answered-writes.js';
 const WINDOW_FULL = 8;
 const WINDOW_MAX = 240;
 const FILL_WINDOW = 8;
+/** Lists that are refused are asked for again, for half a minute. */
+const VERIFY_TRIES = 120;
+const VERIFY_AGAIN_MS = 250;
 
 /** The open loop runs until it is stopped. */
 const ENDLESS_MS = 3_600_000;
@@ -35,7 +38,7 @@ export class CheckedLoad {
   #longest: Waited = { dueUs: 0, answeredUs: 0 };
   readonly #sockets: RawSocket[];
   readonly #laneOf: Uint8Array;
-  #fill: 'listNext' | 'ackNext' | 'mixed' = 'mixed';
+  #fill: 'listNext' | 'listUncompared' | 'ackNext' | 'mixed' = 'mixed';
   readonly #blaster: FrameBlaster;
   #running: Promise<unknown> = Promise.resolve();
   /** By lane: under watch; its last answer, its longest silence so far, and when that ended. */
@@ -85,12 +88,18 @@ export class CheckedLoad {
     await this.#sendAll('ackNext', records);
   }
 
-  /** Lists all users, and compares. */
-  async verify(users: number): Promise<void> {
-    await this.#sendAll('listNext', users);
+  /** Lists all users, and compares. @throws Error if not all can be listed */
+  async verify(): Promise<void> {
+    const { model } = this;
+    model.beginComparison();
+    for (let tries = 0; model.uncomparedCount > 0; tries++) {
+      if (tries === VERIFY_TRIES) throw new Error(`${model.uncomparedCount} users are refused a list`);
+      if (tries > 0) await sleep(VERIFY_AGAIN_MS);
+      await this.#sendAll('listUncompared', model.uncomparedCount);
+    }
   }
 
-  async #sendAll(fill: 'listNext' | 'ackNext', operations: number): Promise<void> {
+  async #sendAll(fill: 'listNext' | 'listUncompared' | 'ackNext', operations: number): Promise<void> {
     this.model.rewind();
     this.#fill = fill;
     await this.#blaster.sendAll(Math.ceil(operations / OPS_PER_FRAME), FILL_WINDOW);

@@ -18,6 +18,7 @@ import {
   REPLY_ENTRY,
   REQUEST,
   STATUS_BUSY,
+  STATUS_INTERNAL,
 } from '../../engine/messages.js';
 
 interface Answers {
@@ -132,6 +133,12 @@ it.each([
     'lost',
     (answer: Int32Array) => answer[REPLY.WORDS + ENTRY.WORDS + ENTRY.MESSAGE_LO]!--,
   ],
+  [
+    'an internal error',
+    OP_ACK,
+    'wrong',
+    (answer: Int32Array) => (answer[REPLY.HEAD] = OP_ACK | (STATUS_INTERNAL << 8)),
+  ],
   ['another order', OP_GET, 'reordered', (answer: Int32Array) => (answer[REPLY.REQUEST_ID]! -= 1000)],
 ] as const)('finds %s', (_name, op, kind, spoil) => {
   const service = new Service();
@@ -152,4 +159,36 @@ it('finds a refused write that was done all the same', () => {
   expect(service.model.wrong).toBe(0);
   service.ask(OP_ACK);
   expect(service.model.wrong).toBe(1);
+});
+
+it('takes nobody for compared whose list was refused', () => {
+  const service = new Service();
+  service.fill();
+  const { model } = service;
+  model.beginComparison();
+  service.ask(OP_LIST, (answer) => {
+    answer[REPLY.HEAD] = OP_LIST | (STATUS_BUSY << 8);
+  });
+  expect([model.uncomparedCount, model.refusedCount]).toEqual([1, 1]);
+  service.ask(OP_LIST);
+  expect([model.uncomparedCount, model.lost, model.wrong]).toEqual([0, 0, 0]);
+});
+
+it('lists those who are not compared', () => {
+  const workload = new WireWorkload(8, 2);
+  const model = new AnsweredWrites(workload, 1, 1);
+  model.beginComparison();
+  const words = new Int32Array(REQUEST.WORDS);
+  const due = new Int32Array(REQUEST.WORDS);
+  for (let id = 1; id <= 4; id++) {
+    model.listUncompared(words, 0, id);
+    if (id % 2 === 0) model.take(Int32Array.of(OP_LIST | REPLY_ENTRY, id, 0, 0), 0);
+  }
+  expect(model.uncomparedCount).toBe(6);
+  model.rewind();
+  for (const user of [0, 2, 4, 5, 6, 7, 0]) {
+    model.listUncompared(words, 0, 10);
+    workload.write(due, 0, 10, OP_LIST, user, -1, 0);
+    expect(words).toEqual(due);
+  }
 });
