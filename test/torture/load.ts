@@ -345,7 +345,15 @@ export class Load {
     connection.send(plan.userId, operation, (outcome) => {
       if (isOnce && outcome !== 'lost') shared.onceInFlight--;
       track.log(`${connection.name} ${JSON.stringify(operation)} -> ${JSON.stringify(outcome)}`);
-      if (outcome === 'lost' || !('answer' in outcome)) return;
+      if (outcome === 'lost') return;
+      if ('refused' in outcome) {
+        checks.refused(sent);
+        return;
+      }
+      if ('failed' in outcome) {
+        this.checker.violate(track, `${describe(operation)} failed: ${outcome.failed}`);
+        return;
+      }
       if (isOnce) shared.onceAnswered = true;
       this.checker.answeredCount++;
       checks.answered(sent, outcome.answer);

@@ -33,8 +33,8 @@ function listed(version: number, ...entries: Entry[]): Answer {
 }
 
 describe('users of several connections', () => {
-  /** Sends all at once, answers in turn. A second round is sent when the first is answered. */
-  function shared(use: Use, ...rounds: [Operation, Answer | undefined][][]): string[] {
+  /** Sends all at once, answers in turn. A second round is sent when the first is answered. `undefined`: not answered. */
+  function shared(use: Use, ...rounds: [Operation, Answer | 'refused' | undefined][][]): string[] {
     const found: string[] = [];
     const user = new SharedUser(1, (reason) => found.push(reason));
     for (const round of rounds) {
@@ -42,7 +42,8 @@ describe('users of several connections', () => {
         user.sent(operation, operation.op === 'list' ? undefined : use),
       );
       round.forEach(([, answer], i) => {
-        if (answer !== undefined) user.answered(sent[i]!, answer);
+        if (answer === 'refused') user.refused(sent[i]!);
+        else if (answer !== undefined) user.answered(sent[i]!, answer);
       });
     }
     return found;
@@ -100,6 +101,26 @@ describe('users of several connections', () => {
     expect(shared('once', [[mention(1), counted(1, 1)]], [[mention(1), counted(2, 2)]])[0]).toMatch(
       /counted twice/,
     );
+  });
+
+  it.each<[Use, Operation, Operation, Answer, Answer]>([
+    ['count', mention(), mention(), counted(2, 2), counted(1, 1)],
+    ['once', mention(1), mention(2), counted(2, 2), counted(1, 1)],
+    ['mark', ack(9), ack(5), at(2, { message: 9 }), at(1, { message: 5 })],
+  ])('finds what was refused and done all the same (%s)', (use, refused, done, wrong, right) => {
+    expect(shared(use, [[refused, 'refused']], [[done, wrong]])[0]).toMatch(/expected 0 to [15]$/);
+    expect(shared(use, [[refused, 'refused']], [[done, right]])).toEqual([]);
+    // Nobody answered it: it may have been done.
+    expect(shared(use, [[refused, undefined]], [[done, wrong]])).toEqual([]);
+  });
+
+  it('takes an id for possible as long as one mention with it may have been done', () => {
+    const round = (answer: 'refused' | undefined): [Operation, 'refused' | undefined][] => [
+      [mention(1), 'refused'],
+      [mention(1), answer],
+    ];
+    expect(shared('once', round(undefined), [[mention(2), counted(2, 2)]])).toEqual([]);
+    expect(shared('once', round('refused'), [[mention(2), counted(2, 2)]])[0]).toMatch(/expected 0 to 1/);
   });
 
   it('finds a mark that went back, and versions that do', () => {

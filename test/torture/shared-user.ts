@@ -11,7 +11,7 @@
  *   the count is between the ids answered and the ids sent, and at most one answer for each id says that it counted.
  * - Versions: no two changes have the same; one sent after another was answered has the higher one; a list has all
  *   entries that changed with a version above `since`, as far as that is known.
- * All of it holds over kills: what was sent and not answered may have been done.
+ * All of it holds over kills: what was sent and not answered may have been done. What was refused was not.
  */
 import type { Answer, Entry, Operation } from './operations.js';
 import { keyName } from './operations.js';
@@ -20,8 +20,9 @@ export type Use = 'count' | 'mark' | 'once';
 
 interface EntryTrack {
   readonly use: Use;
-  /** Mentions or ids sent, and for certain counted. For marks: the highest message of each. */
-  sent: number;
+  /** Of mentions and acks that may have been done: how many there are of each message (of mentions without an id: 0). */
+  readonly possible: Map<number, number>;
+  /** Mentions or ids for certain counted; for marks: the highest message. */
   certain: number;
   /** Highest value and version that an answer showed. */
   seen: number;
@@ -51,10 +52,9 @@ export class SharedUser {
   /** @param use  of the operation's entry; of a list none */
   sent(operation: Operation, use?: Use): SharedSent {
     if (use !== undefined && 'channel' in operation) {
-      const entry = this.#entry(keyName(operation), use);
-      if (operation.op === 'mention' && use === 'count') entry.sent++;
-      else if (operation.op === 'mention') entry.sent = Math.max(entry.sent, operation.message);
-      else if (operation.op === 'ack') entry.sent = Math.max(entry.sent, operation.message);
+      const { possible } = this.#entry(keyName(operation), use);
+      if (operation.op === 'mention' || operation.op === 'ack')
+        possible.set(operation.message, (possible.get(operation.message) ?? 0) + 1);
     }
     const floors = new Map<string, { value: number; version: number }>();
     for (const [name, entry] of this.entries)
@@ -67,7 +67,7 @@ export class SharedUser {
     if (entry === undefined) {
       entry = {
         use,
-        sent: 0,
+        possible: new Map(),
         certain: 0,
         seen: 0,
         version: 0,
@@ -78,6 +78,15 @@ export class SharedUser {
       this.entries.set(name, entry);
     }
     return entry;
+  }
+
+  /** Nothing was done. */
+  refused({ operation }: SharedSent): void {
+    if (operation.op !== 'mention' && operation.op !== 'ack') return;
+    const { possible } = this.entries.get(keyName(operation))!;
+    const left = possible.get(operation.message)! - 1;
+    if (left > 0) possible.set(operation.message, left);
+    else possible.delete(operation.message);
   }
 
   answered(sent: SharedSent, answer: Answer): void {
@@ -134,8 +143,9 @@ export class SharedUser {
 
   #value(sent: SharedSent, name: string, entry: EntryTrack, value: number): void {
     const floor = sent.floors.get(name)?.value ?? 0;
-    if (value < floor || value > entry.sent)
-      this.violate(`${name} (${entry.use}) is ${value}, expected ${floor} to ${entry.sent}`);
+    const most = mostOf(entry);
+    if (value < floor || value > most)
+      this.violate(`${name} (${entry.use}) is ${value}, expected ${floor} to ${most}`);
     entry.seen = Math.max(entry.seen, value);
   }
 
@@ -173,4 +183,13 @@ export class SharedUser {
       this.violate(`the user's version is ${version}, and ${sent.userVersion} was answered before`);
     this.#userVersion = Math.max(this.#userVersion, version);
   }
+}
+
+/** The highest value that the entry can have. */
+function mostOf({ use, possible }: EntryTrack): number {
+  if (use === 'count') return possible.get(0) ?? 0;
+  if (use === 'once') return possible.size;
+  let highest = 0;
+  for (const message of possible.keys()) highest = Math.max(highest, message);
+  return highest;
 }
