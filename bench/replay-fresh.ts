@@ -6,8 +6,9 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { CommanderError } from 'commander';
 import { replayCommand } from './replay.js';
-import { killChild, startService } from './service-child.js';
+import { killChild, type Service, startService } from './service-child.js';
 
 const TRACE = '../shared/traffic/ubuntu-irc.ndjson.gz';
 
@@ -20,12 +21,25 @@ if (!existsSync(file)) {
   console.error(`replay: there is no ${resolve(file)}. Name a trace: make replay ARGS=FILE`);
   process.exit(2);
 }
+const speed = options.includes('--speed') ? [] : ['--speed', 'max'];
 const data = mkdtempSync(join(tmpdir(), 'tidemark-replay-'));
-const { child, url } = await startService(['--data', data]);
+let service: Service | null = null;
+const command = replayCommand()
+  .exitOverride()
+  .hook('preAction', async (_, action) => {
+    service = await startService(['--data', data]); // not before it is known that the options are right
+    action.setOptionValue('url', service.url);
+  });
 try {
-  const speed = options.includes('--speed') ? [] : ['--speed', 'max'];
-  await replayCommand().parseAsync([file, '--url', url.origin, ...speed, ...options], { from: 'user' });
+  await command.parseAsync([file, ...speed, ...options], { from: 'user' });
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode; // it has said why
 } finally {
-  await killChild(child);
+  await end(service);
   rmSync(data, { recursive: true, force: true });
+}
+
+async function end(started: Service | null): Promise<void> {
+  if (started !== null) await killChild(started.child);
 }
