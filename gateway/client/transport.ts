@@ -28,7 +28,7 @@ export interface TransportOptions {
   webSocket?: WebSocketConstructor | undefined;
 }
 
-/** What the client hears of a connection. `onClose` comes once, also when it never opened. */
+/** What the client hears of a connection. `onClose` comes once, also when it never opened, but not after `close()`. */
 export interface TransportEvents {
   onOpen(): void;
   onFrame(words: Int32Array): void;
@@ -53,17 +53,24 @@ const ASK_TIMEOUT_MS = 5000;
 
 /**
  * The status of a handshake that failed, for a platform's WebSocket does not tell: a plain request to the same address is
- * refused as the handshake was. Undefined where nobody answers, and in browsers, which send no tokens.
+ * refused as the handshake was. Undefined where nobody answers in time, and in browsers, which send no tokens.
+ * @param question  aborted by whoever needs no answer any more
  */
-async function askForStatus(address: string, headers: Record<string, string>): Promise<number | undefined> {
+async function askForStatus(
+  address: string,
+  headers: Record<string, string>,
+  question: AbortController,
+): Promise<number | undefined> {
   if (!isNode()) return;
+  const timer = setTimeout(() => question.abort(), ASK_TIMEOUT_MS);
   try {
-    const url = address.replace(/^ws/, 'http');
-    const response = await fetch(url, { headers, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    const response = await fetch(address.replace(/^ws/, 'http'), { headers, signal: question.signal });
     await response.body?.cancel();
     return response.status;
   } catch {
     return;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -116,6 +123,9 @@ function withHeadersFirst(Platform: PlatformWebSocket): WebSocketConstructor {
 
 export class Transport {
   readonly #socket: WebSocketLike;
+  /** Why the handshake failed. */
+  readonly #question = new AbortController();
+  /** Nothing more is told: the end has been, or nobody wants to know. */
   #closed = false;
 
   constructor(WebSocket: WebSocketConstructor, options: TransportOptions, events: TransportEvents) {
@@ -132,9 +142,11 @@ export class Transport {
     };
     let hasFailed = false;
     const failed = async (code: number, reason: string): Promise<void> => {
-      if (hasFailed) return;
+      // A WebSocket that is closed while it connects fails, too.
+      if (hasFailed || this.#closed) return;
       hasFailed = true;
-      const status = STATUS.test(reason) ? undefined : await askForStatus(address, headers ?? {});
+      const isTold = STATUS.test(reason);
+      const status = isTold ? undefined : await askForStatus(address, headers ?? {}, this.#question);
       closed(code, status === 401 ? `${reason} (${status})` : reason);
     };
     this.#socket.onopen = () => {
@@ -170,7 +182,10 @@ export class Transport {
     this.#socket.send(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
   }
 
+  /** Ends the connection or the attempt, and the question why that failed. */
   close(): void {
+    this.#closed = true;
+    this.#question.abort();
     this.#socket.close(1000);
   }
 }
