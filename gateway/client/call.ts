@@ -1,4 +1,4 @@
-/** A call of the client, and which calls must not change places. */
+/** A call of the client, which statuses answer it, and which calls must not change places. */
 import {
   BULK_ITEM,
   OP_ACK,
@@ -15,6 +15,10 @@ import {
   REQUEST,
   REQUEST_HAS_EXTRA,
   REQUEST_MANUAL,
+  STATUS_DUPLICATE,
+  STATUS_OK,
+  STATUS_SUPPRESSED,
+  STATUS_UNKNOWN,
 } from '../../engine/messages.js';
 import type { ReadState } from './codec.js';
 import type { TidemarkError } from './errors.js';
@@ -84,8 +88,19 @@ const EFFECTS: Record<number, number> = {
   [OP_UNSUBSCRIBE]: UNSUBSCRIBE,
 };
 
-function opOf({ words }: Call): number {
+export function opOf({ words }: Call): number {
   return words[REQUEST.HEAD]! & 0xff;
+}
+
+/** Besides STATUS_OK, what a call may be answered with that is no error. */
+const ANSWERS: Record<number, readonly number[]> = {
+  [OP_GET]: [STATUS_UNKNOWN],
+  [OP_MENTION]: [STATUS_SUPPRESSED, STATUS_DUPLICATE],
+};
+
+/** Whether the status says that the call was done. */
+export function isAnswer(call: Call, status: number): boolean {
+  return status === STATUS_OK || ANSWERS[opOf(call)]?.includes(status) === true;
 }
 
 function effectOf(call: Call): number {

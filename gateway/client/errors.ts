@@ -8,7 +8,9 @@
  * - `unauthorized`: the service does not take the token. Nothing was done.
  * - `timeout`, `disconnected`: no answer came; a change may or may not have been made.
  * - `closed`: the client was closed; a change that was on its way may or may not have been made.
- * - `protocol`: the service answered something that this client does not understand (a bug, or another version).
+ * - `internal`: a bug of the service; nothing was done.
+ * - `protocol`: the service answered something that this client does not understand (a bug, or another version); a change
+ *   may or may not have been made.
  */
 export type TidemarkErrorCode =
   | 'invalid_request'

@@ -29,7 +29,7 @@ import {
   STATUS_JOURNAL_UNAVAILABLE,
   STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
-import type { Answer, Call } from './call.js';
+import { type Answer, type Call, isAnswer, opOf } from './call.js';
 import {
   type ChangeEvent,
   decodeEntry,
@@ -321,7 +321,8 @@ export class Session {
     for (let i = 0; i < entries; i++) {
       call.entries.push(decodeEntry(words, at + REPLY.WORDS + i * ENTRY.WORDS));
     }
-    if ((head & REPLY_MORE) !== 0) return;
+    // An error ends the call, also in a part.
+    if ((head & REPLY_MORE) !== 0 && isAnswer(call, status)) return;
     this.#leaveFlight(call);
     if (status === STATUS_INVALID) {
       const field = fieldName(words[at + REPLY.MENTION_COUNT]!);
@@ -329,7 +330,10 @@ export class Session {
     } else if (status === STATUS_INTERNAL) {
       this.#fail(call, new TidemarkError('internal', 'the service failed in this call; nothing was done'));
     } else if (REFUSALS[status] !== undefined) this.#refused(call, REFUSALS[status]);
-    else {
+    else if (!isAnswer(call, status)) {
+      const what = `the service answered operation ${opOf(call)} with status ${status}`;
+      this.#fail(call, new TidemarkError('protocol', `${what}, which this client does not know for it`));
+    } else {
       this.#end(call);
       call.resolve({
         status,

@@ -1,6 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { OP_ACK, OP_MENTION, REQUEST, STATUS_BUSY, STATUS_STORE_UNAVAILABLE } from '../../engine/messages.js';
+import {
+  OP_ACK,
+  OP_MENTION,
+  OP_UNSUBSCRIBE,
+  REPLY_MORE,
+  REQUEST,
+  STATUS_BUSY,
+  STATUS_DUPLICATE,
+  STATUS_STORE_UNAVAILABLE,
+  STATUS_SUPPRESSED,
+  STATUS_UNKNOWN,
+} from '../../engine/messages.js';
 import { TidemarkClient, type TidemarkEvent, type WebSocketConstructor } from '../../gateway/client/index.js';
 import { stage, take } from './client-stage.js';
 
@@ -240,6 +251,57 @@ describe('a busy service', () => {
     expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(2);
     expect(results[11]).toMatchObject({ reason: { code: 'busy' } });
     for (const frame of tests.server.frames) expect(frame.length / REQUEST.WORDS).toBeLessThanOrEqual(4);
+  });
+});
+
+describe('a status that is no answer to the call', () => {
+  /** No version of the protocol has it. */
+  const STRANGE = 99;
+  const calls: Record<string, (client: TidemarkClient) => Promise<unknown>> = {
+    ack: (client) => client.ack('7', '1', '5'),
+    ackBulk: (client) => client.ackBulk('7', [{ channelId: '1', messageId: '5' }]),
+    pinAck: (client) => client.pinAck('7', '1', 77),
+    mention: (client) => client.mention('1', ['7'], { messageId: '5' }),
+    get: (client) => client.get('7', '1'),
+    list: (client) => client.list('7'),
+    badge: (client) => client.badge('7'),
+    delete: (client) => client.delete('7', '1'),
+    deleteUser: (client) => client.deleteUser('7'),
+    ping: (client) => client.ping(),
+    subscribe: (client) => client.subscribe(['7']),
+  };
+
+  test.each([
+    ...Object.keys(calls).map((name) => [name, STRANGE] as const),
+    ['delete', STATUS_UNKNOWN] as const,
+    ['mention', STATUS_UNKNOWN] as const,
+    ['ackBulk', STATUS_SUPPRESSED] as const,
+    ['list', STATUS_DUPLICATE] as const,
+  ])('fails the call: %s, status %i', async (name, status) => {
+    const client = connect();
+    await client.ping();
+    tests.server.frames.length = 0;
+    tests.server.refuse = { count: 1, status };
+    await expect(calls[name]!(client)).rejects.toMatchObject({ code: 'protocol' });
+    // Whether it was done is not known: it is not repeated.
+    expect(tests.server.operations.filter(({ op }) => op !== OP_UNSUBSCRIBE)).toHaveLength(1);
+    expect(client.connected).toBe(true);
+  });
+
+  test('fails a list also in a part before the last', async () => {
+    tests.server.refuse = { count: 1, status: STRANGE | (REPLY_MORE >>> 8) }; // the flags are next to the status
+    await expect(connect().list('7')).rejects.toMatchObject({ code: 'protocol' });
+  });
+
+  test('is a failure of the one user of a mention', async () => {
+    const client = connect();
+    tests.server.refuseIf = (_op, userId) => (userId === '8' ? STRANGE : undefined);
+    expect(await client.mention('1', ['7', '8', '9'], { messageId: '5' })).toEqual({
+      applied: 2,
+      suppressed: 0,
+      duplicates: 0,
+      failed: ['8'],
+    });
   });
 });
 
