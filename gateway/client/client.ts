@@ -40,42 +40,10 @@ import {
   type ReadState,
 } from './codec.js';
 import { invalid, TidemarkError } from './errors.js';
+import { type ClientOptions, numbersOf } from './options.js';
 import { Session } from './session.js';
 import type { Listener, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
-import type { WebSocketConstructor } from './transport.js';
-
-export interface ClientOptions {
-  /** `http://127.0.0.1:4040`, or the stream itself, `ws://…/v1/stream`. */
-  url: string;
-  token?: string;
-  /** A constructor like that of the package `ws`. Default: the platform's own, else `ws` if it is installed. */
-  webSocket?: WebSocketConstructor;
-  /** From a call to its answer, tries included. Default 10,000. */
-  timeoutMs?: number;
-  /** Largest frame that is sent, at most the service's `--max-frame` (1 MiB by default). Default 65,536. */
-  frameBytesMax?: number;
-  /** Operations sent and not answered. Default 16,384; more wait here. */
-  inFlightMax?: number;
-  /** Operations waiting or in flight; one more fails with `busy`. Default 131,072. */
-  callsMax?: number;
-  /** Tries of one call. Default 5. */
-  triesMax?: number;
-  /** From the start of a connection to the end of its handshake; then the next is tried. Default 5,000. */
-  connectTimeoutMs?: number;
-  /**
-   * A connection on which nothing comes for so long is asked with a ping. A service that is gone without a word is
-   * noticed within `keepAliveMs` and half of `timeoutMs`, where a call waits within `timeoutMs`. Default 15,000.
-   */
-  keepAliveMs?: number;
-  /** First and longest pause before connecting again; doubles in between, with jitter. Default 100 and 10,000. */
-  reconnectMinMs?: number;
-  reconnectMaxMs?: number;
-  /** Repeat acks, see above. Default true. */
-  repeatAcks?: boolean;
-  /** Events kept for a slow reader of a subscription before it gets a `gap`. Default 10,000. */
-  eventsMax?: number;
-}
 
 export interface ListResult {
   /** By channel id, then type. */
@@ -113,30 +81,19 @@ export class TidemarkClient {
   readonly #repeatAcks: boolean;
   readonly #subscriptions: Subscriptions;
 
+  /** @throws TidemarkError `invalid_request` (names the option and what it may be) */
   constructor(options: ClientOptions) {
     const { url, token, webSocket } = options;
+    const { eventsMax, ...numbers } = numbersOf(options);
     this.#repeatAcks = options.repeatAcks ?? true;
     this.#session = new Session(
-      {
-        url,
-        token,
-        webSocket,
-        timeoutMs: options.timeoutMs ?? 10_000,
-        frameBytesMax: options.frameBytesMax ?? 65_536,
-        inFlightMax: options.inFlightMax ?? 16_384,
-        callsMax: options.callsMax ?? 131_072,
-        triesMax: options.triesMax ?? 5,
-        connectTimeoutMs: options.connectTimeoutMs ?? 5000,
-        keepAliveMs: options.keepAliveMs ?? 15_000,
-        reconnectMinMs: options.reconnectMinMs ?? 100,
-        reconnectMaxMs: options.reconnectMaxMs ?? 10_000,
-      },
+      { url, token, webSocket, ...numbers },
       (event) => this.#subscriptions.deliver(event),
       () => this.#subscriptions.subscribeAgain(),
       () => this.#subscriptions.size > 0,
       (error) => this.#subscriptions.fail(error),
     );
-    this.#subscriptions = new Subscriptions(this.#session, options.eventsMax ?? 10_000);
+    this.#subscriptions = new Subscriptions(this.#session, eventsMax);
   }
 
   get connected(): boolean {

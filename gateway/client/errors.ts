@@ -33,7 +33,7 @@ export class TidemarkError extends Error {
   readonly code: TidemarkErrorCode;
   /** When it is worth another try; with `busy`, `store_unavailable` and `journal_unavailable`. */
   readonly retryAfterMs?: number;
-  /** The field that is wrong, by its name in JSON; with `invalid_request`. */
+  /** The field that is wrong, by its name in JSON, or the option of the client; with `invalid_request`. */
   readonly field?: string;
 
   constructor(code: TidemarkErrorCode, message: string, details: TidemarkErrorDetails = {}) {

@@ -11,7 +11,6 @@
  */
 export {
   type Badge,
-  type ClientOptions,
   type ListResult,
   type MentionOptions,
   type MentionResult,
@@ -19,5 +18,6 @@ export {
 } from './client.js';
 export type { AckOptions, BulkAck, Cause, ChangeEvent, ReadState } from './codec.js';
 export { TidemarkError, type TidemarkErrorCode } from './errors.js';
+export type { ClientOptions } from './options.js';
 export type { Listener, Subscription, TidemarkEvent } from './subscription.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport.js';

@@ -13,7 +13,7 @@
  * S4  Every call ends within its timeout, with an answer or an error.
  * S5  There is at most one connection, or one attempt. An attempt ends within `connectTimeoutMs`. A connection on which
  *     nothing comes is asked with a ping, after `keepAliveMs`, or half of `timeoutMs` where a call waits, and given
- *     up after another half of `timeoutMs`: a platform's WebSocket shows no pings of the service, and does not
+ *     up after the less of the two once more: a platform's WebSocket shows no pings of the service, and does not
  *     notice that the other side has gone without a word.
  */
 import {
@@ -452,8 +452,9 @@ export class Session {
     const patienceMs = this.#inFlight.size > 0 ? Math.min(timeoutMs / 2, keepAliveMs) : keepAliveMs;
     if (now - this.#heardMs < patienceMs) return;
     transport.send(encodePing(PING_ID));
-    // Not later than the call that waits: who makes it again should not find the same connection.
-    this.#goneMs = now + timeoutMs / 2 - SWEEP_MS;
+    // Not later than the call that waits: who makes it again should not find the same connection. Nor later than after as
+    // much silence again: calls may have no limit.
+    this.#goneMs = now + Math.min(timeoutMs / 2 - SWEEP_MS, keepAliveMs);
     return;
   }
 

@@ -40,7 +40,7 @@ describe('an outage', () => {
   });
 
   test('of which nothing is heard is noticed without a call, and told as a gap', async () => {
-    const client = connect({ timeoutMs: 1000, keepAliveMs: 150 });
+    const client = connect({ timeoutMs: 1000, keepAliveMs: 300 });
     const events: TidemarkEvent[] = [];
     await client.subscribe(['7'], (event) => events.push(event));
     tests.server.vanish();
@@ -48,16 +48,24 @@ describe('an outage', () => {
     await expect
       .poll(() => events, { timeout: 2000, interval: 10 })
       .toEqual([{ event: 'gap', userIds: ['7'] }]);
-    expect(performance.now() - beganMs).toBeGreaterThan(150);
+    expect(performance.now() - beganMs).toBeGreaterThan(300);
     expect(tests.server.connections).toBe(2);
     await connect().ack('7', '1', '5');
     await expect.poll(() => events.length).toBe(2);
   });
 
+  test('is noticed, too, where calls have no time limit: they go on over the next connection', async () => {
+    const client = connect({ timeoutMs: Number.POSITIVE_INFINITY, keepAliveMs: 300 });
+    await client.ping();
+    tests.server.vanish();
+    await client.ping();
+    expect(tests.server.connections).toBeGreaterThan(1);
+  });
+
   test('is not what a quiet connection has: it is asked, and kept', async () => {
-    const client = connect({ timeoutMs: 2000, keepAliveMs: 100 });
+    const client = connect({ timeoutMs: 2000, keepAliveMs: 300 });
     await client.subscribe(['7'], () => {});
-    await sleep(700);
+    await sleep(2100);
     expect(client.connected).toBe(true);
     expect(tests.server.connections).toBe(1);
     const pings = tests.server.operations.filter(({ op }) => op === OP_PING).length;
