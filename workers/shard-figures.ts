@@ -10,16 +10,23 @@ export class ShardFigures {
   readonly #shardOf: Int32Array;
   /** By shard: what it counted of lanes that have left, less what its lanes had counted when they came. */
   readonly #before = new Map<number, Float64Array>();
+  #shardsEver: number;
 
   /** @param lanes  LANE_STATS of each; @param shardOf  shard of each */
   constructor(lanes: readonly Float64Array[], shardOf: readonly number[]) {
     this.#lanes = lanes;
     this.#shardOf = Int32Array.from(shardOf);
+    this.#shardsEver = Math.max(...shardOf) + 1;
   }
 
   /** Shard of each lane. */
   get shardOf(): readonly number[] {
     return [...this.#shardOf];
+  }
+
+  /** The most that there have been; their numbers are from 0. */
+  get shardsEver(): number {
+    return this.#shardsEver;
   }
 
   lanesOf(shard: number): number[] {
@@ -38,6 +45,7 @@ export class ShardFigures {
       joined[field]! -= count;
     });
     this.#shardOf[lane] = shard;
+    this.#shardsEver = Math.max(this.#shardsEver, shard + 1);
   }
 
   #beforeOf(shard: number): Float64Array {

@@ -16,7 +16,7 @@ import { ShardFigures } from './shard-figures.js';
 import { ShardStarter } from './shard-starter.js';
 import type { ShardThread, ThreadParts } from './shard-worker.js';
 import { LANE_STATS } from './stats.js';
-import { OperateError, type ShardView } from './workers.js';
+import { OperateError, type ShardTotals, type ShardView } from './workers.js';
 
 const POLL_MS = 1;
 /** A lane leaves its thread at the end of a turn; a turn is never so long. */
@@ -105,6 +105,14 @@ export class ShardGroup {
       counts: this.#figures.countsOf(shard),
       thread: stats,
     }));
+  }
+
+  /** Of numbers that no thread has any more. */
+  pastTotals(): readonly ShardTotals[] {
+    const totals: ShardTotals[] = [];
+    for (let shard = this.#threads.length; shard < this.#figures.shardsEver; shard++)
+      totals.push({ shard, counts: this.#figures.countsOf(shard) });
+    return totals;
   }
 
   /** Threads that are ready, and wait for lanes. */

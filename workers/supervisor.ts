@@ -48,6 +48,7 @@ import { WarmRestart } from './warm/warm-restart.js';
 import {
   OperateError,
   type RingDepths,
+  type ShardTotals,
   type ShardView,
   type Workers,
   type WorkersLog,
@@ -339,6 +340,10 @@ class WorkerGroup implements Workers {
 
   shards(): readonly ShardView[] {
     return this.#shards.views();
+  }
+
+  pastShards(): readonly ShardTotals[] {
+    return this.#shards.pastTotals();
   }
 
   resize(shards: number): Promise<void> {

@@ -103,13 +103,16 @@ export type RingName = (typeof RING_NAMES)[number];
 /** Of one lane. */
 export type RingDepths = Readonly<Record<RingName, RingDepth>>;
 
-/** One shard's thread, as it is now. */
-export interface ShardView {
-  /** Its number, from 0. */
+/** What was counted under a shard's number, from 0, by whichever thread had it. */
+export interface ShardTotals {
   readonly shard: number;
-  readonly lanes: readonly number[];
-  /** LANE_STATS of what it has run, by whichever thread had its number. */
+  /** LANE_STATS of what it has run. */
   readonly counts: Float64Array;
+}
+
+/** One shard's thread, as it is now. */
+export interface ShardView extends ShardTotals {
+  readonly lanes: readonly number[];
   /** THREAD_STATS: since the thread started. */
   readonly thread: Float64Array;
 }
@@ -123,6 +126,8 @@ export interface Workers {
   readonly laneStats: readonly Float64Array[];
   /** The threads that run lanes, by number. */
   shards(): readonly ShardView[];
+  /** Numbers that no thread has since a resize: who gets one again counts on from there. */
+  pastShards(): readonly ShardTotals[];
   /**
    * Changes how many threads share the lanes, while they serve; lanes go over one after another.
    * @throws OperateError if it cannot be done

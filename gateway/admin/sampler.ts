@@ -13,7 +13,7 @@ import {
 } from '../../workers/introspection/latency-histogram.js';
 import { type LoopDelay, LoopDelays } from '../../workers/introspection/loop-delays.js';
 import { LANE_STATS, PARTITION_STATS, PERSISTER_STATS, THREAD_STATS } from '../../workers/stats.js';
-import { RING_NAMES, type ShardView, type Workers } from '../../workers/workers.js';
+import { RING_NAMES, type ShardTotals, type ShardView, type Workers } from '../../workers/workers.js';
 import type { Counters } from '../counters.js';
 import { type AdminHistory, HISTORY_COLUMNS, type HistoryColumn } from './status-types.js';
 
@@ -28,6 +28,7 @@ export interface Snapshot {
   /** LANE_STATS of each lane. */
   readonly lanes: readonly Float64Array[];
   readonly shards: readonly ShardView[];
+  readonly pastShards: readonly ShardTotals[];
   readonly persister: Float64Array;
   /** LATENCIES of all shards together; null without introspection. */
   readonly latencies: Float64Array | null;
@@ -103,6 +104,7 @@ export class Sampler {
       atMs: performance.now(),
       lanes: laneStats.map((stats) => stats.slice()),
       shards: this.#workers.shards().map((view) => ({ ...view, thread: view.thread.slice() })),
+      pastShards: this.#workers.pastShards(),
       persister: persisterStats.slice(),
       latencies,
       frontGcMs: this.frontThread.gcPauseSumMs,
@@ -210,9 +212,14 @@ export function operations(before: Snapshot, now: Snapshot): number {
   return total;
 }
 
+/** What a shard's number had counted before; undefined: it was none's yet. */
+function totalsOf({ shards, pastShards }: Snapshot, shard: number): ShardTotals | undefined {
+  return shards[shard] ?? pastShards[shard - shards.length];
+}
+
 /** Of a counter of LANE_STATS of one shard. */
 export function shardGrowth(before: Snapshot, { shard, counts }: ShardView, offset: number): number {
-  return counts[offset]! - (before.shards[shard]?.counts[offset] ?? 0);
+  return counts[offset]! - (totalsOf(before, shard)?.counts[offset] ?? 0);
 }
 
 /** Of a counter of THREAD_STATS. A thread that is newer than the snapshot has all of its count from since then. */

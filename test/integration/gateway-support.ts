@@ -78,6 +78,7 @@ export class FaultyPort implements FrontPort {
 export interface Gateway {
   readonly server: Server;
   readonly port: FaultyPort;
+  readonly workers: Workers;
   readonly url: string;
   readonly streamUrl: string;
   close(): Promise<void>;
@@ -103,6 +104,7 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     port,
     laneStats: real.laneStats,
     shards: () => real.shards(),
+    pastShards: () => real.pastShards(),
     resize: (shards) => real.resize(shards),
     reload: (directory) => real.reload(directory),
     killShard: (shard) => real.killShard(shard),
@@ -126,6 +128,7 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
   return {
     server,
     port,
+    workers,
     url: `http://127.0.0.1:${server.port}`,
     streamUrl: `ws://127.0.0.1:${server.port}/v1/stream`,
     async close() {
