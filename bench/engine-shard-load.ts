@@ -195,7 +195,6 @@ async function measure(settings: ShardLoadSettings): Promise<ShardLoadResult> {
 }
 
 async function run(settings: ShardLoadSettings, workers: Workers, users: number): Promise<ShardLoadResult> {
-  const { thread } = workers.shards()[0]!;
   const counted = (field: number): number => workers.laneStats.reduce((sum, stats) => sum + stats[field]!, 0);
   const universe = { users, channelsPerUser: settings.channelsPerUser };
   const load = new ShardLoad(workers.port, universe);
@@ -206,13 +205,16 @@ async function run(settings: ShardLoadSettings, workers: Workers, users: number)
   const random = new Random(settings.seed);
   await load.ackAtRandom(random, settings.warmUpSeconds);
 
-  const sample = (): GcSample & HeapSample => ({
-    gcCount: thread[THREAD_STATS.GC_COUNT]!,
-    gcSumMs: thread[THREAD_STATS.GC_PAUSE_SUM_MS]!,
-    gcMaxMs: thread[THREAD_STATS.GC_PAUSE_MAX_MS]!,
-    operations: load.answered,
-    heapBytes: thread[THREAD_STATS.HEAP_USED_BYTES]!,
-  });
+  const sample = (): GcSample & HeapSample => {
+    const { thread } = workers.shards()[0]!;
+    return {
+      gcCount: thread[THREAD_STATS.GC_COUNT]!,
+      gcSumMs: thread[THREAD_STATS.GC_PAUSE_SUM_MS]!,
+      gcMaxMs: thread[THREAD_STATS.GC_PAUSE_MAX_MS]!,
+      operations: load.answered,
+      heapBytes: thread[THREAD_STATS.HEAP_USED_BYTES]!,
+    };
+  };
   const samples = [sample()];
   const flushedBefore = counted(LANE_STATS.FLUSHED_ROWS);
   const batchesBefore = counted(LANE_STATS.BATCHES);

@@ -233,25 +233,25 @@ export class Metrics {
     const name = (rest: string): string => `tidemark_shard_${rest}`;
     this.#counter(
       name('gc_total'),
-      'Garbage collections since the thread started.',
+      'Garbage collections of threads that had lanes.',
       ['shard'],
       ofThread(T.GC_COUNT, 1),
     );
     this.#counter(
       name('gc_pause_seconds_total'),
-      'Time in garbage collections since the thread started.',
+      'Time in garbage collections of threads that had lanes.',
       ['shard'],
       ofThread(T.GC_PAUSE_SUM_MS, 1e-3),
     );
     this.#gauge(
       name('gc_pause_max_seconds'),
-      'Longest garbage collection since the thread started.',
+      'Longest garbage collection of the thread since it has had lanes.',
       ['shard'],
       ofThread(T.GC_PAUSE_MAX_MS, 1e-3),
     );
     this.#counter(
       name('idle_seconds_total'),
-      'Time in which the thread had nothing to do.',
+      'Time in which the thread had lanes, and nothing to do.',
       ['shard'],
       ofThread(T.SLEPT_MS, 1e-3),
     );

@@ -47,7 +47,7 @@ export class ShardGroup {
   readonly #starter: ShardStarter;
   readonly #relapses = new Relapses();
   /** By shard number. */
-  #threads: ShardThread[] = [];
+  readonly #threads: ShardThread[] = [];
   #watch: NodeJS.Timeout | null = null;
   /** Of threads that have ended: their replacement, until it is done. */
   readonly #replacements = new Map<ShardThread, Promise<void>>();
@@ -79,7 +79,8 @@ export class ShardGroup {
    */
   async start(lanes: readonly LaneOptions[], replay: ReplayOptions | null): Promise<void> {
     const { shards, hangTimeoutMs, admit } = this.#options;
-    this.#threads = this.#starter.startFirst(shards, lanes, replay);
+    for (const thread of this.#starter.startFirst(shards, lanes, replay))
+      this.#install(this.#threads.length, thread);
     await Promise.race([
       Promise.all(this.#threads.map(({ ready }) => ready)),
       Promise.all(this.#threads.map(({ done }) => done)),
@@ -88,6 +89,12 @@ export class ShardGroup {
     this.#starter.prepareSpares(true);
     if (hangTimeoutMs > 0 && this.#isShared)
       this.#watch = setInterval(() => this.#lookForHangs(), hangTimeoutMs / 4).unref();
+  }
+
+  /** A thread has the number of a shard from now on. */
+  #install(shard: number, thread: ShardThread): void {
+    this.#threads[shard] = thread;
+    this.#figures.follow(shard, thread.stats);
   }
 
   /**
@@ -99,11 +106,9 @@ export class ShardGroup {
   }
 
   views(): readonly ShardView[] {
-    return this.#threads.map(({ stats }, shard) => ({
-      shard,
+    return this.#threads.map((_, shard) => ({
+      ...this.#figures.totalsOf(shard),
       lanes: this.#figures.lanesOf(shard),
-      counts: this.#figures.countsOf(shard),
-      thread: stats,
     }));
   }
 
@@ -111,7 +116,7 @@ export class ShardGroup {
   pastTotals(): readonly ShardTotals[] {
     const totals: ShardTotals[] = [];
     for (let shard = this.#threads.length; shard < this.#figures.shardsEver; shard++)
-      totals.push({ shard, counts: this.#figures.countsOf(shard) });
+      totals.push(this.#figures.totalsOf(shard));
     return totals;
   }
 
@@ -225,7 +230,7 @@ export class ShardGroup {
       await delay(this.#relapses.note(performance.now()));
       return null;
     }
-    this.#threads[shard] = spare;
+    this.#install(shard, spare);
     this.replaced++;
     void delay(SPARE_AFTER_MS).then(() => this.#starter.prepareSpares(true));
     return spare;
@@ -294,7 +299,8 @@ export class ShardGroup {
         throw new OperateError(
           `${shards} shards for ${lanes.length} lanes: give 1 to ${lanes.length}, or start with more --lanes.`,
         );
-      this.#threads.push(...(await this.#startReady(shards - this.#threads.length)));
+      for (const thread of await this.#startReady(shards - this.#threads.length))
+        this.#install(this.#threads.length, thread);
       const owners = spreadLanes(this.#figures.shardOf, shards);
       const met = new Set(this.#figures.shardOf); // shards that run lanes already
       for (let lane = 0; lane < owners.length; lane++) {
@@ -356,7 +362,7 @@ export class ShardGroup {
       );
     }
     const old = this.#threads[shard]!;
-    this.#threads[shard] = successor;
+    this.#install(shard, successor);
     try {
       for (const [i, lane] of this.#figures.lanesOf(shard).entries())
         if (await this.#move(lane, shard)) await delay(i === 0 ? FIRST_MS : NEXT_MS);

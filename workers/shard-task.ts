@@ -24,16 +24,18 @@ const REST_MS = 9;
 export async function runShard(options: ShardOptions, joins: boolean): Promise<void> {
   selfCheck(options.versions);
   const stats = new Float64Array(options.stats);
-  const endObservation = observeGc((pauseMs) => {
-    stats[THREAD_STATS.GC_COUNT]! += 1;
-    stats[THREAD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
-    stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
-  });
   const clock = await createClock();
   options.port.postMessage(TASK_LOADED);
   const doorbell = seatDoorbell(options.control, options.seat);
   // A rehearsal's lanes go from one to the next, as objects cannot.
   if (joins && options.service.engine === 'slab') prepare(options, clock);
+  // Not before: entries arrive late, and those of a rehearsal would be the first lane's.
+  const endObservation = observeGc((pauseMs) => {
+    if (!shard.hasLanes) return;
+    stats[THREAD_STATS.GC_COUNT]! += 1;
+    stats[THREAD_STATS.GC_PAUSE_SUM_MS]! += pauseMs;
+    stats[THREAD_STATS.GC_PAUSE_MAX_MS] = Math.max(stats[THREAD_STATS.GC_PAUSE_MAX_MS]!, pauseMs);
+  });
   const shard = new Shard(options, clock);
   shard.touchPages();
   try {
@@ -91,6 +93,6 @@ function runFor(
     const asleepUs = clock.us;
     doorbell.wait(TICK_MS);
     clock.read();
-    stats[THREAD_STATS.SLEPT_MS]! += ((clock.us - asleepUs) | 0) / 1000;
+    if (shard.hasLanes) stats[THREAD_STATS.SLEPT_MS]! += ((clock.us - asleepUs) | 0) / 1000;
   }
 }

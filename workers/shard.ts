@@ -68,6 +68,11 @@ export class Shard {
     return this.#lanes.map((lane) => lane.isReady(isSaved)).every((isReady) => isReady);
   }
 
+  /** Not so of a spare. */
+  get hasLanes(): boolean {
+    return this.#lanes.length > 0;
+  }
+
   /** The end was ordered, and no lane has anything left to do. */
   get finished(): boolean {
     return this.#control.endsOf(this.#options.seat) && this.#lanes.every((lane) => lane.finished);

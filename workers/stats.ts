@@ -59,16 +59,24 @@ export const LANE_GAUGES: ReadonlySet<number> = new Set([
   LANE_STATS.HOT_USERS_LEFT,
 ]);
 
-/** Of one shard's thread. */
+/** Of one shard's thread. Collections and sleep are counted while it has lanes: a spare's are no shard's. */
 export const THREAD_STATS = layout({
   GC_COUNT: 1,
   GC_PAUSE_SUM_MS: 1,
-  GC_PAUSE_MAX_MS: 1, // gauge: the longest since the thread started
+  GC_PAUSE_MAX_MS: 1, // gauge: the longest of those
   HEAP_USED_BYTES: 1, // gauge
   SLEPT_MS: 1, // time in which there was nothing to do
   TURN_MAX_MS: 1, // gauge: the longest turn of a lane in the last second
   BUFFER_BYTES_MAX: 1, // gauge: the most that it had in buffers which it made itself, those it was given not among them
 });
+
+/** Fields of THREAD_STATS that are no counters. */
+export const THREAD_GAUGES: ReadonlySet<number> = new Set([
+  THREAD_STATS.GC_PAUSE_MAX_MS,
+  THREAD_STATS.HEAP_USED_BYTES,
+  THREAD_STATS.TURN_MAX_MS,
+  THREAD_STATS.BUFFER_BYTES_MAX,
+]);
 
 /** Of one partition, written by its lane each tick. */
 export const PARTITION_STATS = layout({

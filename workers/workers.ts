@@ -108,13 +108,15 @@ export interface ShardTotals {
   readonly shard: number;
   /** LANE_STATS of what it has run. */
   readonly counts: Float64Array;
+  /** THREAD_STATS: gauges are the last thread's. */
+  readonly thread: Float64Array;
+  /** Time in which it had lanes. */
+  readonly servedMs: number;
 }
 
 /** One shard's thread, as it is now. */
 export interface ShardView extends ShardTotals {
   readonly lanes: readonly number[];
-  /** THREAD_STATS: since the thread started. */
-  readonly thread: Float64Array;
 }
 
 /** A call that cannot be done, with what would help; nothing has changed. */

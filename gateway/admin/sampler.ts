@@ -103,7 +103,7 @@ export class Sampler {
     return {
       atMs: performance.now(),
       lanes: laneStats.map((stats) => stats.slice()),
-      shards: this.#workers.shards().map((view) => ({ ...view, thread: view.thread.slice() })),
+      shards: this.#workers.shards(),
       pastShards: this.#workers.pastShards(),
       persister: persisterStats.slice(),
       latencies,
@@ -155,7 +155,7 @@ export class Sampler {
       oldest_unsaved_ms: oldestUnsavedMs(this.#workers),
       loads_per_s: persister(P.LOADS),
       written_rows_per_s: persister(P.WRITTEN_ROWS),
-      busiest_shard: most((view) => busyPart(before, now, view)),
+      busiest_shard: most((view) => busyPart(before, view)),
       fullest_ring: this.#fullestRing(),
     };
     const at = this.#historyCount++ % HISTORY_SECONDS;
@@ -222,16 +222,17 @@ export function shardGrowth(before: Snapshot, { shard, counts }: ShardView, offs
   return counts[offset]! - (totalsOf(before, shard)?.counts[offset] ?? 0);
 }
 
-/** Of a counter of THREAD_STATS. A thread that is newer than the snapshot has all of its count from since then. */
+/** Likewise of THREAD_STATS. */
 export function threadGrowth(before: Snapshot, { shard, thread }: ShardView, offset: number): number {
-  const grown = thread[offset]! - (before.shards[shard]?.thread[offset] ?? 0);
-  return grown >= 0 ? grown : thread[offset]!;
+  return thread[offset]! - (totalsOf(before, shard)?.thread[offset] ?? 0);
 }
 
-/** The part of the time in which a shard did not sleep, 0 to 1. */
-export function busyPart(before: Snapshot, now: Snapshot, view: ShardView): number {
+/** The part of the time in which a shard did not sleep, 0 to 1; of one that has come since, of its own time. */
+export function busyPart(before: Snapshot, view: ShardView): number {
+  const servedMs = view.servedMs - (totalsOf(before, view.shard)?.servedMs ?? 0);
+  if (servedMs === 0) return 0;
   const sleptMs = threadGrowth(before, view, THREAD_STATS.SLEPT_MS);
-  return Math.min(1, Math.max(0, 1 - sleptMs / (now.atMs - before.atMs)));
+  return Math.min(1, Math.max(0, 1 - sleptMs / servedMs));
 }
 
 export function oldestUnsavedMs({ partitionStats }: Workers): number {

@@ -90,7 +90,7 @@ export interface ShardStatus {
   readonly lanes: readonly number[];
   readonly partitions: readonly number[];
   readonly operations_per_s: number;
-  /** Part of the window in which it had work, 0 to 1. */
+  /** Part of the window, or of its time as a shard if that is less, in which it had work, 0 to 1. */
   readonly busy: number;
   readonly hit_ratio: number | null;
   readonly records: number;
@@ -135,10 +135,11 @@ export interface PartitionStatus {
 export interface ThreadStatus {
   /** `front`, `shard 0`, ..., `persister`. */
   readonly thread: string;
+  /** Of a shard: by all threads that had its number. */
   readonly gc_count: number;
   /** Of the window: milliseconds of each second that the collector stopped the thread. */
   readonly gc_ms_per_s: number;
-  /** The longest since the start. */
+  /** The longest since the start, of a shard's present thread. */
   readonly gc_pause_max_ms: number;
   readonly heap_used_bytes: number;
   /** The most it had in buffers that it made itself, so also copies of those it was given; null: not measured. */

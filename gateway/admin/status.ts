@@ -168,7 +168,7 @@ function shardsOf(before: Snapshot, now: Snapshot, windowS: number, workers: Wor
       lanes,
       partitions: ofPartitions.filter((each) => each.shard === shard).map(({ partition }) => partition),
       operations_per_s: round(total / windowS),
-      busy: round(busyPart(before, now, view)),
+      busy: round(busyPart(before, view)),
       hit_ratio: ratioOf(grown(S.HITS), grown(S.MISSES)),
       records: stats[S.RECORDS]!,
       records_max: stats[S.RECORDS_MAX]!,

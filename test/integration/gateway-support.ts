@@ -109,9 +109,13 @@ export async function startGateway(given: Partial<Record<OptionName, string>> = 
     reload: (directory) => real.reload(directory),
     killShard: (shard) => real.killShard(shard),
     killPersister: () => real.killPersister(),
-    replacedThreads: 0,
+    get replacedThreads() {
+      return real.replacedThreads;
+    },
     replacedPersisters: 0,
-    spareThreads: 0,
+    get spareThreads() {
+      return real.spareThreads;
+    },
     isWell: true,
     journalStats: real.journalStats,
     persisterStats: real.persisterStats,
