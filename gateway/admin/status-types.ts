@@ -219,7 +219,7 @@ export interface FrontStatus {
 }
 
 export interface HotStatus {
-  /** Rates are of about so many seconds, estimated from samples. */
+  /** Rates are of about so many seconds, estimated from samples. Of channels that are rare in each lane they are too low. */
   readonly window_s: number;
   readonly users: readonly { readonly user_id: string; readonly per_s: number }[];
   readonly channels: readonly { readonly channel_id: string; readonly per_s: number }[];

@@ -1,7 +1,6 @@
 /** Puts together what `GET /admin/status` says: the one place that knows where each figure comes from. */
 import { formatId } from '../../engine/ids.js';
 import { OP_MAX } from '../../engine/messages.js';
-import { HOT_TABLE_BYTES, HotTable, WINDOW_S } from '../../workers/introspection/hot-keys.js';
 import { LATENCIES, percentileUs } from '../../workers/introspection/latency-histogram.js';
 import { SlowLog } from '../../workers/introspection/slow-log.js';
 import { REFUSE_FAILED, REFUSE_FULL } from '../../workers/journal/shared.js';
@@ -18,6 +17,7 @@ import type { Config } from '../config.js';
 import { OP_NAMES } from '../counters.js';
 import type { Front } from '../front.js';
 import type { ShardCount } from '../shard-count.js';
+import { hotOf } from './hot-status.js';
 import {
   ALL_OPERATIONS,
   busyGrowth,
@@ -34,7 +34,6 @@ import {
 } from './sampler.js';
 import type {
   AdminStatus,
-  HotStatus,
   JournalStatus,
   LaneStatus,
   LatencyStatus,
@@ -47,10 +46,7 @@ import type {
   ThreadStatus,
 } from './status-types.js';
 
-const HOT_KEYS_SHOWN = 16;
 const SLOW_SHOWN = 32;
-/** A key with less than this part of all operations is not hot: it may have been sampled by chance. */
-const HOT_PART_MIN = 1e-4;
 
 export interface StatusSources {
   readonly front: Front;
@@ -104,7 +100,7 @@ export function readStatus(sources: StatusSources): AdminStatus {
       list_bytes: front.budget.usedBytes,
       busy: { ...front.counters.busy },
     },
-    hot: hotOf(workers, operations(before, now) / windowS),
+    hot: hotOf(workers.introspection, operations(before, now) / windowS),
     slow: slowOf(workers),
   };
 }
@@ -330,29 +326,6 @@ function storeOf(before: Snapshot, now: Snapshot, windowS: number, workers: Work
     groups_refused: now.persister[P.GROUPS_REFUSED]!,
     persisters_replaced: workers.replacedPersisters,
     write_ms: mean(grown(P.WRITE_SECONDS_SUM), grown(P.WRITE_BATCHES)),
-  };
-}
-
-function hotOf({ introspection }: Workers, operationsPerS: number): HotStatus | null {
-  if (introspection.length === 0) return null;
-  const countMin = Math.max(1, operationsPerS * HOT_PART_MIN * WINDOW_S);
-  const top = (byteOffset: number): [string, number][] => {
-    const rates = new Map<string, number>();
-    for (const { hotKeys } of introspection) {
-      new HotTable(hotKeys, byteOffset).each(countMin, (lo, hi, count) => {
-        const id = formatId(lo, hi);
-        rates.set(id, (rates.get(id) ?? 0) + count / WINDOW_S);
-      });
-    }
-    return [...rates].sort((a, b) => b[1] - a[1]).slice(0, HOT_KEYS_SHOWN);
-  };
-  return {
-    window_s: WINDOW_S,
-    users: top(0).map(([user_id, rate]) => ({ user_id, per_s: Number(rate.toPrecision(3)) })),
-    channels: top(HOT_TABLE_BYTES).map(([channel_id, rate]) => ({
-      channel_id,
-      per_s: Number(rate.toPrecision(3)),
-    })),
   };
 }
 

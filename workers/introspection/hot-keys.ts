@@ -14,8 +14,8 @@ import { layout } from '../../engine/layout.js';
 const COUNTER = layout({ LO: 1, HI: 1, COUNT: 1, ERROR: 1 }); // COUNT and ERROR are Float32s
 const WAYS = 4;
 const SETS = 256;
-const COUNTERS = WAYS * SETS;
-export const HOT_TABLE_BYTES = COUNTERS * COUNTER.WORDS * 4;
+export const HOT_TABLE_KEYS = WAYS * SETS;
+export const HOT_TABLE_BYTES = HOT_TABLE_KEYS * COUNTER.WORDS * 4;
 
 /** Counts are of about the last five seconds. */
 export const WINDOW_S = 5;
@@ -32,8 +32,8 @@ export class HotTable {
 
   /** @param memory  HOT_TABLE_BYTES from `byteOffset` are the table's */
   constructor(memory: SharedArrayBuffer, byteOffset: number, seed = 1) {
-    this.#words = new Int32Array(memory, byteOffset, COUNTERS * COUNTER.WORDS);
-    this.#floats = new Float32Array(memory, byteOffset, COUNTERS * COUNTER.WORDS);
+    this.#words = new Int32Array(memory, byteOffset, HOT_TABLE_KEYS * COUNTER.WORDS);
+    this.#floats = new Float32Array(memory, byteOffset, HOT_TABLE_KEYS * COUNTER.WORDS);
     this.#random = seed | 1;
   }
 
