@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { BULK_ITEMS_MAX } from '../engine/messages.js';
+import { WATCHED_MAX } from '../workers/introspection/limiter.js';
 import { JOURNAL_LIMIT_MIN_BYTES_A_SHARD } from '../workers/journal/sizes.js';
 import { automaticShards, lanesFor } from '../workers/lane-counts.js';
 import { capacityFor, recordsOfPartition } from '../workers/partition-memory.js';
@@ -168,7 +169,7 @@ export const OPTIONS = {
   limitUser: option(
     count(0, 1_000_000_000),
     'N',
-    'operations a second of one user, beyond which its operations are answered busy, 0 = no limit; needs --introspection on',
+    `operations a second of one user, beyond which its operations are answered busy, 0 = no limit; where more than ${WATCHED_MAX} users of a lane are beyond it at once, the others are not limited; needs --introspection on`,
     '0',
   ),
   limitChannel: option(count(0, 1_000_000_000), 'N', 'likewise of one channel, all users together', '0'),

@@ -220,6 +220,11 @@ export class Metrics {
     counter('misses_total', 'Operations that waited for a load.', S.MISSES);
     counter('busy_total', 'Operations answered busy.', S.BUSY);
     counter('limited_total', 'Operations answered busy for a limit on their user or channel.', S.LIMITED);
+    counter(
+      'unlimited_total',
+      'Operations beyond a limit that were run, as too many users or channels of a lane were limited: an estimate.',
+      S.UNLIMITED,
+    );
     counter('store_unavailable_total', 'Operations answered store_unavailable.', S.STORE_UNAVAILABLE);
     counter('batches_total', 'Batches of drained requests.', S.BATCHES);
     counter('events_total', 'Changes announced.', S.EVENTS);

@@ -195,7 +195,7 @@ export class LaneState {
     this.stats = new Float64Array(own.stats);
     const { limits, lanes } = options;
     const limited = introspection !== null && limits.userPerS + limits.channelPerS > 0;
-    this.limiter = limited ? new Limiter(limits, lanes, hashUser) : null;
+    this.limiter = limited ? new Limiter(limits, lanes, hashUser, this.stats) : null;
     this.partitionStats = new Float64Array(options.partitionStats);
     this.unsavedAges = new UnsavedAges(this.memory, this.partitionOptions.flushDelayTicks, TICK_MS);
     const { ready, waiting } = this.memory.regions;

@@ -46,6 +46,7 @@ export const LANE_STATS = layout({
   TAKEN_BACK: 1, // units of work that a thread left half done
   ATTACHED: 1, // times that a thread has taken the lane up
   RELOADED: 1, // partitions that could not be repaired, and came back from journal and store
+  UNLIMITED: 1, // operations beyond a limit that were run, too many keys being limited: an estimate
 });
 
 /** Fields of LANE_STATS that are no counters. */

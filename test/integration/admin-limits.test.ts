@@ -6,6 +6,8 @@ import { Client, type Gateway, startGateway } from './gateway-support.js';
 const LIMIT_PER_S = 20;
 const FLOOD_MS = 2000;
 const REQUESTS_A_FRAME = 200;
+/** Of a request of each user. */
+const FRAMES_MAX = 1000;
 
 interface Flood {
   readonly sent: number;
@@ -62,6 +64,38 @@ describe('limits', () => {
       const get = (i: number): object => ({ op: 'get', user_id: String(1 + (i % 64)), channel_id: '9' });
       const answers = await flood(gateway, get);
       expectLimited(answers);
+    } finally {
+      await gateway.close();
+    }
+  });
+
+  it('hold for hundreds of users of one lane at once', async () => {
+    const USERS = 200;
+    const gateway = await startGateway({
+      shards: '1',
+      lanes: '1',
+      partitions: '1',
+      limitUser: String(LIMIT_PER_S),
+    });
+    try {
+      const client = await Client.open(gateway.streamUrl, 'tidemark.v1.json');
+      const refused = new Set<number>();
+      for (let frames = 0; refused.size < USERS && frames < FRAMES_MAX; frames++) {
+        const answers = await client.ask(
+          ...Array.from({ length: USERS }, (_, user) => ({
+            id: user,
+            op: 'badge',
+            user_id: String(1 + user),
+          })),
+        );
+        for (const { id, error } of answers) if (error !== undefined) refused.add(id as number);
+        client.received.length = 0;
+      }
+      client.socket.terminate();
+      expect(refused.size).toBe(USERS);
+      expect(await (await fetch(`${gateway.url}/metrics`)).text()).toMatch(
+        /^tidemark_shard_unlimited_total\{shard="0"\} 0$/m,
+      );
     } finally {
       await gateway.close();
     }

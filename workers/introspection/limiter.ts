@@ -4,111 +4,185 @@
  * without hot keys pays one comparison an operation.
  *
  * I1  A bucket holds at most a second's operations, but always one, and gets as many a second. Who finds less than one is refused.
- * I2  FILTER[hash] counts the watched keys of that hash; 0 says that the key is not watched.
+ * I2  Slots 1 to `count` are watched; each is in the chain of its hash, from HEADS on by NEXT, where 0 ends it.
+ * I3  Who is over its limit keeps its slot: when all are taken, one with the better part of its bucket left gives way to a
+ *     newcomer. If there is none, the newcomer is not limited, and what is beyond its limit is counted in UNLIMITED.
  */
+import { assert } from '../../engine/layout.js';
 import { OP_UNSUBSCRIBE, REQUEST, ROUTED } from '../../engine/messages.js';
-import type { HotTable } from './hot-keys.js';
-import { WINDOW_S } from './hot-keys.js';
+import { LANE_STATS } from '../stats.js';
+import { type HotTable, WINDOW_S } from './hot-keys.js';
 import { hashChannel, namesChannel } from './lane-introspection.js';
 
-/** Keys watched at once; those who come later are not limited meanwhile. */
-const WATCHED_MAX = 64;
+/** Keys watched at once, some 23 bytes each: four times as many as there are hot keys at any moment. */
+export const WATCHED_MAX = 4096;
 /** A key is watched from this part of the limit on: its rate is estimated from samples. */
 const WATCHED_FROM = 0.5;
-const FILTER_BITS = 12;
-const FILTER_MASK = (1 << FILTER_BITS) - 1;
+const BUCKETS = WATCHED_MAX * 2;
 /** The low bits of a user's hash are its partition. */
-const FILTER_SHIFT = 8;
+const BUCKET_SHIFT = 8;
 
-class KeyLimiter {
-  readonly #filter = new Uint8Array(FILTER_MASK + 1);
-  readonly #los = new Int32Array(WATCHED_MAX);
-  readonly #his = new Int32Array(WATCHED_MAX);
-  readonly #hashes = new Int32Array(WATCHED_MAX);
-  readonly #tokens = new Float64Array(WATCHED_MAX);
-  readonly #seen = new Uint8Array(WATCHED_MAX);
+/** Of a watched key, since the last tick began. */
+const MARK_NONE = 0;
+const MARK_HOT = 1;
+const MARK_NEW = 2;
+
+export class KeyLimiter {
+  readonly #heads = new Uint16Array(BUCKETS);
+  readonly #next: Uint16Array;
+  readonly #los: Int32Array;
+  readonly #his: Int32Array;
+  readonly #tokens: Float64Array;
+  readonly #marks: Uint8Array;
   count = 0;
   /** Of a bucket: a lane's part of a limit can be less than one a second. */
   readonly #room: number;
+  /** The slot that was looked at last for one that gives way, and how many may still be: each once a tick. */
+  #hand = 0;
+  #handLeft = 0;
+  #seconds = 0;
+  #passed = 0;
 
   /** @param perS  operations a second of one key */
   constructor(
     readonly perS: number,
     readonly hashOf: (lo: number, hi: number) => number,
+    readonly watchedMax = WATCHED_MAX,
   ) {
     this.#room = Math.max(1, perS);
+    const slots = watchedMax + 1;
+    this.#next = new Uint16Array(slots);
+    this.#los = new Int32Array(slots);
+    this.#his = new Int32Array(slots);
+    this.#tokens = new Float64Array(slots);
+    this.#marks = new Uint8Array(slots);
   }
 
   /** Takes a token of the key's bucket. @returns true when the key is over its limit */
   refuses(hash: number, lo: number, hi: number): boolean {
-    if (this.#filter[(hash >>> FILTER_SHIFT) & FILTER_MASK] === 0) return false;
-    for (let i = 0; i < this.count; i++) {
-      if (this.#los[i] !== lo || this.#his[i] !== hi) continue;
-      if (this.#tokens[i]! < 1) return true;
-      this.#tokens[i] = this.#tokens[i]! - 1;
-      return false;
-    }
+    const slot = this.#find(hash, lo, hi);
+    if (slot === 0) return false;
+    const tokens = this.#tokens[slot]!;
+    if (tokens < 1) return true;
+    this.#tokens[slot] = tokens - 1;
     return false;
   }
 
-  /** Fills the buckets, and watches those keys of the table that are near the limit. */
-  tick(seconds: number, table: HotTable): void {
-    for (let i = 0; i < this.count; i++) {
-      this.#tokens[i] = Math.min(this.#room, this.#tokens[i]! + this.perS * seconds);
-      this.#seen[i] = 0;
-    }
-    table.each(this.perS * WATCHED_FROM * WINDOW_S, this.#watch);
-    for (let i = this.count - 1; i >= 0; i--) {
-      // A bucket that is not full yet has been used in the last second.
-      if (this.#seen[i] === 0 && this.#tokens[i]! >= this.#room) this.#forget(i);
-    }
+  /** I2. @returns 0: it is not watched */
+  #find(hash: number, lo: number, hi: number): number {
+    let slot = this.#heads[bucketOf(hash)]!;
+    while (slot !== 0 && (this.#los[slot] !== lo || this.#his[slot] !== hi)) slot = this.#next[slot]!;
+    return slot;
   }
 
-  readonly #watch = (lo: number, hi: number): void => {
-    for (let i = 0; i < this.count; i++) {
-      if (this.#los[i] !== lo || this.#his[i] !== hi) continue;
-      this.#seen[i] = 1;
+  /**
+   * Fills the buckets, and watches those keys of the table that are near the limit.
+   * @returns operations beyond the limit that were not refused since the last time, for want of a slot: an estimate
+   */
+  tick(seconds: number, table: HotTable): number {
+    for (let slot = 1; slot <= this.count; slot++) {
+      this.#tokens[slot] = Math.min(this.#room, this.#tokens[slot]! + this.perS * seconds);
+      this.#marks[slot] = MARK_NONE;
+    }
+    this.#handLeft = this.watchedMax;
+    this.#seconds = seconds;
+    this.#passed = 0;
+    table.each(this.perS * WATCHED_FROM * WINDOW_S, this.#watch);
+    for (let slot = this.count; slot >= 1; slot--) {
+      // A bucket that is not full yet has been used in the last second.
+      if (this.#marks[slot] === MARK_NONE && this.#tokens[slot]! >= this.#room) this.#forget(slot);
+    }
+    return this.#passed;
+  }
+
+  readonly #watch = (lo: number, hi: number, count: number): void => {
+    const hash = this.hashOf(lo, hi);
+    const known = this.#find(hash, lo, hi);
+    if (known !== 0) {
+      this.#marks[known] = MARK_HOT;
       return;
     }
-    if (this.count === WATCHED_MAX) return;
-    const i = this.count++;
-    const hash = this.hashOf(lo, hi);
-    this.#los[i] = lo;
-    this.#his[i] = hi;
-    this.#hashes[i] = hash;
-    this.#tokens[i] = this.#room;
-    this.#seen[i] = 1;
-    this.#filter[(hash >>> FILTER_SHIFT) & FILTER_MASK]!++;
+    const slot = this.count < this.watchedMax ? ++this.count : this.#giveWay();
+    if (slot === 0) {
+      this.#passed += Math.max(0, count / WINDOW_S - this.perS) * this.#seconds;
+      return;
+    }
+    const bucket = bucketOf(hash);
+    this.#los[slot] = lo;
+    this.#his[slot] = hi;
+    this.#tokens[slot] = this.#room;
+    this.#marks[slot] = MARK_NEW;
+    this.#next[slot] = this.#heads[bucket]!;
+    this.#heads[bucket] = slot;
   };
 
-  #forget(i: number): void {
-    this.#filter[(this.#hashes[i]! >>> FILTER_SHIFT) & FILTER_MASK]!--;
-    const last = --this.count;
-    this.#los[i] = this.#los[last]!;
-    this.#his[i] = this.#his[last]!;
-    this.#hashes[i] = this.#hashes[last]!;
-    this.#tokens[i] = this.#tokens[last]!;
-    this.#seen[i] = this.#seen[last]!;
+  /** I3: who is over its limit has next to nothing left, right after a tick a tenth of its bucket. @returns 0: all are */
+  #giveWay(): number {
+    const least = (this.#room + 1) / 2;
+    for (; this.#handLeft > 0; this.#handLeft--) {
+      this.#hand = (this.#hand % this.watchedMax) + 1;
+      if (this.#tokens[this.#hand]! < least || this.#marks[this.#hand] === MARK_NEW) continue;
+      this.#relink(this.#hand, this.#next[this.#hand]!);
+      return this.#hand;
+    }
+    return 0;
   }
+
+  /** The last takes its slot. */
+  #forget(slot: number): void {
+    this.#relink(slot, this.#next[slot]!);
+    const last = this.count--;
+    if (slot === last) return;
+    this.#relink(last, slot);
+    this.#next[slot] = this.#next[last]!;
+    this.#los[slot] = this.#los[last]!;
+    this.#his[slot] = this.#his[last]!;
+    this.#tokens[slot] = this.#tokens[last]!;
+    this.#marks[slot] = this.#marks[last]!;
+  }
+
+  /** In the chain of a slot, another one (0: none) stands in its place. */
+  #relink(slot: number, other: number): void {
+    const bucket = bucketOf(this.hashOf(this.#los[slot]!, this.#his[slot]!));
+    let before = 0;
+    for (let at = this.#heads[bucket]!; at !== slot; at = this.#next[at]!) {
+      assert(at !== 0, 'I2: a watched key is not in the chain of its hash');
+      before = at;
+    }
+    if (before === 0) this.#heads[bucket] = other;
+    else this.#next[before] = other;
+  }
+}
+
+function bucketOf(hash: number): number {
+  return (hash >>> BUCKET_SHIFT) & (BUCKETS - 1);
 }
 
 /** Operations a second; 0 = no limit. */
 export interface RateLimits {
   readonly userPerS: number;
-  /** Of the whole service: each shard grants its part. */
+  /** Of the whole service: each lane grants its part. */
   readonly channelPerS: number;
 }
 
 export class Limiter {
   readonly #users: KeyLimiter | null;
   readonly #channels: KeyLimiter | null;
+  readonly #stats: Float64Array;
   /** Some key is watched: `refuses` is to be asked. */
   active = false;
 
-  constructor(limits: RateLimits, shards: number, hashUser: (lo: number, hi: number) => number) {
+  /** @param stats  LANE_STATS */
+  constructor(
+    limits: RateLimits,
+    lanes: number,
+    hashUser: (lo: number, hi: number) => number,
+    stats: Float64Array,
+  ) {
     const { userPerS, channelPerS } = limits;
     this.#users = userPerS === 0 ? null : new KeyLimiter(userPerS, hashUser);
-    this.#channels = channelPerS === 0 ? null : new KeyLimiter(channelPerS / shards, hashChannel);
+    this.#channels = channelPerS === 0 ? null : new KeyLimiter(channelPerS / lanes, hashChannel);
+    this.#stats = stats;
   }
 
   /** Whether an operation (from ROUTED on at `words[at]`) is beyond a limit. */
@@ -132,8 +206,8 @@ export class Limiter {
 
   /** Some times a second. @param seconds  since the last time */
   tick(seconds: number, users: HotTable, channels: HotTable): void {
-    this.#users?.tick(seconds, users);
-    this.#channels?.tick(seconds, channels);
+    const passed = (this.#users?.tick(seconds, users) ?? 0) + (this.#channels?.tick(seconds, channels) ?? 0);
+    this.#stats[LANE_STATS.UNLIMITED]! += passed;
     this.active = (this.#users?.count ?? 0) + (this.#channels?.count ?? 0) > 0;
   }
 }
