@@ -55,12 +55,12 @@ function unsaved(partition: Partition): string[] {
   return [...wipe, ...rows.sort(), `user ${group[FLUSH.VERSION]}, deleted ${group[FLUSH.DELETED_VERSION]}`];
 }
 
-/** Carries all, in calls of `max` images. */
-function carry(partition: Partition, max = 1000): Int32Array[] {
+/** Carries in calls of `max` images: all, or for one call and `steps`. */
+function carry(partition: Partition, max = 1000, steps = 0): Int32Array[] {
   const images: Int32Array[] = [];
   const out = new Int32Array(max * IMAGE.WORDS);
-  for (let call = 0; call < 100; call++) {
-    const count = partition.carryUnsaved(out, 0, max, 1000);
+  for (let call = steps === 0 ? 100 : 1; call > 0; call--) {
+    const count = partition.carryUnsaved(out, 0, max, steps || 1000);
     for (let i = 0; i < count; i++) images.push(out.slice(i * IMAGE.WORDS, (i + 1) * IMAGE.WORDS));
     partition.check();
   }
@@ -215,6 +215,22 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     expect(unsaved(restored).slice(0, 5)).toEqual(['wipe', '6:60@3', '7:60@4', '8:60@5', '9:60@6']);
     answer(partition, before, false);
     expect(unsaved(partition)[0]).toBe('wipe');
+  });
+
+  it('carries all that is unsaved of a user, also when a tombstone is freed under the walk', () => {
+    const partition = create(engine);
+    for (const channel of [1, 2, 3]) run(partition, OP_ACK, 1, channel, 10);
+    answer(partition, send(partition), true);
+    run(partition, OP_DELETE, 1, 2);
+    const deletion = send(partition);
+    for (const channel of [1, 3]) run(partition, OP_ACK, 1, channel, 11);
+    partition.setEpoch(1);
+    const images = carry(partition, 1, 1); // the walk stops at the tombstone
+    answer(partition, deletion, true);
+    images.push(...carry(partition));
+    const carried = new Set(images.map(describeImage));
+    expect([...carried]).toEqual(expect.arrayContaining(['1:11@5', '3:11@6']));
+    expect([partition.unsavedUsers(0), partition.unsavedUsers(1)]).toEqual([0, 1]);
   });
 
   it('carries a wipe of a user without rows', () => {
