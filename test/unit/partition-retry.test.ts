@@ -55,6 +55,18 @@ describe.each([slab, heap])('a $name partition', (engine) => {
     expect((partition.nextDue() - tick) | 0).toBeLessThanOrEqual(OPTIONS.retryFirstTicks * 1.25 + 0.5);
   });
 
+  it('forgets failures after one success, also of a user who has changed meanwhile', () => {
+    const partition = create(engine);
+    run(partition, OP_ACK, 1, 1, 10);
+    for (let attempt = 0; attempt < 5; attempt++) answer(partition, send(partition), false);
+    const group = send(partition);
+    run(partition, OP_ACK, 1, 1, 11);
+    answer(partition, group, true);
+    expect(partition.dirtyUserCount).toBe(1);
+    answer(partition, send(partition), false);
+    expect((partition.nextDue() - TICK) | 0).toBeLessThanOrEqual(OPTIONS.retryFirstTicks * 1.25 + 0.5);
+  });
+
   it('lets nobody wait for a user whose writes fail', () => {
     const partition = create(engine);
     run(partition, OP_ACK, 1, 1, 10);
