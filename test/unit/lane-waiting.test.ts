@@ -1,6 +1,7 @@
 /** Operations of a lane that wait for a load or for room: how many run in one go, and for how long they wait. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { hashUser, partitionOf } from '../../engine/hash.js';
+import { splitHigh, splitLow } from '../../engine/ids.js';
 import {
   ANSWERED,
   BULK_ITEM,
@@ -14,6 +15,7 @@ import {
   LOADED_LAST,
   OP_ACK,
   OP_ACK_BULK,
+  OP_BADGE,
   OP_EVENT,
   OP_GET,
   OP_LIST,
@@ -66,7 +68,8 @@ function send(op: number, user: number, channel = 0, items = 0): void {
   const opAt = at + ROUTED.WORDS;
   words[opAt + REQUEST.HEAD] = op;
   words[opAt + REQUEST.USER_LO] = user;
-  words[opAt + REQUEST.CHANNEL_LO] = op === OP_ACK_BULK ? items : channel;
+  words[opAt + REQUEST.CHANNEL_LO] = op === OP_ACK_BULK ? items : splitLow(channel);
+  words[opAt + REQUEST.CHANNEL_HI] = op === OP_ACK_BULK ? 0 : splitHigh(channel);
   words[opAt + REQUEST.ARGUMENT_LO] = op === OP_ACK ? 9 : 0;
   for (let i = 0; i < items; i++) {
     const item = opAt + REQUEST.WORDS + i * BULK_ITEM.WORDS;
@@ -101,6 +104,7 @@ function answerLoad(tag: number, from = 0, to = 0, isLast = true, status = STATU
   for (let channel = from; channel < to; channel++) {
     const row = at + LOADED.WORDS + (channel - from) * ROW.WORDS;
     ring.words[row + ENTRY.CHANNEL_LO] = channel;
+    ring.words[row + ENTRY.MENTION_COUNT] = 1;
     ring.words[row + ENTRY.VERSION] = 1;
   }
   ring.commit(length);
@@ -111,7 +115,7 @@ interface Answer {
   readonly user: number;
   readonly op: number;
   readonly status: number;
-  /** Of a list. */
+  /** Of a list; of a badge, the mentions. */
   readonly entries: number;
 }
 
@@ -188,6 +192,144 @@ describe('operations behind a load', () => {
       STATUS_OK,
       STATUS_STORE_UNAVAILABLE,
     ]);
+  });
+});
+
+describe('an operation behind a load', () => {
+  /** Of how many answers of the store each brings one answer. @returns answers after each load */
+  function answersByLoad(): number[] {
+    const answers: number[] = [];
+    turn();
+    for (let loads = takeLoads(); loads.size > 0; loads = takeLoads()) {
+      for (const tag of loads.values()) answerLoad(tag);
+      turn();
+      answers.push(takeAnswers().length);
+    }
+    return answers;
+  }
+
+  it('asks for its own entry when that differs in the type or the high word of the channel', () => {
+    start({});
+    const TYPE_1 = 1 << 8;
+    send(OP_ACK, 1, 7);
+    send(OP_ACK, 1, 7);
+    send(OP_ACK, 1, 7 + 2 ** 32);
+    send(OP_ACK | TYPE_1, 1, 7 + 2 ** 32);
+    expect(answersByLoad()).toEqual([2, 1, 1]);
+  });
+
+  it('does not take the number of items of a bulk ack for a channel', () => {
+    start({});
+    const ITEMS = 7;
+    send(OP_ACK_BULK, 1, 100, ITEMS);
+    send(OP_ACK, 1, ITEMS);
+    expect(answersByLoad()).toEqual([1, 1]);
+    send(OP_ACK, 2, ITEMS);
+    send(OP_ACK_BULK, 2, 100, ITEMS);
+    expect(answersByLoad()).toEqual([1, 1]);
+  });
+
+  it('waits for the version of a user when a load before has failed half way', () => {
+    start({});
+    send(OP_LIST, 1);
+    turn();
+    const tag = takeLoads().get(1)!;
+    answerLoad(tag, 1, 4, false);
+    answerLoad(tag, 0, 0, true, STATUS_STORE_UNAVAILABLE);
+    turn();
+    expect(statuses()).toEqual([[1, STATUS_STORE_UNAVAILABLE]]);
+    send(OP_ACK_BULK, 1, 1, 3);
+    expect(answersByLoad()).toEqual([1]);
+  });
+
+  it('hears nothing of one that was given up and answered late', () => {
+    const COUNT = 600;
+    start({ loadTimeoutMs: 1000 });
+    for (let i = 0; i < COUNT; i++) send(OP_ACK, 1, 1 + i);
+    for (let i = 0; i < 3; i++) turn();
+    const tag = takeLoads().get(1)!;
+    const answers: Answer[] = [];
+    while (answers.length === 0) {
+      turn(TICK_MS);
+      answers.push(...takeAnswers());
+    }
+    answerLoad(tag);
+    for (let i = 0; i < 10; i++) {
+      turn();
+      answers.push(...takeAnswers());
+    }
+    expect(answers.map(({ status }) => status)).toEqual(new Array(COUNT).fill(STATUS_STORE_UNAVAILABLE));
+    expect(lane.state.holds.count).toBe(0);
+  });
+
+  it('waits for each part anew', () => {
+    start({ loadTimeoutMs: 1000 });
+    send(OP_LIST, 1);
+    turn();
+    const tag = takeLoads().get(1)!;
+    for (let part = 0; part < 4; part++) {
+      turn(800);
+      answerLoad(tag, part, part + 1, part === 3);
+    }
+    turn(2 * TICK_MS);
+    expect(takeAnswers()).toEqual([{ user: 1, op: OP_LIST, status: STATUS_OK, entries: 4 }]);
+  });
+
+  it('leaves nothing behind when there is no place for it', () => {
+    start({ parkedMax: 64 });
+    const USERS = 70;
+    for (let user = 1; user <= USERS; user++) send(OP_ACK_BULK, user, 1, BULK_ITEMS_MAX);
+    turn();
+    const busy = Array.from({ length: USERS - 1 }, (_, i) => [2 + i, STATUS_BUSY]);
+    expect(statuses()).toEqual(busy);
+    expect([lane.state.holds.count, lane.state.partition(0).userCount]).toEqual([1, 1]);
+    answerLoad(takeLoads().get(1)!);
+    turn();
+    expect(statuses()).toEqual([[1, STATUS_OK]]);
+    expect([lane.state.holds.count, lane.state.parking.count]).toEqual([0, 0]);
+  });
+});
+
+describe('of a user who does not fit, a list', () => {
+  const ROWS = 200;
+
+  /** Answers all loads, until there are no more. */
+  function answerLoads(): Answer[] {
+    turn(TICK_MS);
+    for (let loads = takeLoads(); loads.size > 0; loads = takeLoads()) {
+      for (const tag of loads.values()) answerLoad(tag, 0, ROWS);
+      turn(2 * TICK_MS);
+    }
+    return takeAnswers();
+  }
+
+  it('is whole, and a badge counts each mention once, however many are asked for in a row', () => {
+    start({ recordsMax: 64 });
+    for (const op of [OP_BADGE, OP_LIST, OP_BADGE, OP_LIST]) send(op, 1);
+    expect(answerLoads().map(({ op, entries }) => [op, entries])).toEqual([
+      [OP_BADGE, ROWS],
+      [OP_LIST, ROWS],
+      [OP_BADGE, ROWS],
+      [OP_LIST, ROWS],
+    ]);
+    expect(lane.state.holds.count).toBe(0);
+  });
+
+  it('is refused when the store does not take what is unsaved of the user', () => {
+    start({ recordsMax: 64, loadTimeoutMs: 1000 });
+    send(OP_ACK, 1, 7);
+    turn();
+    answerLoad(takeLoads().get(1)!);
+    turn();
+    takeAnswers();
+    send(OP_LIST, 1);
+    turn();
+    answerLoad(takeLoads().get(1)!, 0, ROWS);
+    turn(500);
+    expect(takeAnswers()).toEqual([]);
+    turn(1000);
+    expect(statuses()).toEqual([[1, STATUS_STORE_UNAVAILABLE]]);
+    expect(lane.state.holds.count).toBe(0);
   });
 });
 
