@@ -217,6 +217,19 @@ describe.each([slab, heap])('the journal of a $name partition', (engine) => {
     expect(unsaved(partition)[0]).toBe('wipe');
   });
 
+  it('writes a later version of the user, also when the row is known and in the store', () => {
+    const source = create(engine);
+    const first = run(source, OP_ACK, 1, 5, 50);
+    run(source, OP_ACK, 1, 6, 60);
+    source.setEpoch(1);
+    const carried = carry(source).filter((image) => describeImage(image) === '5:50@1');
+    const restored = create(engine);
+    restore(restored, first);
+    answer(restored, send(restored), true);
+    restore(restored, carried);
+    expect(unsaved(restored)).toEqual(['5:50@1', 'user 2, deleted 0']);
+  });
+
   it('carries all that is unsaved of a user, also when a tombstone is freed under the walk', () => {
     const partition = create(engine);
     for (const channel of [1, 2, 3]) run(partition, OP_ACK, 1, channel, 10);
