@@ -107,4 +107,20 @@ describe('a cursor of a slab partition', () => {
     }
     expect(list(partition, user, 512, 100).keys).toEqual(sorted.slice(100));
   });
+
+  it('lists what is later than a version, also when versions have more than 31 bits', () => {
+    const partition = slab.attach(OPTIONS, new SharedArrayBuffer(slab.sharedBytes(OPTIONS)));
+    const user = partition.admitUser(HASH, USER, 0);
+    const VERSION = 0x7ffffffe;
+    partition.applyUserRow(user, VERSION, 0);
+    partition.markComplete(user);
+    for (let lo = 1; lo <= 4; lo++) execute(partition, OP_ACK, { lo, hi: 0, type: 0 }, 1);
+    const counts = [0, VERSION + 1, VERSION + 2, VERSION + 3].map((since) => {
+      const cursor = partition.createCursor();
+      cursor.begin(user, since, true);
+      cursor.advance(512);
+      return cursor.remaining;
+    });
+    expect(counts).toEqual([4, 3, 2, 1]);
+  });
 });
