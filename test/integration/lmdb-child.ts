@@ -66,9 +66,9 @@ if (mode === 'write') {
   }
 }
 
-/** A group that is larger than the files may be, between two that are not; then another small one. */
+/** A group that is larger than the files may be, one of the same user behind it, two that are not; then another small one. */
 if (mode === 'full') {
-  const results = await store.write([group(1, 10), group(2, 300_000), group(3, 10)]);
+  const results = await store.write([group(1, 10), group(2, 300_000), group(2, 10), group(3, 10)]);
   say(results.map((error) => error?.message ?? null));
   say((await store.write([group(4, 10)])).map((error) => error?.message ?? null));
   await store.close();

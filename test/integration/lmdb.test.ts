@@ -153,14 +153,14 @@ describe('an LMDB store', () => {
     await store.close();
   });
 
-  it('fails the group that finds no room, alone, and says so', async () => {
+  it('fails the group that finds no room, with what follows of its user, and says so', async () => {
     // The largest file: 8,000 blocks of 512 or 1,024 bytes. The large group needs 20 MB.
     const { child, next } = start('full', "trap '' XFSZ; ulimit -f 8000");
     expect(await next()).toBe('open');
     const failed = expect.stringMatching(
       /^cannot write to the store lmdb:.*(Input\/output error|File too large)/,
     );
-    expect(await next()).toEqual([null, failed, null]);
+    expect(await next()).toEqual([null, failed, failed, null]);
     expect(await next()).toEqual([null]);
     if (child.exitCode === null) await once(child, 'exit');
     expect(child.exitCode).toBe(0);

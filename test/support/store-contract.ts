@@ -238,6 +238,23 @@ export function storeContract(newPlace: () => Promise<() => Store> | (() => Stor
     expect((await loadUser(store, 8n)).rows).toEqual([row(1n), row(2n)]);
   });
 
+  it('wipes a user of very many rows whole, and nobody else', async () => {
+    const rows = Array.from({ length: 2500 }, (_, i) => row(BigInt(i + 1)));
+    const groups: WriteGroup[] = [];
+    for (let from = 0; from < rows.length; from += 100) groups.push(group(7n, rows.slice(from, from + 100)));
+    await write(store, ...groups, group(8n, [row(1n)]));
+    await write(store, group(7n, [row(9n)], { version: 2, deletedVersion: 2, wipe: true }));
+    expect((await loadUser(store, 7n)).rows).toEqual([row(9n)]);
+    expect((await loadUser(store, 8n)).rows).toEqual([row(1n)]);
+  });
+
+  it('keeps the versions of users apart whose ids have the same low word', async () => {
+    const other = 7n + (1n << 32n);
+    await write(store, group(other, [], { version: 9, deletedVersion: 8 }), group(7n, [], { version: 2 }));
+    expect((await loadUser(store, 7n)).userRow).toEqual({ version: 2, deletedVersion: 0 });
+    expect((await loadUser(store, other)).userRow).toEqual({ version: 9, deletedVersion: 8 });
+  });
+
   it('never takes the versions of a user back, also by a group that comes late', async () => {
     const late = group(7n, [], { version: 5, deletedVersion: 4 });
     await write(store, group(7n, [], { version: 9, deletedVersion: 8 }));
