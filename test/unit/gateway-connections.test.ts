@@ -1,7 +1,13 @@
 /** What waits for clients that do not read, with sockets that take nothing until the test says so. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ByteBudget } from '../../gateway/byte-builder.js';
-import { BinaryConnection, type Connection, JsonConnection, Outbox, type Socket } from '../../gateway/connections.js';
+import {
+  BinaryConnection,
+  type Connection,
+  JsonConnection,
+  Outbox,
+  type Socket,
+} from '../../gateway/connections.js';
 
 const SHARE_MIN_BYTES = 64 * 1024;
 const SHARE_BYTES = 1024 * 1024;
