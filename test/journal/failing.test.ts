@@ -1,6 +1,7 @@
 /** The journal's files when calls to the system fail: nothing is lost, and it goes on by itself. */
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { NODE_KEEPER_FILES } from '../../workers/journal/keeper.js';
 import { readJournal } from '../../workers/journal/reader.js';
 import {
   JOURNAL,
@@ -11,10 +12,12 @@ import {
   shardAt,
 } from '../../workers/journal/shared.js';
 import { RETRY_MS, WRITER_READY, WRITER_REFUSING, WRITER_WAITING } from '../../workers/journal/writer.js';
+import { NODE_FILES, type WriterFiles } from '../../workers/journal/writer-files.js';
 import { JOURNAL_STATS } from '../../workers/stats.js';
 import { type FaultyRig, heirOf, openFaultyRig } from './faults.js';
 import {
   append,
+  commit,
   hasSpare,
   imagesOf,
   newDirectory,
@@ -115,6 +118,96 @@ describe('failures', () => {
       expect([...new Set(imagesOf(content))]).toEqual(['1:1', '2:2', '3:3']);
     },
   );
+
+  it('a write that is cut short goes on where it ended', async () => {
+    const writerFiles: WriterFiles = {
+      ...NODE_FILES,
+      write: (fd, bytes, offset, length, position) =>
+        NODE_FILES.write(fd, bytes, offset, Math.min(length, 50), position),
+    };
+    const rig = await open({ writerFiles });
+    for (let version = 1; version <= 3; version++)
+      expect(append(rig.writers[0]!, 1, version * 10, 5)).toBe(true);
+    const content = await readJournal(directory);
+    expect([content.damages, content.notes]).toEqual([[], []]);
+    expect(imagesOf(content)).toEqual(
+      [10, 20, 30].flatMap((from) => [0, 1, 2, 3, 4].map((i) => `1:${from + i}`)),
+    );
+  });
+
+  it('a full disk does not fill with files that could not be finished', async () => {
+    let isFull = false;
+    const keeperFiles = {
+      ...NODE_KEEPER_FILES,
+      async create(path: string, bytes: number, sync: boolean): Promise<void> {
+        if (!isFull) return NODE_KEEPER_FILES.create(path, bytes, sync);
+        writeFileSync(path, 'the first bytes');
+        throw new Error('ENOSPC');
+      },
+    };
+    const rig = await open({ keeperFiles });
+    const files = readdirSync(directory).length;
+    isFull = true;
+    while (hasSpare(rig)) append(rig.writers[0]!, 1, 1, 2000);
+    for (let i = 0; i < 3; i++) await expect(rig.keeper.step()).rejects.toThrow('ENOSPC');
+    expect(readdirSync(directory)).toHaveLength(files);
+  });
+
+  it('a file is open for the segment at hand only, whatever fails', async () => {
+    const opened = new Set<number>();
+    let failing = '';
+    const writerFiles: WriterFiles = {
+      ...NODE_FILES,
+      open(path) {
+        const fd = NODE_FILES.open(path);
+        opened.add(fd);
+        return fd;
+      },
+      write(fd, bytes, offset, length, position) {
+        if (failing === 'write') throw new Error('EIO');
+        return NODE_FILES.write(fd, bytes, offset, length, position);
+      },
+      rename(from, to) {
+        if (failing === 'rename') throw new Error('EIO');
+        NODE_FILES.rename(from, to);
+      },
+      close(fd) {
+        opened.delete(fd);
+        NODE_FILES.close(fd);
+      },
+    };
+    const rig = await open({ writerFiles });
+    const [writer] = rig.writers;
+    let nowMs = performance.now();
+    for (const call of ['', 'rename', 'write']) {
+      const segments = segmentsIn(directory).length;
+      for (let i = 0; segmentsIn(directory).length < segments + 3; i++) {
+        failing = i % 3 === 0 ? call : '';
+        nowMs += 2 * RETRY_MS;
+        writer!.begin(nowMs);
+        if (writer!.state === WRITER_READY) commit(writer!, 1, i, 2000);
+        await rig.keeper.step();
+        expect(opened.size).toBe(1);
+      }
+    }
+    writer!.close();
+    expect(opened.size).toBe(0);
+  });
+
+  it('a shard that has given up its segment for a new epoch writes nothing more to it', async () => {
+    const rig = await openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
+    const [writer] = rig.writers;
+    while (hasSpare(rig)) {
+      append(writer!, 1, 1, 2000);
+      await rig.keeper.step();
+    }
+    expect(append(writer!, 2, 2)).toBe(true); // there is room in it
+    new Int32Array(rig.keeper.words)[JOURNAL.EPOCH]! += 1;
+    for (let i = 0; i < 3; i++) {
+      writer!.begin(performance.now());
+      expect([writer!.state, writer!.epoch]).toEqual([WRITER_REFUSING, 2]);
+    }
+  });
 
   it('a segment in which nothing could be written is tried again, not given up', async () => {
     const rig = await openFaulty();

@@ -99,7 +99,11 @@ export function openWriter(
 /** One commit, if the writer takes one, of `count` images, each of user `user` with the version as its only content. */
 export function append(writer: JournalWriter, user: number, version: number, count = 1): boolean {
   writer.begin(performance.now());
-  if (writer.state !== WRITER_READY) return false;
+  return writer.state === WRITER_READY && commit(writer, user, version, count);
+}
+
+/** The same in a turn that has begun. */
+export function commit(writer: JournalWriter, user: number, version: number, count = 1): boolean {
   for (let i = 0; i < count; i++) {
     const at = writer.imageAt;
     writer.words.fill(0, at, at + IMAGE.WORDS);

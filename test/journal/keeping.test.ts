@@ -2,14 +2,18 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { IMAGE } from '../../engine/messages.js';
+import { FRAME, FRAME_IMAGES_MAX, FRAME_WORDS_MAX } from '../../workers/journal/format.js';
+import { LiveFile } from '../../workers/journal/live-file.js';
 import { readJournal } from '../../workers/journal/reader.js';
-import { JOURNAL, REFUSE_FULL, REFUSE_NONE } from '../../workers/journal/shared.js';
+import { JOURNAL, JOURNAL_SHARD, REFUSE_FULL, REFUSE_NONE, shardAt } from '../../workers/journal/shared.js';
 import { WRITER_READY, WRITER_REFUSING } from '../../workers/journal/writer.js';
 import { JOURNAL_STATS } from '../../workers/stats.js';
 import { Random } from '../model/random.js';
 import { type FaultyRig, openFaultyRig } from './faults.js';
 import {
   append,
+  commit,
   fill,
   imagesOf,
   newDirectory,
@@ -115,6 +119,45 @@ describe('the limit', () => {
   });
 });
 
+/** Epochs move as soon as they can. */
+const AT_ONCE = { carryBytes: 0 };
+
+describe('files', () => {
+  it('are as many as the last epoch needed, not as the largest', async () => {
+    const rig = await open(AT_ONCE);
+    const [writer] = rig.writers;
+    await fill(rig, 100_000);
+    const most = bytesOnDisk();
+    expect(most).toBeGreaterThan(10 * SEGMENT_BYTES);
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      append(writer!, 1, epoch);
+      for (let i = 0; i < 2; i++) {
+        writer!.begin(performance.now());
+        writer!.show(0, 0);
+        await rig.keeper.step();
+      }
+    }
+    expect(bytesOnDisk()).toBeLessThan(6 * SEGMENT_BYTES);
+  });
+
+  it('have room for the end behind the largest frame', async () => {
+    const rig = await open();
+    const [writer] = rig.writers;
+    const endWords = (): number => new Int32Array(rig.keeper.words)[shardAt(0) + JOURNAL_SHARD.END]!;
+    // Frames so that the largest would end with the file.
+    const left = SEGMENT_BYTES / 4 - FRAME_WORDS_MAX - endWords();
+    const FRAMES = 13;
+    const images = (left - FRAMES * FRAME.WORDS) / IMAGE.WORDS;
+    for (let frame = 0; frame < FRAMES - 2; frame++) append(writer!, 1, frame);
+    append(writer!, 1, 1, Math.floor((images - FRAMES + 2) / 2));
+    append(writer!, 1, 1, Math.ceil((images - FRAMES + 2) / 2));
+    expect(endWords() + FRAME_WORDS_MAX).toBe(SEGMENT_BYTES / 4);
+    expect(append(writer!, 1, 1, FRAME_IMAGES_MAX)).toBe(true);
+    const content = await readJournal(directory);
+    expect([content.damages, content.images]).toEqual([[], images + FRAME_IMAGES_MAX]);
+  });
+});
+
 describe('epochs', () => {
   it('do not move while a shard has not adopted the last one, or users are unsaved from the one before', async () => {
     const rig = await open({ shards: 2, limitBytes: 6 * SEGMENT_BYTES });
@@ -136,6 +179,73 @@ describe('epochs', () => {
     second!.show(1, 0);
     await rig.keeper.step();
     expect(segmentsIn(directory).length).toBe(2);
+  });
+
+  it('do not move on while a shard may still write in the one before, though nobody is unsaved', async () => {
+    const rig = await open({ shards: 2, ...AT_ONCE });
+    const [first, second] = rig.writers;
+    append(first!, 1, 1);
+    for (const writer of rig.writers) writer.show(0, 0);
+    second!.begin(performance.now()); // its turn has begun when the epoch moves
+    await rig.keeper.step();
+    expect(epochOf(rig)).toBe(2);
+    expect(commit(second!, 2, 2)).toBe(true);
+    first!.begin(performance.now());
+    first!.show(0, 0);
+    await rig.keeper.step();
+    expect(await replayed(directory)).toContain('2:2');
+    second!.show(0, 1);
+    second!.begin(performance.now());
+    second!.show(0, 1);
+    await rig.keeper.step();
+    expect(await replayed(directory)).toContain('2:2');
+  });
+
+  it('keep a segment that was empty in those before, until what is in it is saved', async () => {
+    const rig = await open({ shards: 2, ...AT_ONCE });
+    const [first, second] = rig.writers;
+    /** Nobody is unsaved, and all adopt the epoch that comes. */
+    const move = async (): Promise<void> => {
+      append(second!, 2, epochOf(rig));
+      for (const writer of rig.writers) writer.show(0, 0);
+      await rig.keeper.step();
+      for (const writer of rig.writers) {
+        writer.begin(performance.now());
+        writer.show(0, 0);
+      }
+    };
+    for (let i = 0; i < 3; i++) await move();
+    const epoch = epochOf(rig);
+    expect(epoch).toBe(4);
+    const segments = segmentsIn(directory).length;
+    append(first!, 1, 1);
+    while (segmentsIn(directory).length === segments) append(first!, 3, 3, 2000);
+    first!.show(1, 0); // unsaved since this epoch
+    for (let i = 0; i < 3; i++) await rig.keeper.step();
+    expect(await replayed(directory)).toContain('1:1');
+  });
+
+  it('do not move when nothing was written', async () => {
+    const rig = await open(AT_ONCE);
+    const [writer] = rig.writers;
+    append(writer!, 1, 1);
+    const epochs: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      writer!.begin(performance.now());
+      writer!.show(0, 0);
+      await rig.keeper.step();
+      epochs.push(epochOf(rig));
+    }
+    expect(epochs).toEqual([2, 2, 2, 2]);
+  });
+
+  it('begin after those that do not count any more, also when no segment is left', async () => {
+    const live = await LiveFile.open(directory, false);
+    await live.write({ oldestEpoch: 9, runs: [] });
+    await live.close();
+    const rig = await open();
+    expect(append(rig.writers[0]!, 1, 1)).toBe(true);
+    expect(await replayed(directory)).toEqual(['1:1']);
   });
 
   it('counts are not shown while images wait to be written', async () => {
