@@ -1,11 +1,14 @@
 /** The clock of the writes to the store does not go back, whatever the wall clock does between two processes. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FlushClock } from '../../workers/warm/flush-clock.js';
 
 const HOUR_MS = 3_600_000;
+const RENEW_MS = 5000;
+const MARGIN_US = 1e6;
+const SLOW_DISK = { timeout: 10_000 };
 
 let directory = '';
 let warnings: string[] = [];
@@ -64,6 +67,37 @@ describe('the flush clock', () => {
       }
       const file = readFileSync(join(directory, 'clock'), 'utf8').split('\n')[1]!;
       expect(Number(file)).toBeGreaterThan(limitOf(clock));
+    } finally {
+      await clock.stop();
+      vi.useRealTimers();
+    }
+  });
+
+  it.each([
+    ['never falls, when the wall clock is set back', false, 0, 20_000],
+    ['grows with the time, when the wall clock was set back before', true, HOUR_MS, 0],
+  ])('has a limit that %s', async (_, hasFile, beforeMs, afterMs) => {
+    if (hasFile) await run(Date.now());
+    vi.restoreAllMocks();
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date', 'performance'] });
+    vi.setSystemTime(Date.now() - beforeMs);
+    const clock = await FlushClock.open(directory, log);
+    const path = join(directory, 'clock');
+    const fileUs = (): number => Number(readFileSync(path, 'utf8').split('\n')[1]!);
+    const fileNumber = (): number => statSync(path).ino; // another one with each write
+    try {
+      const firstUs = limitOf(clock);
+      let limitUs = firstUs;
+      vi.setSystemTime(Date.now() - afterMs);
+      for (let renewals = 0; renewals < 12; renewals++) {
+        const before = fileNumber();
+        vi.advanceTimersByTime(RENEW_MS);
+        await vi.waitFor(() => expect(fileNumber()).not.toBe(before), SLOW_DISK);
+        await vi.waitFor(() => expect(fileUs()).toBe(limitOf(clock) + MARGIN_US), SLOW_DISK);
+        expect(limitOf(clock)).toBeGreaterThanOrEqual(limitUs);
+        limitUs = limitOf(clock);
+      }
+      expect(limitUs).toBeGreaterThan(firstUs + 25e6);
     } finally {
       await clock.stop();
       vi.useRealTimers();
