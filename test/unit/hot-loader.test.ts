@@ -4,6 +4,7 @@ import { hashUser } from '../../engine/hash.js';
 import {
   ANSWERED,
   ENTRY,
+  KIND_LOAD_USER,
   KIND_LOADED,
   LOAD,
   LOADED,
@@ -16,7 +17,7 @@ import {
   STATUS_OK,
   STATUS_STORE_UNAVAILABLE,
 } from '../../engine/messages.js';
-import type { RingReader, RingWriter } from '../../engine/ring.js';
+import { RingReader, type RingWriter } from '../../engine/ring.js';
 import { type Lane, OP_STOP } from '../../workers/lane.js';
 import { COLD_START, type ServiceOptions, TICK_MS } from '../../workers/lane-options.js';
 import { LANE_STATS } from '../../workers/stats.js';
@@ -27,6 +28,7 @@ const HOT = 100;
 const CHANNEL = 7;
 
 interface Load {
+  readonly kind: number;
   readonly tag: number;
   readonly user: number;
 }
@@ -63,7 +65,12 @@ function takeLoads(): Load[] {
   const taken: Load[] = [];
   loads.refresh();
   for (let at = loads.next(); at !== -1; at = loads.next()) {
-    taken.push({ tag: loads.words[at + LOAD.TAG]!, user: loads.words[at + LOAD.USER_LO]! });
+    const { words } = loads;
+    taken.push({
+      kind: words[at + LOAD.KIND]!,
+      tag: words[at + LOAD.TAG]!,
+      user: words[at + LOAD.USER_LO]!,
+    });
   }
   loads.release();
   return taken;
@@ -90,7 +97,7 @@ function answer(taken: readonly Load[], rows = 1, status = STATUS_OK): void {
   answers.publish();
 }
 
-function get(user: number): void {
+function get(user: number, channel = CHANNEL): void {
   const at = requests.reserve(ROUTED.WORDS + REQUEST.WORDS);
   const { words } = requests;
   words.fill(0, at, at + ROUTED.WORDS + REQUEST.WORDS);
@@ -98,7 +105,7 @@ function get(user: number): void {
   words[at + ROUTED.USER_HASH] = hashUser(user, 0);
   words[at + ROUTED.WORDS + REQUEST.HEAD] = OP_GET;
   words[at + ROUTED.WORDS + REQUEST.USER_LO] = user;
-  words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO] = CHANNEL;
+  words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO] = channel;
   requests.commit(ROUTED.WORDS + REQUEST.WORDS);
   requests.publish();
 }
@@ -220,6 +227,48 @@ describe('a lane that warms up', () => {
     answer(real);
     turn(TICK_MS);
     expect(takeReplies()).toEqual([[2, STATUS_OK]]);
+  });
+
+  it('asks for the whole user again when the persister has ended and somebody waits for the user', () => {
+    start(1000);
+    turn(TICK_MS);
+    const own = takeLoads();
+    get(2);
+    turn();
+    lane.recall();
+    for (let turns = 0; turns < 10 && !lane.hasRecalled; turns++) turn();
+    loads = new RingReader(rig.own.rings.loads);
+    const [again] = takeLoads();
+    expect([again!.user, again!.kind]).toEqual([2, KIND_LOAD_USER]);
+    expect(again!.tag).not.toBe(own[1]!.tag);
+    answer([again!], 3);
+    turn();
+    expect(takeReplies()).toEqual([[2, STATUS_OK]]);
+  });
+
+  it('does not take a user for complete who did not fit', () => {
+    const ROWS = 40;
+    start(1000, { recordsMax: 32 });
+    turn(TICK_MS);
+    answer(takeLoads().slice(0, 1), ROWS);
+    turn();
+    expect(stats[LANE_STATS.HOT_USERS_SKIPPED]).toBeGreaterThan(0);
+    get(1, CHANNEL + ROWS - 1);
+    turn();
+    expect(usersOf(takeLoads())).toContain(1);
+    expect(takeReplies()).toEqual([]);
+  });
+
+  it('takes no hold and no slot while the ring to the store is full', () => {
+    start(1000);
+    const { loads: ring } = lane.state;
+    while (ring.reserve(LOAD.WORDS) !== -1) ring.commit(LOAD.WORDS);
+    lane.state.done();
+    for (let ticks = 0; ticks < 10; ticks++) turn(TICK_MS);
+    expect([lane.state.holds.count, lane.state.partition(0).userCount]).toEqual([0, 0]);
+    takeLoads();
+    turn(TICK_MS);
+    expect(usersOf(takeLoads())[0]).toBe(1);
   });
 
   it('ends with the lane', () => {
