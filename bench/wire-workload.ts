@@ -74,7 +74,7 @@ export class WireWorkload {
 
   /**
    * As `mixed`, and once in `operations` a user comes, who is listed, and the one who came first of all goes: nobody asks
-   * for him until he comes again.
+   * for that one until it comes again.
    */
   visits(operations: number): (words: Int32Array, at: number, requestId: number) => number {
     let left = operations;

@@ -43,7 +43,7 @@ export interface TimedSecond {
   hitRatio: number | null;
 }
 
-/** What keeps store and journal out of the picture: what remains is the engine, the rings and the front. */
+/** What keeps the journal out of the picture, and of the store all but users who come and go: there remain the engine, the rings and the front. */
 export const MEMORY_ONLY = ['--flush-delay', '1h', '--durability', 'none'];
 
 export function workloadOf(records: number): WireWorkload {

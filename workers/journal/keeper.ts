@@ -12,6 +12,7 @@ import { mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { JOURNAL_STATS } from '../stats.js';
+import { syncDirectory } from '../warm/checked-file.js';
 import type { WorkersLog } from '../workers.js';
 import { isSpareName, poolName, segmentName, seqOfName, spareName } from './format.js';
 import { LIVE_NAME, type Live, LiveFile, type LiveStore } from './live-file.js';
@@ -68,14 +69,7 @@ export const NODE_KEEPER_FILES: KeeperFiles = {
   },
   rename,
   remove: (path) => rm(path, { force: true, recursive: true }),
-  async syncDirectory(path) {
-    const directory = await open(path, 'r');
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
-  },
+  syncDirectory,
 };
 
 export interface KeeperOptions {
