@@ -1,6 +1,6 @@
 /** The journal's files when calls to the system fail: nothing is lost, and it goes on by itself. */
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { describe, expect, it, vi } from 'vitest';
 import { NODE_KEEPER_FILES } from '../../workers/journal/keeper.js';
 import { readJournal } from '../../workers/journal/reader.js';
 import {
@@ -14,55 +14,26 @@ import {
 import { RETRY_MS, WRITER_READY, WRITER_REFUSING, WRITER_WAITING } from '../../workers/journal/writer.js';
 import { NODE_FILES, type WriterFiles } from '../../workers/journal/writer-files.js';
 import { JOURNAL_STATS } from '../../workers/stats.js';
-import { type FaultyRig, heirOf, openFaultyRig } from './faults.js';
+import { heirOf } from './faults.js';
 import {
   append,
   commit,
   hasSpare,
   imagesOf,
-  newDirectory,
-  openRig,
-  type Rig,
   refusalOf,
   replayed,
   SEGMENT_BYTES,
   segmentsIn,
 } from './files.js';
+import { useRigs } from './rigs.js';
 
 vi.setConfig({ testTimeout: 180_000 });
 
-let directory: string;
-let rigs: Rig[];
-beforeEach(() => {
-  directory = newDirectory();
-  rigs = [];
-});
-afterEach(async () => {
-  for (const rig of rigs) await close(rig);
-  rmSync(directory, { recursive: true });
-});
-
-async function open(options: Parameters<typeof openRig>[1] = {}): Promise<Rig> {
-  const rig = await openRig(directory, options);
-  rigs.push(rig);
-  return rig;
-}
-
-async function close(rig: Rig): Promise<void> {
-  rigs = rigs.filter((each) => each !== rig);
-  for (const writer of rig.writers) writer.close();
-  await rig.keeper.close();
-}
-
-async function openFaulty(options: Parameters<typeof openRig>[1] = {}): Promise<FaultyRig> {
-  const rig = await openFaultyRig(directory, options);
-  rigs.push(rig);
-  return rig;
-}
+const rigs = useRigs();
 
 describe('failures', () => {
   it('ENOSPC for a spare: what is at hand is used, then writes are refused, and go on by themselves', async () => {
-    const rig = await openFaulty();
+    const rig = await rigs.openFaulty();
     const [writer] = rig.writers;
     rig.faults.failing = { create: 'ENOSPC' };
     const turn = async (): Promise<void> => {
@@ -76,7 +47,7 @@ describe('failures', () => {
     }
     expect(writer!.state).toBe(WRITER_REFUSING);
     expect(refusalOf(rig)).toBe(REFUSE_FAILED);
-    expect(segmentsIn(directory)).toHaveLength(2); // the one at hand, and the other spare
+    expect(segmentsIn(rigs.directory)).toHaveLength(2); // the one at hand, and the other spare
     expect(rig.logged).toHaveLength(1);
     expect(rig.logged[0]).toContain('cannot go on: ENOSPC: create fails');
     expect(rig.keeper.stats[JOURNAL_STATS.FAILURES]).toBeGreaterThan(1);
@@ -84,7 +55,7 @@ describe('failures', () => {
     await turn();
     expect(append(writer!, 2, 2)).toBe(true);
     expect(rig.logged.at(-1)).toContain('goes on');
-    expect((await readJournal(directory)).damages).toEqual([]);
+    expect((await readJournal(rigs.directory)).damages).toEqual([]);
   });
 
   it.each([
@@ -94,7 +65,7 @@ describe('failures', () => {
   ])(
     '%s of a commit: the frame is kept and written to the next segment (%s)',
     async (call, code, sync, partial) => {
-      const rig = await openFaulty({ sync });
+      const rig = await rigs.openFaulty({ sync });
       const [writer] = rig.writers;
       append(writer!, 1, 1);
       rig.faults.failing = { [call]: code };
@@ -113,7 +84,7 @@ describe('failures', () => {
       writer!.begin(later + RETRY_MS + 2);
       expect([writer!.state, writer!.imageCount]).toEqual([WRITER_READY, 0]);
       expect(append(writer!, 3, 3)).toBe(true);
-      const content = await readJournal(directory);
+      const content = await readJournal(rigs.directory);
       expect(content.damages).toEqual([]);
       expect([...new Set(imagesOf(content))]).toEqual(['1:1', '2:2', '3:3']);
     },
@@ -125,10 +96,10 @@ describe('failures', () => {
       write: (fd, bytes, offset, length, position) =>
         NODE_FILES.write(fd, bytes, offset, Math.min(length, 50), position),
     };
-    const rig = await open({ writerFiles });
+    const rig = await rigs.open({ writerFiles });
     for (let version = 1; version <= 3; version++)
       expect(append(rig.writers[0]!, 1, version * 10, 5)).toBe(true);
-    const content = await readJournal(directory);
+    const content = await readJournal(rigs.directory);
     expect([content.damages, content.notes]).toEqual([[], []]);
     expect(imagesOf(content)).toEqual(
       [10, 20, 30].flatMap((from) => [0, 1, 2, 3, 4].map((i) => `1:${from + i}`)),
@@ -145,12 +116,12 @@ describe('failures', () => {
         throw new Error('ENOSPC');
       },
     };
-    const rig = await open({ keeperFiles });
-    const files = readdirSync(directory).length;
+    const rig = await rigs.open({ keeperFiles });
+    const files = readdirSync(rigs.directory).length;
     isFull = true;
     while (hasSpare(rig)) append(rig.writers[0]!, 1, 1, 2000);
     for (let i = 0; i < 3; i++) await expect(rig.keeper.step()).rejects.toThrow('ENOSPC');
-    expect(readdirSync(directory)).toHaveLength(files);
+    expect(readdirSync(rigs.directory)).toHaveLength(files);
   });
 
   it('a file is open for the segment at hand only, whatever fails', async () => {
@@ -176,12 +147,12 @@ describe('failures', () => {
         NODE_FILES.close(fd);
       },
     };
-    const rig = await open({ writerFiles });
+    const rig = await rigs.open({ writerFiles });
     const [writer] = rig.writers;
     let nowMs = performance.now();
     for (const call of ['', 'rename', 'write']) {
-      const segments = segmentsIn(directory).length;
-      for (let i = 0; segmentsIn(directory).length < segments + 3; i++) {
+      const segments = segmentsIn(rigs.directory).length;
+      for (let i = 0; segmentsIn(rigs.directory).length < segments + 3; i++) {
         failing = i % 3 === 0 ? call : '';
         nowMs += 2 * RETRY_MS;
         writer!.begin(nowMs);
@@ -195,7 +166,7 @@ describe('failures', () => {
   });
 
   it('a shard that has given up its segment for a new epoch writes nothing more to it', async () => {
-    const rig = await openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
+    const rig = await rigs.openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
     const [writer] = rig.writers;
     while (hasSpare(rig)) {
       append(writer!, 1, 1, 2000);
@@ -210,7 +181,7 @@ describe('failures', () => {
   });
 
   it('a segment in which nothing could be written is tried again, not given up', async () => {
-    const rig = await openFaulty();
+    const rig = await rigs.openFaulty();
     const [writer] = rig.writers;
     rig.faults.failing = { write: 'EIO' };
     expect(append(writer!, 1, 1)).toBe(false);
@@ -218,14 +189,14 @@ describe('failures', () => {
     rig.faults.failing = {};
     writer!.begin(performance.now() + 10 * RETRY_MS);
     expect(writer!.state).toBe(WRITER_READY);
-    expect(segmentsIn(directory)).toHaveLength(1);
-    expect(await replayed(directory)).toEqual(['1:1']);
+    expect(segmentsIn(rigs.directory)).toHaveLength(1);
+    expect(await replayed(rigs.directory)).toEqual(['1:1']);
   });
 
   it.each(['rename', 'syncDirectory'])(
     '%s of a new segment: nothing is lost, nothing looks damaged',
     async (call) => {
-      const rig = await openFaulty({ sync: true });
+      const rig = await rigs.openFaulty({ sync: true });
       const [writer] = rig.writers;
       append(writer!, 0, 0);
       rig.faults.failing = { [call]: 'EIO' };
@@ -234,11 +205,11 @@ describe('failures', () => {
         if (!append(writer!, images, images, 2000)) break;
       }
       expect(writer!.state).toBe(WRITER_REFUSING);
-      expect((await readJournal(directory)).damages).toEqual([]);
+      expect((await readJournal(rigs.directory)).damages).toEqual([]);
       rig.faults.failing = {};
       writer!.begin(performance.now() + 2 * RETRY_MS);
       expect(append(writer!, 1, 1)).toBe(true);
-      const content = await readJournal(directory);
+      const content = await readJournal(rigs.directory);
       expect([content.damages, content.notes.length]).toEqual([[], 1]);
       expect(content.notes[0]).toContain('its successor says that it is complete');
       expect(imagesOf(content).at(-1)).toBe('1:1');
@@ -246,7 +217,7 @@ describe('failures', () => {
   );
 
   it('without another segment the frame is written to its place in this one, or a full journal would stay full', async () => {
-    const rig = await openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
+    const rig = await rigs.openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
     const [writer] = rig.writers;
     while (hasSpare(rig)) {
       append(writer!, 1, 1, 2000);
@@ -261,7 +232,7 @@ describe('failures', () => {
     rig.faults.failing = {};
     writer!.begin(performance.now() + 4 * RETRY_MS);
     expect([writer!.state, writer!.imageCount]).toEqual([WRITER_READY, 0]);
-    const content = await readJournal(directory);
+    const content = await readJournal(rigs.directory);
     expect(content.damages).toEqual([]);
     expect(imagesOf(content).slice(-2)).toEqual(['2:2', '3:3']);
     // The store has taken all: the old segments go, and there are spares again.
@@ -271,13 +242,13 @@ describe('failures', () => {
       await rig.keeper.step();
     }
     expect([refusalOf(rig), append(writer!, 4, 4)]).toEqual([REFUSE_NONE, true]);
-    expect(await replayed(directory)).toEqual(['4:4']);
+    expect(await replayed(rigs.directory)).toEqual(['4:4']);
   });
 
   it.each([true, false])(
     'the names of recycled files are on the disk before they are used (sync: %s)',
     async (sync) => {
-      const rig = await openFaulty({ sync, limitBytes: 4 * SEGMENT_BYTES });
+      const rig = await rigs.openFaulty({ sync, limitBytes: 4 * SEGMENT_BYTES });
       const [writer] = rig.writers;
       while (hasSpare(rig)) {
         append(writer!, 1, 1, 2000);
@@ -298,7 +269,7 @@ describe('failures', () => {
   );
 
   it('a spare that is not ready yet lets the shard wait, not refuse', async () => {
-    const rig = await open();
+    const rig = await rigs.open();
     const [writer] = rig.writers;
     for (let i = 0; i < 50; i++) {
       writer!.begin(performance.now());
@@ -309,7 +280,7 @@ describe('failures', () => {
   });
 
   it('a thread that cannot open the segment of the one before goes on to another', async () => {
-    const rig = await openFaulty();
+    const rig = await rigs.openFaulty();
     const [before] = rig.writers;
     append(before!, 1, 1);
     const heir = heirOf(rig, { open: 'EMFILE' });
@@ -318,14 +289,18 @@ describe('failures', () => {
     expect(rig.logged[0]).toContain('EMFILE: open fails');
     rig.faults.failing = {};
     heir.begin(performance.now() + 2 * RETRY_MS);
-    expect([heir.state, append(heir, 2, 2), segmentsIn(directory).length]).toEqual([WRITER_READY, true, 2]);
-    const content = await readJournal(directory);
+    expect([heir.state, append(heir, 2, 2), segmentsIn(rigs.directory).length]).toEqual([
+      WRITER_READY,
+      true,
+      2,
+    ]);
+    const content = await readJournal(rigs.directory);
     expect(content.damages).toEqual([]);
     expect(imagesOf(content)).toEqual(['1:1', '2:2']);
   });
 
   it('a thread opens the segment of the one before again, where there is no other for the frame', async () => {
-    const rig = await openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
+    const rig = await rigs.openFaulty({ limitBytes: 4 * SEGMENT_BYTES });
     const [before] = rig.writers;
     while (hasSpare(rig)) {
       append(before!, 1, 1, 2000);
@@ -339,7 +314,7 @@ describe('failures', () => {
     rig.faults.failing = {};
     heir.begin(performance.now() + 2 * RETRY_MS);
     expect([heir.state, heir.imageCount]).toEqual([WRITER_READY, 0]);
-    const content = await readJournal(directory);
+    const content = await readJournal(rigs.directory);
     expect([content.damages, imagesOf(content).at(-1)]).toEqual([[], '2:2']);
   });
 
@@ -350,7 +325,7 @@ describe('failures', () => {
   ])(
     '%s of a segment that the thread before has begun: nothing is written until it is finished',
     async (call, sync) => {
-      const rig = await openFaulty({ sync });
+      const rig = await rigs.openFaulty({ sync });
       const [before] = rig.writers;
       append(before!, 1, 1);
       const words = new Int32Array(rig.keeper.words);
@@ -373,21 +348,19 @@ describe('failures', () => {
       rig.faults.failing = {};
       heir.begin(performance.now() + 10 * RETRY_MS);
       expect([heir.state, append(heir, 3, 3)]).toEqual([WRITER_READY, true]);
-      expect(segmentsIn(directory)).toHaveLength(2);
-      const content = await readJournal(directory);
+      expect(segmentsIn(rigs.directory)).toHaveLength(2);
+      const content = await readJournal(rigs.directory);
       expect(content.damages).toEqual([]);
       expect(imagesOf(content)).toEqual(['1:1', '3:3']);
     },
   );
 
   it('a journal that was removed leaves nothing', async () => {
-    const rig = await open();
+    const rig = await rigs.open();
     append(rig.writers[0]!, 1, 1);
     for (const writer of rig.writers) writer.close();
-    rigs = [];
     await rig.keeper.remove();
-    expect(() => readdirSync(directory)).toThrow('ENOENT');
-    expect(await readJournal(directory)).toMatchObject({ images: 0, damages: [] });
-    directory = newDirectory();
+    expect(() => readdirSync(rigs.directory)).toThrow('ENOENT');
+    expect(await readJournal(rigs.directory)).toMatchObject({ images: 0, damages: [] });
   });
 });

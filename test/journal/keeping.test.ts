@@ -1,7 +1,7 @@
 /** The journal's files while the service runs: what must stay is there at any moment, the rest goes. */
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { IMAGE } from '../../engine/messages.js';
 import { FRAME, FRAME_IMAGES_MAX, FRAME_WORDS_MAX } from '../../workers/journal/format.js';
 import { LiveFile } from '../../workers/journal/live-file.js';
@@ -10,50 +10,27 @@ import { JOURNAL, JOURNAL_SHARD, REFUSE_FULL, REFUSE_NONE, shardAt } from '../..
 import { WRITER_READY, WRITER_REFUSING } from '../../workers/journal/writer.js';
 import { JOURNAL_STATS } from '../../workers/stats.js';
 import { Random } from '../model/random.js';
-import { type FaultyRig, openFaultyRig } from './faults.js';
 import {
   append,
   commit,
   fill,
   imagesOf,
-  newDirectory,
-  openRig,
   type Rig,
   refusalOf,
   replayed,
   SEGMENT_BYTES,
   segmentsIn,
 } from './files.js';
+import { useRigs } from './rigs.js';
 
 vi.setConfig({ testTimeout: 180_000 });
 
-let directory: string;
-let rigs: Rig[];
-beforeEach(() => {
-  directory = newDirectory();
-  rigs = [];
-});
-afterEach(async () => {
-  for (const rig of rigs) await close(rig);
-  rmSync(directory, { recursive: true });
-});
-
-async function open(options: Parameters<typeof openRig>[1] = {}): Promise<Rig> {
-  const rig = await openRig(directory, options);
-  rigs.push(rig);
-  return rig;
-}
-
-async function close(rig: Rig): Promise<void> {
-  rigs = rigs.filter((each) => each !== rig);
-  for (const writer of rig.writers) writer.close();
-  await rig.keeper.close();
-}
+const rigs = useRigs();
 
 function bytesOnDisk(): number {
-  return readdirSync(directory)
+  return readdirSync(rigs.directory)
     .filter((name) => !name.endsWith('.json'))
-    .reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+    .reduce((sum, name) => sum + statSync(join(rigs.directory, name)).size, 0);
 }
 
 function epochOf({ keeper }: Rig): number {
@@ -62,7 +39,7 @@ function epochOf({ keeper }: Rig): number {
 
 describe('the limit', () => {
   it('holds; writes wait, are refused, and go on when the store has taken what is there', async () => {
-    const rig = await open({ limitBytes: 8 * SEGMENT_BYTES });
+    const rig = await rigs.open({ limitBytes: 8 * SEGMENT_BYTES });
     const [writer] = rig.writers;
     expect(await fill(rig)).toBeLessThan(100_000);
     expect(writer!.state).toBe(WRITER_REFUSING);
@@ -82,12 +59,12 @@ describe('the limit', () => {
     expect(refusalOf(rig)).toBe(REFUSE_NONE);
     expect(rig.logged.at(-1)).toContain('goes on');
     expect(append(writer!, 9, 9)).toBe(true);
-    expect(await replayed(directory)).toEqual(['9:9']);
+    expect(await replayed(rigs.directory)).toEqual(['9:9']);
     expect(bytesOnDisk()).toBeLessThanOrEqual(8 * SEGMENT_BYTES);
   });
 
   it('a shard that is not full gives way, or the full one could never go on', async () => {
-    const rig = await open({ shards: 2, limitBytes: 8 * SEGMENT_BYTES });
+    const rig = await rigs.open({ shards: 2, limitBytes: 8 * SEGMENT_BYTES });
     append(rig.writers[1]!, 2, 2);
     await fill(rig);
     expect(rig.writers.map(({ state }) => state)).toEqual([WRITER_REFUSING, WRITER_READY]);
@@ -100,11 +77,11 @@ describe('the limit', () => {
       await rig.keeper.step();
     }
     for (const writer of rig.writers) expect(append(writer, 5, 5)).toBe(true);
-    expect((await readJournal(directory)).damages).toEqual([]);
+    expect((await readJournal(rigs.directory)).damages).toEqual([]);
   });
 
   it('asks the shards to carry over when half is used and an old epoch remains', async () => {
-    const rig = await open({ limitBytes: 16 * SEGMENT_BYTES });
+    const rig = await rigs.open({ limitBytes: 16 * SEGMENT_BYTES });
     const carry = (): number => new Int32Array(rig.keeper.words)[JOURNAL.CARRY]!;
     await fill(rig, 40_000);
     await rig.keeper.step();
@@ -124,7 +101,7 @@ const AT_ONCE = { carryBytes: 0 };
 
 describe('files', () => {
   it('are as many as the last epoch needed, not as the largest', async () => {
-    const rig = await open(AT_ONCE);
+    const rig = await rigs.open(AT_ONCE);
     const [writer] = rig.writers;
     await fill(rig, 100_000);
     const most = bytesOnDisk();
@@ -141,7 +118,7 @@ describe('files', () => {
   });
 
   it('have room for the end behind the largest frame', async () => {
-    const rig = await open();
+    const rig = await rigs.open();
     const [writer] = rig.writers;
     const endWords = (): number => new Int32Array(rig.keeper.words)[shardAt(0) + JOURNAL_SHARD.END]!;
     // Frames so that the largest would end with the file.
@@ -153,14 +130,14 @@ describe('files', () => {
     append(writer!, 1, 1, Math.ceil((images - FRAMES + 2) / 2));
     expect(endWords() + FRAME_WORDS_MAX).toBe(SEGMENT_BYTES / 4);
     expect(append(writer!, 1, 1, FRAME_IMAGES_MAX)).toBe(true);
-    const content = await readJournal(directory);
+    const content = await readJournal(rigs.directory);
     expect([content.damages, content.images]).toEqual([[], images + FRAME_IMAGES_MAX]);
   });
 });
 
 describe('epochs', () => {
   it('do not move while a shard has not adopted the last one, or users are unsaved from the one before', async () => {
-    const rig = await open({ shards: 2, limitBytes: 6 * SEGMENT_BYTES });
+    const rig = await rigs.open({ shards: 2, limitBytes: 6 * SEGMENT_BYTES });
     const [first, second] = rig.writers;
     await fill(rig, 20_000);
     for (const writer of rig.writers) writer.show(0, 5); // unsaved since epoch 1, the current one
@@ -170,19 +147,19 @@ describe('epochs', () => {
     append(first!, 1, 1);
     first!.show(5, 0);
     await rig.keeper.step();
-    expect(segmentsIn(directory).length).toBeGreaterThan(2); // the second has not adopted
+    expect(segmentsIn(rigs.directory).length).toBeGreaterThan(2); // the second has not adopted
     second!.begin(performance.now());
     second!.show(0, 1); // adopted, one user not saved since epoch 1
     await rig.keeper.step();
-    expect(segmentsIn(directory).length).toBeGreaterThan(2);
+    expect(segmentsIn(rigs.directory).length).toBeGreaterThan(2);
     expect(epochOf(rig)).toBe(2);
     second!.show(1, 0);
     await rig.keeper.step();
-    expect(segmentsIn(directory).length).toBe(2);
+    expect(segmentsIn(rigs.directory).length).toBe(2);
   });
 
   it('do not move on while a shard may still write in the one before, though nobody is unsaved', async () => {
-    const rig = await open({ shards: 2, ...AT_ONCE });
+    const rig = await rigs.open({ shards: 2, ...AT_ONCE });
     const [first, second] = rig.writers;
     append(first!, 1, 1);
     for (const writer of rig.writers) writer.show(0, 0);
@@ -193,16 +170,16 @@ describe('epochs', () => {
     first!.begin(performance.now());
     first!.show(0, 0);
     await rig.keeper.step();
-    expect(await replayed(directory)).toContain('2:2');
+    expect(await replayed(rigs.directory)).toContain('2:2');
     second!.show(0, 1);
     second!.begin(performance.now());
     second!.show(0, 1);
     await rig.keeper.step();
-    expect(await replayed(directory)).toContain('2:2');
+    expect(await replayed(rigs.directory)).toContain('2:2');
   });
 
   it('keep a segment that was empty in those before, until what is in it is saved', async () => {
-    const rig = await open({ shards: 2, ...AT_ONCE });
+    const rig = await rigs.open({ shards: 2, ...AT_ONCE });
     const [first, second] = rig.writers;
     /** Nobody is unsaved, and all adopt the epoch that comes. */
     const move = async (): Promise<void> => {
@@ -217,16 +194,16 @@ describe('epochs', () => {
     for (let i = 0; i < 3; i++) await move();
     const epoch = epochOf(rig);
     expect(epoch).toBe(4);
-    const segments = segmentsIn(directory).length;
+    const segments = segmentsIn(rigs.directory).length;
     append(first!, 1, 1);
-    while (segmentsIn(directory).length === segments) append(first!, 3, 3, 2000);
+    while (segmentsIn(rigs.directory).length === segments) append(first!, 3, 3, 2000);
     first!.show(1, 0); // unsaved since this epoch
     for (let i = 0; i < 3; i++) await rig.keeper.step();
-    expect(await replayed(directory)).toContain('1:1');
+    expect(await replayed(rigs.directory)).toContain('1:1');
   });
 
   it('do not move when nothing was written', async () => {
-    const rig = await open(AT_ONCE);
+    const rig = await rigs.open(AT_ONCE);
     const [writer] = rig.writers;
     append(writer!, 1, 1);
     const epochs: number[] = [];
@@ -240,16 +217,16 @@ describe('epochs', () => {
   });
 
   it('begin after those that do not count any more, also when no segment is left', async () => {
-    const live = await LiveFile.open(directory, false);
+    const live = await LiveFile.open(rigs.directory, false);
     await live.write({ oldestEpoch: 9, runs: [] });
     await live.close();
-    const rig = await open();
+    const rig = await rigs.open();
     expect(append(rig.writers[0]!, 1, 1)).toBe(true);
-    expect(await replayed(directory)).toEqual(['1:1']);
+    expect(await replayed(rigs.directory)).toEqual(['1:1']);
   });
 
   it('counts are not shown while images wait to be written', async () => {
-    const rig = await open();
+    const rig = await rigs.open();
     const [writer] = rig.writers;
     writer!.imageCount = 1;
     writer!.show(7, 7);
@@ -259,12 +236,6 @@ describe('epochs', () => {
     expect([...new Int32Array(rig.keeper.words)].includes(7)).toBe(true);
   });
 });
-
-async function openFaulty(options: Parameters<typeof openRig>[1] = {}): Promise<FaultyRig> {
-  const rig = await openFaultyRig(directory, options);
-  rigs.push(rig);
-  return rig;
-}
 
 /** Users of a shard by the oldest epoch and the version of what the store lacks. */
 type Unsaved = Map<number, { epoch: number; version: number }>;
@@ -277,7 +248,7 @@ describe('at any moment', () => {
       const below = (bound: number): number => random.next(bound);
       const shards = 2;
       const limitBytes = 14 * SEGMENT_BYTES;
-      let rig = await openFaulty({ shards, limitBytes, sync: seed % 2 === 0 });
+      let rig = await rigs.openFaulty({ shards, limitBytes, sync: seed % 2 === 0 });
       const unsaved: Unsaved[] = [new Map(), new Map()];
       let version = 0;
       let now = performance.now();
@@ -319,13 +290,13 @@ describe('at any moment', () => {
           rig.faults.partial = below(200);
         } else if (action < 97) {
           rig.faults.failing = {};
-          await close(rig);
-          rig = await openFaulty({ shards, limitBytes: limitBytes + bytesOnDisk() });
+          await rigs.close(rig);
+          rig = await rigs.openFaulty({ shards, limitBytes: limitBytes + bytesOnDisk() });
           const parity = rig.keeper.run - 1;
           for (const users of unsaved) for (const each of users.values()) each.epoch = parity;
           now = performance.now();
         }
-        const content = await readJournal(directory);
+        const content = await readJournal(rigs.directory);
         expect([step, content.damages]).toEqual([step, []]);
         const last = new Map(
           imagesOf(content).map((image) => image.split(':').map(Number) as [number, number]),
