@@ -3,12 +3,11 @@
  * measurement: `node large-user-child.js URL`, forked. Takes the name of a phase and repeats it until it gets `stop`,
  * then says how often it was done and how long each took. `prepare` is done once.
  */
-import { TidemarkClient } from '../gateway/client/index.js';
 import { sleep } from './clock.js';
+import { LargeUserClient } from './large-user-client.js';
 import { type Done, ENTRIES, type Phase } from './large-user-phases.js';
-import { rawWebSocket } from './raw-web-socket.js';
 
-const USER = '1215086513356800001';
+const USER = 1_215_086_513_356_800_001n;
 const FIRST_CHANNEL = 1_215_086_513_356_800_000n;
 const BULK = 100;
 const BULKS_AT_ONCE = 8;
@@ -22,42 +21,32 @@ const PAUSE_MS = 200;
  */
 const SETTLE_MS = 2000;
 
-const client = new TidemarkClient({
-  url: process.argv[2]!,
-  webSocket: rawWebSocket,
-  timeoutMs: 120_000,
-  triesMax: 1000,
-});
+const client = await LargeUserClient.open(new URL(process.argv[2]!));
 let message = BigInt(Date.now()) << 20n;
 
 /** The first of the half that is listed next. */
 let crowd = CROWD_FIRST;
 
-async function write(user: string, entries: number): Promise<void> {
+async function write(user: bigint, entries: number): Promise<void> {
   let next = 0;
   message += 1n;
-  const messageId = String(message);
   const writer = async (): Promise<void> => {
     while (next < entries) {
       const from = next;
       next += BULK;
-      const items = Array.from({ length: Math.min(BULK, entries - from) }, (_, i) => ({
-        channelId: String(FIRST_CHANNEL + BigInt(from + i)),
-        messageId,
-      }));
-      await client.ackBulk(user, items);
+      await client.ackBulk(user, FIRST_CHANNEL + BigInt(from), Math.min(BULK, entries - from), message);
     }
   };
   await Promise.all(Array.from({ length: BULKS_AT_ONCE }, writer));
 }
 
-async function list(user: string, expected: number): Promise<void> {
-  const { entries } = await client.list(user);
-  if (entries.length !== expected) throw new Error(`${entries.length} entries, and should be ${expected}`);
+async function list(user: bigint, expected: number): Promise<void> {
+  const entries = await client.list(user);
+  if (entries !== expected) throw new Error(`${entries} entries, and should be ${expected}`);
 }
 
 async function prepare(): Promise<Done> {
-  for (let i = 0; i < CROWD; i++) await write(String(CROWD_FIRST + BigInt(i)), BULK);
+  for (let i = 0; i < CROWD; i++) await write(CROWD_FIRST + BigInt(i), BULK);
   await write(USER, ENTRIES);
   return { times: [] };
 }
@@ -73,7 +62,7 @@ const WORK: Record<Phase, () => Promise<number>> = {
   list: () => timed(() => list(USER, ENTRIES)),
   reload: async () => {
     await sleep(SETTLE_MS);
-    for (let i = 0; i < CROWD / 2; i++) await list(String(crowd + BigInt(i)), BULK);
+    for (let i = 0; i < CROWD / 2; i++) await list(crowd + BigInt(i), BULK);
     crowd = crowd === CROWD_FIRST ? CROWD_FIRST + BigInt(CROWD / 2) : CROWD_FIRST;
     await sleep(SETTLE_MS);
     return await timed(() => list(USER, ENTRIES));

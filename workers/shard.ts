@@ -16,6 +16,12 @@ import { Lane } from './lane.js';
 import type { ShardOptions, ShardOrder } from './lane-options.js';
 import { LANE_STATS, THREAD_STATS } from './stats.js';
 
+/**
+ * For so long lists have the thread without a pause. Where there are fewer processors than threads, whoever serves the others may
+ * wait for this one for a turn of the scheduler (3 to 4 ms): a list of 100,000 entries takes three of them.
+ */
+const LISTING_US_MAX = 500;
+
 export class Shard {
   readonly #options: ShardOptions;
   readonly #control: LaneControl;
@@ -30,10 +36,15 @@ export class Shard {
   #replay: Replay | null = null;
   /** Of a lane's turn, since the last `showTurns`. */
   #longestTurnUs = 0;
+  /** Since then lists have been under way, and the thread has not slept. */
+  #listsSinceUs: number;
+  /** After a turn: there is more to do, but only for long lists. The caller is to sleep for a moment, if nobody asks for anything. */
+  givesWay = false;
 
   /** Attaches what is this seat's, and has the system back its memory if the service begins. */
   constructor(options: ShardOptions, clock: Clock) {
     this.#clock = clock;
+    this.#listsSinceUs = clock.us;
     this.#options = options;
     this.#control = new LaneControl(options.control);
     this.#stats = new Float64Array(options.stats);
@@ -95,8 +106,21 @@ export class Shard {
       const us = (clock.us - startedUs) | 0;
       if (us > this.#longestTurnUs) this.#longestTurnUs = us;
     }
-    this.#bell.ringIfDue(busy && this.#goesOn);
+    this.givesWay = busy && this.#listsForLong() && !this.isAsked;
+    this.#bell.ringIfDue(busy && !this.givesWay && this.#goesOn);
     return busy;
+  }
+
+  #listsForLong(): boolean {
+    let lists = false;
+    for (const lane of this.#lanes) if (lane.state.cursorOf.size > 0) lists = true;
+    if (!lists) this.#listsSinceUs = this.#clock.us;
+    return ((this.#clock.us - this.#listsSinceUs) | 0) >= LISTING_US_MAX;
+  }
+
+  /** The caller has slept, and read the clock. */
+  woke(): void {
+    this.#listsSinceUs = this.#clock.us;
   }
 
   /** To be called once a second. */
@@ -109,6 +133,13 @@ export class Shard {
   get hasWork(): boolean {
     if (this.#control.callsOf(this.#options.seat) !== this.#calls) return true;
     for (const lane of this.#lanes) if (lane.hasWork) return true;
+    return false;
+  }
+
+  /** By clients, or by whoever moves lanes. */
+  get isAsked(): boolean {
+    if (this.#control.callsOf(this.#options.seat) !== this.#calls) return true;
+    for (const lane of this.#lanes) if (lane.state.requests.refresh()) return true;
     return false;
   }
 
