@@ -10,7 +10,7 @@
  */
 import { setTimeout } from 'node:timers/promises';
 import { assert } from '../engine/layout.js';
-import { FLUSHED, KIND_FLUSHED, STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../engine/messages.js';
+import { FLUSH_ROWS_MAX, FLUSHED, KIND_FLUSHED, STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../engine/messages.js';
 import { Circuit } from './circuit.js';
 import type { PersisterCore } from './persister.js';
 import type { Group } from './persister-ends.js';
@@ -19,6 +19,18 @@ import { GroupRefused } from './stores/store.js';
 
 /** What was given to the store leaves the queue in pieces of so many groups. */
 const QUEUE_PIECE = 1024;
+
+/**
+ * Rows of one user lie together in the store: many of them in one call save little (LMDB: 2,048 rows a call are written at nine
+ * tenths of the rate of 8,192), and keep a processor for as long. So those of groups that are half full count so many times.
+ */
+const TOGETHER_ROWS = FLUSH_ROWS_MAX / 2;
+const TOGETHER_WEIGHT = 4;
+
+/** What a group takes of `rowsAWrite`. */
+function weightOf({ count }: Group): number {
+  return 1 + (count < TOGETHER_ROWS ? count : count * TOGETHER_WEIGHT);
+}
 
 export class PersisterWrites {
   readonly #core: PersisterCore;
@@ -77,9 +89,9 @@ export class PersisterWrites {
   #takeBatch(): Group[] {
     const queue = this.#queue;
     const from = this.#next;
-    let rows = 0;
-    while (this.#next < queue.length && rows < this.#core.store.rowsAWrite)
-      rows += queue[this.#next++]!.count + 1;
+    let weight = 0;
+    while (this.#next < queue.length && weight < this.#core.store.rowsAWrite)
+      weight += weightOf(queue[this.#next++]!);
     const batch = queue.slice(from, this.#next);
     if (this.#next >= QUEUE_PIECE || this.#next === queue.length) {
       queue.splice(0, this.#next);

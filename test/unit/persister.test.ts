@@ -79,6 +79,10 @@ const turns = async (count: number): Promise<void> => {
 const rowsOf = (count: number, message = 1): [number, number, number][] =>
   Array.from({ length: count }, (_, i) => [1000 + i, i + 1, message]);
 
+/** Of all calls of the store; a group counts one more. */
+const mostRowsOfACall = (): number =>
+  Math.max(...store.batches.map((batch) => batch.reduce((sum, { count }) => sum + count + 1, 0)));
+
 beforeEach(() => start(1));
 afterEach(async () => {
   faults.fill(0);
@@ -229,9 +233,22 @@ describe('persister', () => {
     expect(shard.waitingWords.flushes).toBeGreaterThan(0);
     faults[FAULTS.WRITE_HANG] = 0;
     await shard.until(({ flushed }) => flushed.length === sent);
-    const rowsOfBatches = store.batches.map((batch) => batch.reduce((sum, { count }) => sum + count + 1, 0));
-    expect(Math.max(...rowsOfBatches)).toBeLessThan(store.rowsAWrite + 101);
-    expect(Math.max(...rowsOfBatches)).toBeGreaterThan(store.rowsAWrite / 2);
+    // Of a user's 100 rows, which lie together, a call takes a quarter of what it takes of scattered ones.
+    const most = mostRowsOfACall();
+    expect(most).toBeLessThan(store.rowsAWrite / 4 + 101);
+    expect(most).toBeGreaterThan(store.rowsAWrite / 8);
+  });
+
+  it('gives the store 8,192 scattered rows at once', async () => {
+    const shard = shards[0]!;
+    faults[FAULTS.WRITE_HANG] = 1;
+    let sent = 0;
+    while (sent < 1000 && shard.flush(sent + 1, rowsOf(49))) sent++;
+    await turns(100);
+    faults[FAULTS.WRITE_HANG] = 0;
+    await shard.until(({ flushed }) => flushed.length === sent);
+    expect(mostRowsOfACall()).toBeGreaterThan(store.rowsAWrite / 2);
+    expect(mostRowsOfACall()).toBeLessThan(store.rowsAWrite + 50);
   });
 
   it('writes what came meanwhile as one batch, the groups of a user in order', async () => {

@@ -51,7 +51,7 @@ export interface Store {
   readonly loadsAtOnce: number;
   /** Calls of `write` that may be in work at once, also with groups of one user. 1: in the order of the calls. */
   readonly writesAtOnce: number;
-  /** A call of `write` is full with so many rows; a group counts one more. It has at least one group. */
+  /** A call of `write` is full with so many rows, fewer if they lie together (persister-writes.ts). It has at least one group. */
   readonly rowsAWrite: number;
   /** Opens or creates; rejects with an error that says what to do. */
   open(): Promise<void>;
