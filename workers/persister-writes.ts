@@ -10,7 +10,13 @@
  */
 import { setTimeout } from 'node:timers/promises';
 import { assert } from '../engine/layout.js';
-import { FLUSH_ROWS_MAX, FLUSHED, KIND_FLUSHED, STATUS_OK, STATUS_STORE_UNAVAILABLE } from '../engine/messages.js';
+import {
+  FLUSH_ROWS_MAX,
+  FLUSHED,
+  KIND_FLUSHED,
+  STATUS_OK,
+  STATUS_STORE_UNAVAILABLE,
+} from '../engine/messages.js';
 import { Circuit } from './circuit.js';
 import type { PersisterCore } from './persister.js';
 import type { Group } from './persister-ends.js';
