@@ -11,14 +11,12 @@ import {
   ENTRY,
   FIELD_OP,
   OP_ACK,
-  OP_ACK_BULK,
   OP_BADGE,
   OP_DELETE,
   OP_GET,
   OP_LIST,
   OP_MENTION,
   REPLY,
-  REPLY_ENTRY,
   REPLY_MORE,
   REQUEST,
   REQUEST_HAS_COUNT,
@@ -32,6 +30,7 @@ import {
   STATUS_SUPPRESSED,
   STATUS_UNKNOWN,
 } from '../engine/messages.js';
+import { replyEntries } from '../gateway/client/codec.js';
 import { nowUs, sleep } from './clock.js';
 import { HttpSocket } from './http-socket.js';
 import { type OutFrame, RawSocket } from './raw-socket.js';
@@ -197,12 +196,7 @@ class BinaryDriver implements Driver {
     const stats = this.#stats;
     for (let at = 0; at < length; ) {
       const head = words[at]!;
-      const op = head & 0xff;
-      let next = at + REPLY.WORDS;
-      if ((head & REPLY_ENTRY) !== 0) {
-        const isMany = op === OP_LIST || op === OP_ACK_BULK;
-        next += ENTRY.WORDS * (isMany ? words[at + REPLY.MENTION_COUNT]! : 1);
-      }
+      const next = at + REPLY.WORDS + replyEntries(words, at) * ENTRY.WORDS;
       if ((head & REPLY_MORE) === 0) {
         const slot = words[at + REPLY.REQUEST_ID]! & (RING - 1);
         const kind = this.#kinds[slot]!;

@@ -13,7 +13,8 @@
  */
 import type { Histogram } from 'hdr-histogram-js';
 import { assert } from '../engine/layout.js';
-import { ENTRY, OP_ACK_BULK, OP_LIST, REPLY, REPLY_ENTRY, REPLY_MORE, REQUEST } from '../engine/messages.js';
+import { ENTRY, REPLY, REPLY_MORE, REQUEST } from '../engine/messages.js';
+import { replyEntries } from '../gateway/client/codec.js';
 import { nap, nowUs, sleep, yieldToEvents } from './clock.js';
 import type { RawSocket } from './raw-socket.js';
 import { createHistogram } from './run-stats.js';
@@ -220,11 +221,7 @@ export class FrameBlaster {
     const unanswered = this.#unanswered;
     for (let at = 0; at < length; ) {
       const head = words[at]!;
-      let next = at + REPLY.WORDS;
-      if ((head & REPLY_ENTRY) !== 0) {
-        const op = head & 0xff;
-        next += ENTRY.WORDS * (op === OP_LIST || op === OP_ACK_BULK ? words[at + REPLY.MENTION_COUNT]! : 1);
-      }
+      const next = at + REPLY.WORDS + replyEntries(words, at) * ENTRY.WORDS;
       if ((head & REPLY_MORE) === 0) {
         this.#answered++;
         this.#statuses[(head >>> 8) & (STATUSES - 1)]!++;

@@ -11,17 +11,17 @@ import {
   OP_DELETE_USER,
   OP_LIST,
   REPLY,
-  REPLY_ENTRY,
   REPLY_MORE,
   REQUEST,
   REQUEST_WORDS_MAX,
   STATUS_BUSY,
   STATUS_OK,
 } from '../engine/messages.js';
+import { replyEntries, replyStatus } from '../gateway/client/codec.js';
 import { sleep } from './clock.js';
 import { RawSocket } from './raw-socket.js';
 
-/** A refused request is sent again after this time, as `TidemarkClient` does. */
+/** A request that was answered `busy` is sent again after this time. */
 const AGAIN_MS = 10;
 
 /** What has been seen of an answer. */
@@ -109,19 +109,16 @@ export class LargeUserClient {
       const id = words[at + REPLY.REQUEST_ID]!;
       const answer = this.#waiting.get(id);
       if (answer === undefined) throw new Error(`an answer to ${id}, which nobody asked`);
-      answer.status = (head >>> 8) & 0xff;
-      let next = at + REPLY.WORDS;
-      if ((head & REPLY_ENTRY) !== 0) {
-        const entries = words[at + REPLY.MENTION_COUNT]!;
-        if ((head & 0xff) === OP_LIST) this.#checkOrder(words, next, entries);
-        answer.entries += entries;
-        next += entries * ENTRY.WORDS;
-      }
+      answer.status = replyStatus(head);
+      const entries = replyEntries(words, at);
+      answer.entries += entries;
+      at += REPLY.WORDS;
+      if ((head & 0xff) === OP_LIST) this.#checkOrder(words, at, entries);
+      at += entries * ENTRY.WORDS;
       if ((head & REPLY_MORE) === 0) {
         this.#waiting.delete(id);
         answer.done();
       }
-      at = next;
     }
   }
 

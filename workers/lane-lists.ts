@@ -38,6 +38,19 @@ export function sinceOf(partition: Partition, user: UserSlot, words: Int32Array)
   return since > partition.versionOf(user) || partition.deletedVersionOf(user) > since ? -1 : since;
 }
 
+/** Something but lists under way goes on by itself at the next turn; lists that wait for a cursor are such, too. */
+export function hasWorkBesideLists(lane: LaneState): boolean {
+  return (
+    lane.recalls ||
+    lane.restores ||
+    lane.ready.count > lane.cursorOf.size ||
+    lane.roomMayBe ||
+    lane.flushSoon ||
+    lane.requests.refresh() ||
+    lane.storeAnswers.refresh()
+  );
+}
+
 /** Gives each hold that is ready its turn, once. @returns whether any could use it */
 export function serveReady(lane: LaneState): boolean {
   const { ready, holds } = lane;

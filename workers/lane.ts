@@ -15,7 +15,7 @@ import { LaneIntrospection } from './introspection/lane-introspection.js';
 import { showPartition } from './introspection/partition-gauges.js';
 import type { JournalWriterOptions } from './journal/writer.js';
 import { LaneJournal } from './lane-journal.js';
-import { serveReady } from './lane-lists.js';
+import { hasWorkBesideLists, serveReady } from './lane-lists.js';
 import { opOf } from './lane-loads.js';
 import { LANE } from './lane-memory.js';
 import {
@@ -486,15 +486,14 @@ export class Lane {
     const { state } = this;
     if (state.journal?.isWaiting === true) return false; // nothing is executed, and no answer taken; the keeper rings
     return (
-      state.recalls ||
-      state.restores ||
+      this.hasWorkBesideLists ||
       state.ready.count > state.listsWaiting ||
-      (state.listsWaiting > 0 && state.listWindow.isOpen) ||
-      this.#batchCount > 0 ||
-      state.roomMayBe ||
-      state.flushSoon ||
-      state.requests.refresh() ||
-      state.storeAnswers.refresh()
+      (state.listsWaiting > 0 && state.listWindow.isOpen)
     );
+  }
+
+  /** Likewise, but for lists under way. */
+  get hasWorkBesideLists(): boolean {
+    return this.#batchCount > 0 || hasWorkBesideLists(this.state);
   }
 }

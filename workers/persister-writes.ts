@@ -27,8 +27,8 @@ import { GroupRefused } from './stores/store.js';
 const QUEUE_PIECE = 1024;
 
 /**
- * Rows of one user lie together in the store: many of them in one call save little (LMDB: 2,048 rows a call are written at nine
- * tenths of the rate of 8,192), and keep a processor for as long. So those of groups that are half full count so many times.
+ * Rows of one user lie together in the store: many of them in one call save little (LMDB: 2,048 rows a call are written at eight to
+ * nine tenths of the rate of 8,192), and keep a processor for as long. So those of groups that are half full count so many times.
  */
 const TOGETHER_ROWS = FLUSH_ROWS_MAX / 2;
 const TOGETHER_WEIGHT = 4;

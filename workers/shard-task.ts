@@ -89,7 +89,7 @@ function runFor(
     if (busy && !givesWay) continue;
     if (shard.finished) return;
     doorbell.sleep();
-    if (givesWay ? shard.isAsked : shard.hasWork) {
+    if (givesWay ? shard.hasWorkBesideLists : shard.hasWork) {
       doorbell.rise();
       continue;
     }

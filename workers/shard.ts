@@ -38,7 +38,7 @@ export class Shard {
   #longestTurnUs = 0;
   /** Since then lists have been under way, and the thread has not slept. */
   #listsSinceUs: number;
-  /** After a turn: there is more to do, but only for long lists. The caller is to sleep for a moment, if nobody asks for anything. */
+  /** After a turn: there is more to do, but only for long lists. The caller is to sleep for a moment, unless something else comes. */
   givesWay = false;
 
   /** Attaches what is this seat's, and has the system back its memory if the service begins. */
@@ -106,7 +106,7 @@ export class Shard {
       const us = (clock.us - startedUs) | 0;
       if (us > this.#longestTurnUs) this.#longestTurnUs = us;
     }
-    this.givesWay = busy && this.#listsForLong() && !this.isAsked;
+    this.givesWay = busy && this.#listsForLong() && !this.hasWorkBesideLists;
     this.#bell.ringIfDue(busy && !this.givesWay && this.#goesOn);
     return busy;
   }
@@ -136,10 +136,10 @@ export class Shard {
     return false;
   }
 
-  /** By clients, or by whoever moves lanes. */
-  get isAsked(): boolean {
+  /** Likewise, but for lists under way. */
+  get hasWorkBesideLists(): boolean {
     if (this.#control.callsOf(this.#options.seat) !== this.#calls) return true;
-    for (const lane of this.#lanes) if (lane.state.requests.refresh()) return true;
+    for (const lane of this.#lanes) if (lane.hasWorkBesideLists) return true;
     return false;
   }
 

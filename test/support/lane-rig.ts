@@ -1,6 +1,8 @@
 /** A lane without a thread, stepped by the test, which plays the front, the store and the clock. */
 import { MessageChannel } from 'node:worker_threads';
 import { createDoorbell, Doorbell } from '../../engine/doorbell.js';
+import { hashUser } from '../../engine/hash.js';
+import { REQUEST, ROUTED } from '../../engine/messages.js';
 import { RingReader, RingWriter } from '../../engine/ring.js';
 import { slab } from '../../engine/slab.js';
 import { UndoLog } from '../../engine/undo-log.js';
@@ -32,6 +34,12 @@ export interface LaneRig {
   readonly flushes: RingReader;
   readonly storeAnswers: RingWriter;
   readonly clock: ManualClock;
+  /**
+   * An operation of a client, as the front would write it: of the user and channel with these low words.
+   * @param argument  its low word
+   * @returns false if the ring is full
+   */
+  ask(op: number, user: number, channel?: number, argument?: number): boolean;
   /** Attaches the lane, as a thread that takes it up. */
   attach(nowMs: number, takeover?: Takeover): Lane;
   /** A turn of the lane, and of the bell of its thread. */
@@ -85,16 +93,34 @@ export function createLaneRig(
   const channel = new MessageChannel();
   const clock = new ManualClock();
   const bell = new FrontBell(new Doorbell(options.frontDoorbell));
+  const requests = new RingWriter(rings.requests);
   return {
     service: options,
     own: lane,
     stats: new Float64Array(stats),
-    requests: new RingWriter(rings.requests),
+    requests,
     replies: new RingReader(rings.replies),
     loads: new RingReader(rings.loads),
     flushes: new RingReader(rings.flushes),
     storeAnswers: new RingWriter(rings.storeAnswers),
     clock,
+    ask(op, user, channel = 0, argument = 0) {
+      const length = ROUTED.WORDS + REQUEST.WORDS;
+      const at = requests.reserve(length);
+      if (at === -1) return false;
+      const { words } = requests;
+      words.fill(0, at, at + length);
+      words[at + ROUTED.ROUTE] = user;
+      words[at + ROUTED.USER_HASH] = hashUser(user, 0);
+      const opAt = at + ROUTED.WORDS;
+      words[opAt + REQUEST.HEAD] = op;
+      words[opAt + REQUEST.USER_LO] = user;
+      words[opAt + REQUEST.CHANNEL_LO] = channel;
+      words[opAt + REQUEST.ARGUMENT_LO] = argument;
+      requests.commit(length);
+      requests.publish();
+      return true;
+    },
     attach(nowMs, takeover) {
       clock.ms = nowMs;
       return new Lane(options, lane, channel.port1, bell, clock, takeover);

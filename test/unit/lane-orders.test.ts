@@ -1,6 +1,5 @@
 /** Orders to a lane, to flush and to stop, and how much of its work goes on at once. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { hashUser } from '../../engine/hash.js';
 import {
   ANSWERED,
   FLUSH,
@@ -11,8 +10,6 @@ import {
   OP_ACK,
   OP_GET,
   OP_LIST,
-  REQUEST,
-  ROUTED,
 } from '../../engine/messages.js';
 import { type Lane, OP_FLUSH, OP_STOP } from '../../workers/lane.js';
 import type { ServiceOptions } from '../../workers/lane-options.js';
@@ -34,22 +31,7 @@ afterEach(() => rig.close());
 
 /** @returns false if the ring is full */
 function send(op: number, user = 0, channel = 0): boolean {
-  const { requests } = rig;
-  const length = ROUTED.WORDS + REQUEST.WORDS;
-  const at = requests.reserve(length);
-  if (at === -1) return false;
-  const { words } = requests;
-  words.fill(0, at, at + length);
-  words[at + ROUTED.ROUTE] = user;
-  words[at + ROUTED.USER_HASH] = hashUser(user, 0);
-  const opAt = at + ROUTED.WORDS;
-  words[opAt + REQUEST.HEAD] = op;
-  words[opAt + REQUEST.USER_LO] = user;
-  words[opAt + REQUEST.CHANNEL_LO] = channel;
-  words[opAt + REQUEST.ARGUMENT_LO] = op === OP_ACK ? 9 : 0;
-  requests.commit(length);
-  requests.publish();
-  return true;
+  return rig.ask(op, user, channel, op === OP_ACK ? 9 : 0);
 }
 
 /** One turn, and the store answers what was asked: it has nothing. */

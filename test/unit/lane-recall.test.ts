@@ -1,6 +1,5 @@
 /** What a lane makes of what is on its way to the store when the persister has ended, or one of its partitions is broken. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hashUser } from '../../engine/hash.js';
 import {
   ANSWERED,
   ENTRY,
@@ -16,8 +15,6 @@ import {
   OP_ACK,
   OP_LIST,
   REPLY,
-  REQUEST,
-  ROUTED,
   ROW,
 } from '../../engine/messages.js';
 import { RingReader } from '../../engine/ring.js';
@@ -61,18 +58,7 @@ function turn(ms = 1): void {
 }
 
 function ask(op: number, channel: number, message: number): void {
-  const { requests } = rig;
-  const length = ROUTED.WORDS + REQUEST.WORDS;
-  const at = requests.reserve(length);
-  requests.words.fill(0, at, at + length);
-  requests.words[at + ROUTED.ROUTE] = 1;
-  requests.words[at + ROUTED.USER_HASH] = hashUser(USER, 0);
-  requests.words[at + ROUTED.WORDS + REQUEST.HEAD] = op;
-  requests.words[at + ROUTED.WORDS + REQUEST.USER_LO] = USER;
-  requests.words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO] = channel;
-  requests.words[at + ROUTED.WORDS + REQUEST.ARGUMENT_LO] = message;
-  requests.commit(length);
-  requests.publish();
+  rig.ask(op, USER, channel, message);
   turn();
 }
 

@@ -1,6 +1,5 @@
 /** Long lists are not in the way of others' answers: a lane writes of them what the front can take soon, then waits for it. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hashUser } from '../../engine/hash.js';
 import {
   ANSWERED,
   ENTRY,
@@ -15,8 +14,6 @@ import {
   REPLY,
   REPLY_MORE,
   REPLY_WORDS_MAX,
-  REQUEST,
-  ROUTED,
   ROW,
 } from '../../engine/messages.js';
 import { createRing, RingReader, RingWriter } from '../../engine/ring.js';
@@ -44,18 +41,7 @@ beforeEach(() => {
 afterEach(() => rig.close());
 
 function send(op: number, user: number): void {
-  const { requests } = rig;
-  const length = ROUTED.WORDS + REQUEST.WORDS;
-  const at = requests.reserve(length);
-  const { words } = requests;
-  words.fill(0, at, at + length);
-  words[at + ROUTED.ROUTE] = user;
-  words[at + ROUTED.USER_HASH] = hashUser(user, 0);
-  words[at + ROUTED.WORDS + REQUEST.HEAD] = op;
-  words[at + ROUTED.WORDS + REQUEST.USER_LO] = user;
-  words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO] = 1;
-  requests.commit(length);
-  requests.publish();
+  rig.ask(op, user, 1);
 }
 
 /** The store's answer to the load that was asked for last. */
