@@ -44,11 +44,18 @@ function isDue(due: number, tick: number): boolean {
   return ((due - tick) | 0) <= 0;
 }
 
-/** Strictly growing, also when the wall clock is set back, and not ahead of the limit but by what was flushed. */
-function nextClock(memory: SlabMemory): void {
-  const { header } = memory;
+/**
+ * Strictly growing, also when the wall clock is set back, and not ahead of the limit but by what was flushed. The wall clock
+ * is asked once a tick: `Date.now` makes an object of its number.
+ */
+function nextClock(memory: SlabMemory, tick: number): void {
+  const { header, wallClock } = memory;
+  if (wallClock.us === 0 || wallClock.tick !== tick) {
+    wallClock.us = Date.now() * 1000;
+    wallClock.tick = tick;
+  }
   const last = joinWords(header[HEADER.CLOCK_LO]!, header[HEADER.CLOCK_HI]!);
-  const now = Math.max(Math.min(Date.now() * 1000, memory.clockLimitUs), last + 1);
+  const now = Math.max(Math.min(wallClock.us, memory.clockLimitUs), last + 1);
   memory.putHeader(HEADER.CLOCK_LO, splitLow(now));
   memory.putHeader(HEADER.CLOCK_HI, splitHigh(now));
 }
@@ -190,7 +197,7 @@ export function flushNext(
   } else if (count === 0) {
     return 0;
   }
-  nextClock(memory);
+  nextClock(memory, tick);
   out[at + FLUSH.KIND] = KIND_FLUSH | (wipe ? FLUSH_WIPE : 0);
   out[at + FLUSH.USER_SLOT] = user;
   out[at + FLUSH.USER_LO] = users[userAt + USER.ID_LO]!;

@@ -270,6 +270,8 @@ export class SlabMemory {
   readonly recordTagMask: number;
   /** See `Partition.boundClock`: of the owner's thread, whose successor sets it again. */
   clockLimitUs = Number.POSITIVE_INFINITY;
+  /** When it was asked last, and what it said; 0 = not yet. */
+  readonly wallClock = { tick: 0, us: 0 };
   readonly #logged: StoredWords;
 
   constructor(

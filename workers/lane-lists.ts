@@ -20,7 +20,7 @@ import type { Cursor, Partition, UserSlot } from '../engine/partition.js';
 import { HOLD_CURSOR, HOLD_FAILED, HOLD_READY } from './holds.js';
 import { WAIT } from './introspection/slow-log.js';
 import { HOLD } from './lane-memory.js';
-import { CURSORS_MAX, type LaneState } from './lane-state.js';
+import type { LaneState } from './lane-state.js';
 import { goOn, resume } from './lane-waiting.js';
 
 /** Records that one cursor looks at in a turn: about 50 us when none is in a cache. */
@@ -43,7 +43,7 @@ export function hasWorkBesideLists(lane: LaneState): boolean {
   return (
     lane.recalls ||
     lane.restores ||
-    lane.ready.count > lane.cursorOf.size ||
+    lane.ready.count > lane.cursors.count ||
     lane.roomMayBe ||
     lane.flushSoon ||
     lane.requests.refresh() ||
@@ -70,33 +70,32 @@ export function serveReady(lane: LaneState): boolean {
 
 function lookAtCursor(lane: LaneState, hold: number): void {
   // That of a thread before is gone.
-  const isOpen = lane.holds.get(hold, HOLD.KIND) === HOLD_CURSOR && lane.cursorOf.has(hold);
-  if (isOpen) stepCursor(lane, hold);
+  const isOpen = lane.holds.get(hold, HOLD.KIND) === HOLD_CURSOR;
+  const cursor = isOpen ? lane.cursors.of(hold) : null;
+  if (cursor !== null) stepCursor(lane, hold, cursor);
   else openCursor(lane, hold);
 }
 
 function openCursor(lane: LaneState, hold: number): void {
-  const { holds, cursorOf, scratch } = lane;
-  if (cursorOf.size >= CURSORS_MAX) {
+  const { holds, cursors, scratch } = lane;
+  if (cursors.isFull) {
     lane.ready.push(hold);
     return;
   }
   const index = holds.get(hold, HOLD.PARTITION);
   const partition = lane.partition(index);
   const user = holds.get(hold, HOLD.USER);
-  const cursor = lane.idleCursors[index]!.pop() ?? partition.createCursor();
-  cursorOf.set(hold, cursor);
+  const cursor = cursors.take(hold, index, partition);
   holds.set(hold, HOLD.KIND, HOLD_CURSOR);
   lane.parking.peek(hold, scratch);
   const isList = (scratch[ROUTED.WORDS + REQUEST.HEAD]! & 0xff) === OP_LIST;
   const since = isList ? Math.max(0, sinceOf(partition, user, scratch)) : 0;
   cursor.begin(user, since, isList, holds.get(hold, HOLD.WRITTEN));
-  stepCursor(lane, hold);
+  stepCursor(lane, hold, cursor);
 }
 
-function stepCursor(lane: LaneState, hold: number): void {
-  const { holds, cursorOf, scratch } = lane;
-  const cursor = cursorOf.get(hold)!;
+function stepCursor(lane: LaneState, hold: number, cursor: Cursor): void {
+  const { holds, scratch } = lane;
   if (!cursor.advance(CURSOR_STEPS)) {
     lane.ready.push(hold);
     return;
@@ -116,8 +115,7 @@ function stepCursor(lane: LaneState, hold: number): void {
     lane.ready.push(hold);
     return;
   }
-  cursorOf.delete(hold);
-  lane.idleCursors[index]!.push(cursor);
+  lane.cursors.giveBack(hold, index);
   holds.endFirst(hold);
   lane.parking.shift(hold);
   resume(lane, hold, false);

@@ -41,7 +41,6 @@ import {
   STATUS_JOURNAL_UNAVAILABLE,
 } from '../engine/messages.js';
 import {
-  type Cursor,
   type Engine,
   OUTCOME_DONE,
   type Outcome,
@@ -58,6 +57,7 @@ import { HoldQueue, Holds } from './holds.js';
 import type { LaneIntrospection } from './introspection/lane-introspection.js';
 import { Limiter } from './introspection/limiter.js';
 import { UnsavedAges } from './introspection/partition-gauges.js';
+import { Cursors } from './lane-cursors.js';
 import { isWrite, type LaneJournal } from './lane-journal.js';
 import { HOLD, LANE, LANE_PARTITION, LaneMemory, LOBBY_BUCKETS, OPERATION_WORDS_MAX } from './lane-memory.js';
 import {
@@ -72,9 +72,6 @@ import type { LostPartition } from './lane-reload.js';
 import { Parking } from './parking.js';
 import { RingWindow } from './ring-window.js';
 import { LANE_STATS } from './stats.js';
-
-/** Lists that are being written at once; others wait. Each keeps six words for each entry of its user. */
-export const CURSORS_MAX = 16;
 
 /** The bits below choose the partition. */
 const LOBBY_SHIFT = 8;
@@ -134,10 +131,7 @@ export class LaneState {
   readonly ready: HoldQueue;
   /** Holds that wait for their user to be clean: looked at when the store has answered, and each tick. */
   readonly waiting: HoldQueue;
-  /** Cursor of each hold that has one. */
-  readonly cursorOf = new Map<number, Cursor>();
-  /** Cursors not in use, by partition. */
-  readonly idleCursors: Cursor[][];
+  readonly cursors: Cursors;
   readonly listWindow: RingWindow;
   /** Of the holds that are ready: lists for which the window was closed when they had their turn. */
   listsWaiting = 0;
@@ -182,7 +176,7 @@ export class LaneState {
     this.takenBack = takenBack;
     this.memory = new LaneMemory(own.memory, laneSizes(options), this.undo);
     this.partitions = new Array(options.partitions).fill(null);
-    this.idleCursors = this.partitions.map(() => []);
+    this.cursors = new Cursors(options.partitions);
     this.owned = own.owned.map(({ index }) => index);
     for (const partition of own.owned) this.#attach(partition, logIsBroken);
     this.requests = new RingReader(own.rings.requests);

@@ -113,7 +113,7 @@ export class Shard {
 
   #listsForLong(): boolean {
     let lists = false;
-    for (const lane of this.#lanes) if (lane.state.cursorOf.size > 0) lists = true;
+    for (const lane of this.#lanes) if (lane.state.cursors.count > 0) lists = true;
     if (!lists) this.#listsSinceUs = this.#clock.us;
     return ((this.#clock.us - this.#listsSinceUs) | 0) >= LISTING_US_MAX;
   }

@@ -12,8 +12,8 @@ import {
   OP_LIST,
 } from '../../engine/messages.js';
 import { type Lane, OP_FLUSH, OP_STOP } from '../../workers/lane.js';
+import { CURSORS_MAX } from '../../workers/lane-cursors.js';
 import type { ServiceOptions } from '../../workers/lane-options.js';
-import { CURSORS_MAX } from '../../workers/lane-state.js';
 import { createLaneRig, type LaneRig } from '../support/lane-rig.js';
 
 let rig: LaneRig;
@@ -137,7 +137,7 @@ it(`${CURSORS_MAX} lists are walked at once, and the others wait for them`, () =
   let most = 0;
   for (let turns = 0; turns < 1000 && answered.size < USERS; turns++) {
     turn();
-    most = Math.max(most, lane.state.cursorOf.size);
+    most = Math.max(most, lane.state.cursors.count);
     for (const user of takeAnswers()) answered.add(user);
   }
   expect([answered.size, most]).toEqual([USERS, CURSORS_MAX]);
