@@ -11,9 +11,14 @@ import { Piscina } from 'piscina';
 /** A thread that has not loaded its code by then does not load it. */
 const LOAD_TIMEOUT_MS = 20_000;
 
+/** V8 counts a nursery three times: for what survives a collection, and for large objects, there is as much. */
+const NURSERIES = 3;
+
 export interface TaskThreadOptions {
   /** Heap beyond which the thread is ended; left out: V8's own limit. */
   readonly oldSpaceMb?: number;
+  /** What is allocated between two collections of what is new; left out: as the process. */
+  readonly nurseryMb?: number;
   /** Flags of Node; left out: those of the process. */
   readonly execArgv?: readonly string[];
 }
@@ -41,7 +46,7 @@ export class TaskThread<Result, Message extends object> {
   constructor(
     file: string,
     task: object,
-    { oldSpaceMb, execArgv }: TaskThreadOptions,
+    { oldSpaceMb, nurseryMb, execArgv }: TaskThreadOptions,
     receive: (message: Message) => void,
   ) {
     const { port1, port2: port } = new MessageChannel();
@@ -54,7 +59,10 @@ export class TaskThread<Result, Message extends object> {
       atomics: 'disabled',
       recordTiming: false,
       ...(execArgv === undefined ? {} : { execArgv: [...execArgv] }),
-      ...(oldSpaceMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: oldSpaceMb } }),
+      resourceLimits: {
+        ...(oldSpaceMb === undefined ? {} : { maxOldGenerationSizeMb: oldSpaceMb }),
+        ...(nurseryMb === undefined ? {} : { maxYoungGenerationSizeMb: nurseryMb * NURSERIES }),
+      },
     });
     const loaded = new Promise<void>((resolve) => {
       port1.on('message', (message: Message) => {

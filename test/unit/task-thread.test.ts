@@ -77,6 +77,28 @@ describe('A thread with one task', () => {
     await thread.end();
   });
 
+  it('has a nursery of the size that it is given, which does not grow', async () => {
+    const task = file(
+      'task.mjs',
+      `import { getHeapSpaceStatistics } from 'node:v8';
+       export default ({ port }) => {
+         const kept = [];
+         for (let i = 0; i < 1e6; i++) kept.push({ i }); // what survives has a nursery grow
+         port.close();
+         const of = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'new_space');
+         return kept.length > 0 ? of.space_size / 2 ** 20 : 0;
+       };`,
+    );
+    const sizesMb: number[] = [];
+    for (const nurseryMb of [2, 8]) {
+      const thread = new TaskThread<number, object>(task, {}, { nurseryMb }, () => {});
+      sizesMb.push(await thread.done);
+      await thread.end();
+    }
+    // Twice: what survives a collection goes to the other half.
+    expect(sizesMb).toEqual([4, 16]);
+  });
+
   it('gives what it posts, and not that it is loaded', async () => {
     const task = file(
       'task.mjs',
