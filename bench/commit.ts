@@ -16,9 +16,12 @@ function git(...args: string[]): string {
   }
 }
 
-export function sourceState(): { commit: string; modified: boolean } {
-  return {
-    commit: git('rev-parse', '--short=12', 'HEAD') || 'unknown',
-    modified: git('status', '--porcelain', '--', 'engine', 'workers', 'gateway', 'bench') !== '',
-  };
+/** As the process began, whose code is of then: a checkout may go on while a benchmark runs. */
+const AT_START = {
+  commit: git('rev-parse', '--short=12', 'HEAD') || 'unknown',
+  modified: git('status', '--porcelain', '--', 'engine', 'workers', 'gateway', 'bench') !== '',
+} as const;
+
+export function sourceState(): { readonly commit: string; readonly modified: boolean } {
+  return AT_START;
 }

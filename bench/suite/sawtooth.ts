@@ -61,7 +61,7 @@ async function measureSize(records: number, context: PartContext): Promise<Sawto
 function findingsOf({ records, rate, summary }: SawtoothSize): Finding[] {
   return ENGINES.map((engine) => {
     const { p50, p99, p999, max, gcWorst, refused = 0 } = summary[engine];
-    const ms = [p50, p99, p999, max].map((value) => value.toPrecision(3)).join(', ');
+    const ms = [p50, p99, p999, max].map((value) => String(Number(value.toPrecision(3)))).join(', ');
     return {
       what: `${engine}, ${formatCount(records)} records at ${formatCount(rate)}/s: p50, p99, p99.9, longest`,
       floor: '',
