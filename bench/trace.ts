@@ -10,6 +10,7 @@
 import { open, stat } from 'node:fs/promises';
 import { type Readable, Transform } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { parseId } from '../engine/ids.js';
 
 export interface MessageCreate {
   kind: 'message';
@@ -32,57 +33,76 @@ export type Dispatch = MessageCreate | MessageAck;
 
 const SNOWFLAKE_EPOCH_MS = 1_420_070_400_000;
 
-interface RawDispatch {
-  t?: string | null;
-  d?: {
-    id?: string;
-    channel_id?: string;
-    author?: { id?: string };
-    mentions?: { id: string }[];
-    user_id?: string;
-    message_id?: string;
-    mention_count?: number | null;
-    manual?: boolean | null;
-    timestamp_ms?: number;
-    timestamp?: string;
-  };
-}
+/** Longer than any dispatch; a file without line ends is no trace, and is not gathered in memory to find out. */
+const LINE_CHARS_MAX = 16 * 1024 * 1024;
+const COUNT_MAX = 2 ** 31 - 1;
 
-/** @returns undefined for a dispatch of another kind. @throws Error that names what is missing */
+type Fields = Record<string, unknown>;
+
+/** @returns undefined for a dispatch of another kind. @throws Error that names what is missing or wrong */
 export function parseDispatch(line: string, previousMs: number): Dispatch | undefined {
-  const { t, d } = JSON.parse(line) as RawDispatch;
+  const dispatch: unknown = JSON.parse(line);
+  if (!isObject(dispatch)) throw new Error('a line that is no JSON object');
+  const { t, d } = dispatch;
   if (t !== 'MESSAGE_CREATE' && t !== 'MESSAGE_ACK') return undefined;
-  if (d === undefined) throw new Error(`a ${t} without d`);
-  const given = d.timestamp_ms ?? (d.timestamp === undefined ? undefined : Date.parse(d.timestamp));
+  if (!isObject(d)) throw new Error(`a ${t} without d`);
+  const given = givenMs(d);
   if (t === 'MESSAGE_CREATE') {
-    const id = need(d.id, t, 'id');
+    const id = needId(d.id, t, 'id');
     return {
       kind: 'message',
-      atMs: checkTime(given ?? snowflakeMs(id)),
+      atMs: given ?? snowflakeMs(id),
       id,
-      channelId: need(d.channel_id, t, 'channel_id'),
-      authorId: need(d.author?.id, t, 'author.id'),
-      mentionIds: (d.mentions ?? []).map((mention) => need(mention.id, t, 'mentions[].id')),
+      channelId: needId(d.channel_id, t, 'channel_id'),
+      authorId: needId(idOf(d.author), t, 'author.id'),
+      mentionIds: mentionsOf(d.mentions, t),
     };
   }
   return {
     kind: 'ack',
-    atMs: checkTime(given ?? previousMs),
-    userId: need(d.user_id, t, 'user_id'),
-    channelId: need(d.channel_id, t, 'channel_id'),
-    messageId: need(d.message_id, t, 'message_id'),
-    mentionCount: d.mention_count ?? undefined,
+    atMs: given ?? previousMs,
+    userId: needId(d.user_id, t, 'user_id'),
+    channelId: needId(d.channel_id, t, 'channel_id'),
+    messageId: needId(d.message_id, t, 'message_id'),
+    mentionCount: countOf(d.mention_count, t),
     manual: d.manual === true,
   };
 }
 
-function need(value: string | undefined, kind: string, field: string): string {
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function idOf(value: unknown): unknown {
+  return isObject(value) ? value.id : undefined;
+}
+
+function needId(value: unknown, kind: string, field: string): string {
   if (typeof value !== 'string') throw new Error(`a ${kind} without ${field}, or it is no string`);
+  if (!parseId(value)) throw new Error(`a ${kind} whose ${field} "${value}" is no id, 1 to 2^63-1`);
   return value;
 }
 
-function checkTime(ms: number): number {
-  if (!Number.isFinite(ms)) throw new Error('a time that cannot be read');
+function mentionsOf(value: unknown, kind: string): string[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw new Error(`a ${kind} whose mentions are no list`);
+  return value.map((mention: unknown) => needId(idOf(mention), kind, 'mentions[].id'));
+}
+
+/** What is played is also what is expected: a count that the service cannot have would blame the service. */
+function countOf(value: unknown, kind: string): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= COUNT_MAX) return value;
+  throw new Error(`a ${kind} whose mention_count ${JSON.stringify(value)} is not 0 to ${COUNT_MAX}`);
+}
+
+function givenMs({ timestamp_ms: ms, timestamp }: Fields): number | undefined {
+  if (ms !== undefined && ms !== null) return checkTime(ms);
+  return timestamp === undefined ? undefined : checkTime(Date.parse(String(timestamp)));
+}
+
+function checkTime(ms: unknown): number {
+  if (typeof ms !== 'number' || !Number.isFinite(ms)) throw new Error('a time that cannot be read');
   return ms;
 }
 
@@ -121,7 +141,9 @@ export class Trace {
     }
     stream.setEncoding('utf8');
     let lineNumber = 0;
-    let rest = '';
+    /** The line of which a part has come: in pieces, for to put it together with each chunk costs its square. */
+    let rest: string[] = [];
+    let restChars = 0;
     let previousMs = 0;
     const parse = (line: string): Dispatch | undefined => {
       lineNumber++;
@@ -137,12 +159,23 @@ export class Trace {
     };
     try {
       for await (const chunk of stream) {
-        const lines = (rest + chunk).split('\n');
-        rest = lines.pop()!;
+        const lines = (chunk as string).split('\n');
+        const last = lines.pop()!;
+        if (lines.length > 0) {
+          lines[0] = rest.join('') + lines[0]!;
+          rest = [];
+          restChars = 0;
+        }
+        rest.push(last);
+        restChars += last.length;
         for (const line of lines) {
           const dispatch = parse(line);
           if (dispatch !== undefined) yield dispatch;
         }
+        if (restChars > LINE_CHARS_MAX)
+          throw new Error(
+            `${this.#file}:${lineNumber + 1}: a line of more than ${LINE_CHARS_MAX} characters`,
+          );
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code?.startsWith('Z_'))
@@ -152,7 +185,7 @@ export class Trace {
       stream.destroy();
       await handle.close();
     }
-    const dispatch = parse(rest);
+    const dispatch = parse(rest.join(''));
     if (dispatch !== undefined) yield dispatch;
   }
 

@@ -113,6 +113,14 @@ test('no service, no file and a broken file say so', async () => {
   await expect(replay(write(traceLines(10)), options(), () => {})).rejects.toThrow(/401 Unauthorized/);
 });
 
+test('a file without line ends is refused before it is read whole', async () => {
+  const line = Buffer.alloc(20 * 1024 * 1024, 'x');
+  const file = write(Buffer.concat([Buffer.from(`${traceLines(1)}\n`), line, line, Buffer.from('\n')]));
+  await expect(replay(file, options(), () => {})).rejects.toThrow(
+    /trace:2: a line of more than \d+ characters/,
+  );
+});
+
 test('a speed keeps the recorded pace, and limit ends it', async () => {
   const file = write(traceLines(100));
   const result = await replay(file, options({ speed: 100, limit: 40, readers: false }), () => {});

@@ -97,6 +97,9 @@ describe('the model of readers', () => {
   });
 });
 
+const MESSAGE = '{"t":"MESSAGE_CREATE","d":{"id":"7","channel_id":"8","author":{"id":"9"}';
+const ACK = '{"t":"MESSAGE_ACK","d":{"user_id":"1","channel_id":"2","message_id":"3"';
+
 describe('dispatches', () => {
   test('the time is given, or that of the snowflake, or of the dispatch before', () => {
     const d = { id: '1323802873036800000', channel_id: '1', author: { id: '2' }, mentions: [] };
@@ -124,6 +127,17 @@ describe('dispatches', () => {
     ['{"t":"MESSAGE_ACK","d":{"user_id":"1","channel_id":"2"}}', 'without message_id'],
     ['{"t":"MESSAGE_ACK","d":{"timestamp":"then"}}', 'a time that cannot be read'],
     ['{', 'JSON'],
+    ['null', 'no JSON object'],
+    ['{"t":"MESSAGE_CREATE","d":null}', 'without d'],
+    ['{"t":"MESSAGE_CREATE","d":{"id":"abc"}}', 'id "abc" is no id'],
+    ['{"t":"MESSAGE_CREATE","d":{"id":"7","channel_id":"07"}}', 'channel_id "07" is no id'],
+    ['{"t":"MESSAGE_CREATE","d":{"id":"7","channel_id":"8","author":null}}', 'without author.id'],
+    [`${MESSAGE},"mentions":{}}}`, 'mentions are no list'],
+    [`${MESSAGE},"mentions":[null]}}`, 'without mentions[].id'],
+    [`${MESSAGE},"timestamp_ms":"5"}}`, 'a time that cannot be read'],
+    [`${ACK},"mention_count":"x"}}`, 'mention_count "x" is not 0 to 2147483647'],
+    [`${ACK},"mention_count":-1}}`, 'mention_count -1 is not'],
+    [`${ACK},"mention_count":2147483648}}`, 'mention_count 2147483648 is not'],
   ])('%s is refused', (line, why) => {
     expect(() => parseDispatch(line, 0)).toThrow(why);
   });
