@@ -55,6 +55,18 @@ describe('the flush clock', () => {
     expect(warnings).toEqual([]);
   });
 
+  it('is not pushed ahead by a process that ends again and again', async () => {
+    const nowMs = Date.now();
+    let limitUs = 0;
+    for (let starts = 0; starts < 100; starts++) {
+      const next = await run(nowMs + starts * 1000);
+      if (starts > 0) expect(next.floorUs).toBeGreaterThan(limitUs);
+      limitUs = next.limitUs;
+      expect(limitUs).toBeLessThan((nowMs + starts * 1000 + 15_000) * 1000);
+    }
+    expect(warnings).toEqual([]);
+  });
+
   it('renews its limit before the wall clock is there', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] });
     const clock = await FlushClock.open(directory, log);

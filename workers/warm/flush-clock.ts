@@ -4,6 +4,8 @@
  *
  * I1  FILE > LIMIT. Partitions follow the wall clock up to LIMIT, and are beyond it only by what they flush
  *     (a microsecond a group), which MARGIN_MS allows for until LIMIT is renewed. So no clock reaches FILE.
+ *     Where the wall clock is behind the floor, LIMIT is what clocks can have flushed, without AHEAD_MS: else each of many
+ *     starts in a row would add that, and the clocks be hours ahead after a night of crashes.
  * I2  FILE is on the disk before LIMIT is raised. When it cannot be written LIMIT stays: the clocks then lag behind the wall
  *     clock, and grow all the same. Only if it never could be is there no LIMIT.
  * I3  A partition whose memory is lost while the process lives may have been beyond LIMIT. It goes on at half of the margin,
@@ -25,7 +27,7 @@ export function clockAfterLoss(limitUs: number, foundUs: number): number {
   return Math.max(foundUs < limitUs + marginUs ? foundUs : 0, limitUs + marginUs / 2);
 }
 
-/** FILE is ahead of the wall clock by some seconds, after many starts in a row by more. */
+/** FILE is ahead of the wall clock by some seconds; each of many starts in a row adds MARGIN_MS less what it took. */
 const SET_BACK_S = 60;
 
 export class FlushClock {
@@ -37,7 +39,7 @@ export class FlushClock {
   readonly #log: WorkersLog;
   readonly #limit = new Float64Array(this.shared);
   readonly #startedMs = performance.now();
-  #latestUs: number;
+  #limitUs: number;
   #failing = false;
   #renewal: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -46,7 +48,7 @@ export class FlushClock {
     this.#path = join(directory, KIND);
     this.#log = log;
     this.floorUs = this.#read();
-    this.#latestUs = this.floorUs;
+    this.#limitUs = this.floorUs;
     this.#limit[0] = Number.POSITIVE_INFINITY;
   }
 
@@ -65,7 +67,7 @@ export class FlushClock {
       const aheadS = Math.round(us / 1e6 - Date.now() / 1000);
       if (aheadS > SET_BACK_S) {
         this.#log.warn(
-          `The wall clock is ${aheadS} s behind that of the last writes: it was set back. Writes go on from the later time.`,
+          `The wall clock is ${aheadS} s behind that of the last writes: it was set back, or starts followed each other very fast. Writes go on from the later time.`,
         );
       }
       return us;
@@ -88,8 +90,8 @@ export class FlushClock {
   async #write(): Promise<void> {
     // Where the wall clock is behind the floor, a clock grows by a microsecond a group: slower than time passes.
     const flushedUs = this.floorUs + (performance.now() - this.#startedMs) * 1000;
-    this.#latestUs = Math.max(this.#latestUs, Date.now() * 1000, flushedUs);
-    const limitUs = Math.ceil(this.#latestUs + AHEAD_MS * 1000);
+    this.#limitUs = Math.max(this.#limitUs, (Date.now() + AHEAD_MS) * 1000, Math.ceil(flushedUs));
+    const limitUs = this.#limitUs;
     try {
       await writeChecked(this.#path, KIND, Buffer.from(String(limitUs + MARGIN_MS * 1000)));
       this.#limit[0] = limitUs;
