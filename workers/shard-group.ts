@@ -52,7 +52,7 @@ export class ShardGroup {
   /** Of threads that have ended: their replacement, until it is done. */
   readonly #replacements = new Map<ShardThread, Promise<void>>();
   replaced = 0;
-  /** No threads are changed any more. */
+  /** No order is begun any more. */
   #stopping = false;
   /** The threads are being ended: that their tasks end is no failure. */
   #ending = false;
@@ -415,8 +415,8 @@ export class ShardGroup {
    * @throws Error  if a lane has not
    */
   async stop(): Promise<void> {
+    this.#stopping = true; // orders that wait are refused, and what is under way is finished
     await this.#last;
-    this.#stopping = true;
     this.#starter.stop();
     if (this.#watch !== null) clearInterval(this.#watch);
     await Promise.all(this.#options.lanes.map(({ lane }) => this.#stopLane(lane)));

@@ -84,6 +84,21 @@ it('refuses a build that does not fit or does not start, and changes nothing', {
   expect(stage.failures).toEqual([]);
 });
 
+it('is finished at a stop when it is under way, and refused when it waits for another', {
+  timeout: 60_000,
+}, async () => {
+  stage = await Stage.start({ serve: { shards: '1', lanes: '2' } });
+  const orders = [1, 2, 3].map(() => stage!.workers.reload());
+  const outcomes = Promise.allSettled(orders);
+  await stage.end();
+  stage = undefined;
+  const stopping = {
+    status: 'rejected',
+    reason: expect.objectContaining({ message: 'the service is stopping.' }),
+  };
+  expect(await outcomes).toEqual([{ status: 'fulfilled', value: undefined }, stopping, stopping]);
+});
+
 it('goes on when no thread can be started any more, as soon as one can', { timeout: 300_000 }, async () => {
   stage = await Stage.start({ serve: { shards: '1', lanes: '2' } });
   const { load, workers, warnings } = stage;
