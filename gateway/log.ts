@@ -15,6 +15,8 @@ export type { Logger };
 const STDOUT = 1;
 /** Between two tries to write to a pipe that is full, where it is one that does not block. */
 const FULL_PIPE_MS = 100;
+/** Whoever logs waits for it so often, and then not again until a line gets through: a reader that hangs must not have the service hang, too. */
+const FULL_PIPE_TRIES = 10;
 
 export function createLogger(level: LogLevel, fd = STDOUT): Logger {
   const timestamp = pino.stdTimeFunctions.isoTime;
@@ -45,6 +47,7 @@ export class LogOutput {
   }
 
   write(line: string): void {
+    let tries = this.#lost > 0 ? FULL_PIPE_TRIES : 0;
     let rest = Buffer.from(this.#isTorn ? `\n${line}` : line);
     while (rest.length > 0) {
       try {
@@ -52,7 +55,7 @@ export class LogOutput {
         this.#isTorn = rest.length > 0;
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
-        if (code !== 'EAGAIN') {
+        if (code !== 'EAGAIN' || ++tries > FULL_PIPE_TRIES) {
           this.#lost++;
           this.#why = message;
           return;

@@ -52,3 +52,18 @@ test('a pipe that is full and does not block is waited for', () => {
   output.write('line\n');
   expect(text).toBe('line\n');
 });
+
+test('a pipe that stays full is waited for a second, and then not again', () => {
+  let tries = 0;
+  const output = new LogOutput(
+    () => {
+      tries++;
+      throw Object.assign(new Error('full'), { code: 'EAGAIN' });
+    },
+    () => expect.unreachable(),
+  );
+  output.write('line\n');
+  expect(tries).toBe(11);
+  output.write('line\n');
+  expect(tries).toBe(12);
+});
