@@ -265,7 +265,8 @@ function isPing(request: unknown): boolean {
 function idOf(request: unknown): string | null {
   if (!isObject(request)) return null;
   const { id } = request;
-  if (typeof id === 'number' || (typeof id === 'string' && id.length <= ID_CHARACTERS_MAX))
+  // A number beyond what a double holds would come back as null.
+  if (Number.isFinite(id) || (typeof id === 'string' && id.length <= ID_CHARACTERS_MAX))
     return JSON.stringify(id);
   return null;
 }

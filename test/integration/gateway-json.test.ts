@@ -78,6 +78,7 @@ describe('JSON requests', () => {
     ['no object', '3', null, ''],
     ['an empty array', '[]', null, ''],
     ['an id that cannot be told back', '{"id":{},"op":"ping"}', null, 'id'],
+    ['a number that cannot be told back', '{"id":1e400,"op":"ping"}', null, 'id'],
     ['no id', '{"op":"ping"}', null, 'id'],
     ['an array of too many', `[${'0,'.repeat(16_384)}0]`, null, ''],
     ['an unknown op', '{"id":4,"op":"constructor"}', 4, 'op'],
