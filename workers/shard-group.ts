@@ -336,7 +336,8 @@ export class ShardGroup {
         const successors = await this.#startReady(this.#threads.length, file);
         const before = starter.file;
         starter.file = file;
-        const spares = starter.releaseSpares(true); // their code is that of before
+        // Their code is that of before; also of one that was begun meanwhile, because a thread had ended.
+        const spares = [true, false].flatMap((isReady) => starter.releaseSpares(isReady));
         try {
           for (let shard = 0; shard < this.#threads.length; shard++)
             await this.#relieve(shard, successors.shift()!);
