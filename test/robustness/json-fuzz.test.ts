@@ -44,6 +44,7 @@ describe('JSON frames', () => {
     ['{"op":"ping"}', null],
     ['{"id":null,"op":"ping"}', null],
     ['{"id":{},"op":"ping"}', null],
+    ['{"id":1e400,"op":"ping"}', null],
     [`{"id":"${'x'.repeat(129)}","op":"ping"}`, null],
     ['{"id":1}', 1],
     ['{"id":1,"op":"__proto__"}', 1],
@@ -69,20 +70,12 @@ describe('JSON frames', () => {
 
   it('echo any id that they take, and answer the neighbours of what they do not', async () => {
     const stream = await Stream.open(victim.streamUrl, 'json');
-    const ids = [
-      '"\\u0000\\ud800\\""',
-      '"</script>"',
-      '-0',
-      '1e21',
-      '1e400',
-      '0.1',
-      `"${'\u20ac'.repeat(128)}"`,
-    ];
+    const ids = ['"\\u0000\\ud800\\""', '"</script>"', '-0', '1e21', '0.1', `"${'\u20ac'.repeat(128)}"`];
     const frame = `[${ids.map((id) => `{"id":${id},"op":"ping"},7`).join(',')}]`;
     const answers = await answersTo(stream, frame);
     expect(answers.filter((answer) => 'ok' in answer).map(({ id }) => id)).toEqual(
-      // No number of JSON is as large as 1e400, or negative and 0.
-      ids.map((id) => (id === '1e400' ? null : id === '-0' ? 0 : JSON.parse(id))),
+      // No number of JSON is negative and 0.
+      ids.map((id) => (id === '-0' ? 0 : JSON.parse(id))),
     );
     expect(answers.filter((answer) => 'error' in answer)).toHaveLength(ids.length);
     stream.raw.destroy();
