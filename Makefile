@@ -26,6 +26,7 @@ build: install ## compile to dist/
 	node_modules/.bin/tsc -p gateway/console/tsconfig.json
 	@node dist/scripts/prune-dist.js
 	@node dist/scripts/inline-constants.js
+	@node dist/scripts/bundle-threads.js
 
 run: build ## build and start the server
 	scripts/tidemark serve $(ARGS)

@@ -82,7 +82,7 @@ export class StoreShard {
       gate: ThreadGate.create(),
       stats,
     };
-    const file = new URL('../workers/persister-thread.js', import.meta.url).href;
+    const file = new URL('../workers/persister-thread.cjs', import.meta.url).href;
     let receive = (_report: PersisterReport): void => {};
     const opened = new Promise<void>((resolve, reject) => {
       receive = (report) => {

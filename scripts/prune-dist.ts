@@ -11,7 +11,7 @@ export function pruneDist(root: string): string[] {
   const dist = join(root, 'dist');
   const removed: string[] = [];
   for (const entry of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
-    const source = entry.replace(/(\.d\.ts|\.js|\.js\.map)$/, '');
+    const source = entry.replace(/(\.d\.ts|\.c?js|\.js\.map)$/, '');
     if (source === entry || existsSync(join(root, `${source}.ts`)) || existsSync(join(root, `${source}.js`)))
       continue;
     rmSync(join(dist, entry));

@@ -1,6 +1,6 @@
 /**
  * Lets a thread that starts have only what those who serve leave of the processors: the start of a Node (25 ms of a processor),
- * the load of its code (60 ms) and its rehearsal would take their turns otherwise. The kernel must allow the way back
+ * the load of its code (10 ms) and its rehearsal would take their turns otherwise. The kernel must allow the way back
  * (thread-priority.ts); where it does not, nothing is changed, and the thread has to rest by itself.
  *
  * A thread that is ordered (resize, reload) makes way for all, and takes some seconds on busy processors. Spares are urgent,

@@ -17,15 +17,15 @@ const BEAT_INTERVAL_MS = 50;
 
 export default async function persisterTask(options: PersisterOptions): Promise<number | null> {
   const { port } = options;
-  port.postMessage(TASK_LOADED);
   const report = (message: PersisterReport): void => port.postMessage(message);
   try {
     let store: Store;
     try {
-      store = createStore(options.store, options.faults, {
+      store = await createStore(options.store, options.faults, {
         replaces: options.number > 0,
         gate: new ThreadGate(options.gate),
       });
+      port.postMessage(TASK_LOADED);
       await store.open();
     } catch (error) {
       report({ error: error instanceof Error ? error.message : String(error) });

@@ -36,7 +36,7 @@ export class PersisterThread {
     });
     const gate = ThreadGate.create();
     this.#gate = new ThreadGate(gate);
-    const file = new URL('./persister-thread.js', import.meta.url).href;
+    const file = new URL('./persister-thread.cjs', import.meta.url).href;
     this.#thread = new TaskThread(
       file,
       { ...options, gate },

@@ -17,7 +17,8 @@ import { OperateError } from './workers.js';
 const START_TIMEOUT_MS = 60_000;
 /** In the background of processors that are never idle a thread would not get there: it is called out of it then. */
 const BACKGROUND_MAX_MS = 10_000;
-const BUILD_FILE = './shard-thread.js';
+/** See scripts/bundle-threads.ts. */
+const BUILD_FILE = './shard-thread.cjs';
 /** A second one for those who end before their predecessor's successor is ready: on busy processors that takes a second. */
 const SPARES = 2;
 

@@ -353,8 +353,8 @@ class WorkerGroup implements Workers {
   async reload(directory?: string): Promise<void> {
     const file =
       directory === undefined
-        ? new URL('./shard-thread.js', import.meta.url)
-        : pathToFileURL(resolve(directory, 'workers/shard-thread.js'));
+        ? new URL('./shard-thread.cjs', import.meta.url)
+        : pathToFileURL(resolve(directory, 'workers/shard-thread.cjs'));
     if (!existsSync(file)) throw new OperateError(`there is no ${fileURLToPath(file)}: build it first.`);
     if (directory !== undefined) checkBuildOwner(resolve(directory), fileURLToPath(file));
     await this.#shards.reload(file.href);

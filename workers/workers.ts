@@ -137,7 +137,7 @@ export interface Workers {
   resize(shards: number): Promise<void>;
   /**
    * Has new threads go on with all lanes, with the code of another build or of the same again, while they serve.
-   * @param directory  of the build (its workers/shard-thread.js is what runs); left out: the one that runs
+   * @param directory  of the build (its workers/shard-thread.cjs is what runs); left out: the one that runs
    * @throws OperateError if the new threads do not start, or do not fit; nothing has changed then
    */
   reload(directory?: string): Promise<void>;

@@ -24,7 +24,7 @@ describeCassandra('the Cassandra store', () => {
   beforeAll(async () => {
     url = await newStoreUrl();
     table = `${new URL(url).pathname.slice(1)}.read_states`;
-    store = createStore(url);
+    store = await createStore(url);
     await store.open();
     client = cassandraClient(await sharedCassandra());
   }, START_MS);
@@ -196,7 +196,7 @@ describeCassandra('the Cassandra store', () => {
 
   it('says what is missing, and how to make it', async () => {
     const keyspace = await newKeyspace(await sharedCassandra());
-    const other = createStore(url.replace(/\/[^/?]*\?/, `/${keyspace}?`));
+    const other = await createStore(url.replace(/\/[^/?]*\?/, `/${keyspace}?`));
     await expect(other.open()).rejects.toThrow(
       `the table ${keyspace}.read_states is missing. Make it with: tidemark schema --apply --store URL`,
     );
@@ -204,14 +204,14 @@ describeCassandra('the Cassandra store', () => {
     await expect(other.open()).rejects.toThrow(
       /has no key column channel_id; .*version .* is regular text, not/,
     );
-    const nowhere = createStore('cassandra://me:hunter2@127.0.0.1:1/k?dc=datacenter1');
+    const nowhere = await createStore('cassandra://me:hunter2@127.0.0.1:1/k?dc=datacenter1');
     await expect(nowhere.open()).rejects.toThrow(
       /^cannot open the store cassandra:\/\/127\.0\.0\.1\/k: no host answers \(127\.0\.0\.1:1: connect ECONNREFUSED/,
     );
   });
 
   it('answers what it is asked after it was closed', async () => {
-    const other = createStore(url);
+    const other = await createStore(url);
     await other.open();
     await other.close();
     await expect(other.loadUser(user, 0, () => {})).rejects.toThrow('is not open');

@@ -13,7 +13,7 @@ import { TaskThread } from '../../workers/task-thread.js';
 import { ThreadGate } from '../../workers/thread-gate.js';
 import { ShardStub } from './shard-stub.js';
 
-const THREAD = fileURLToPath(new URL('../../workers/persister-thread.js', import.meta.url));
+const THREAD = fileURLToPath(new URL('../../workers/persister-thread.cjs', import.meta.url));
 const STOP: PersisterOrder = { stop: true };
 
 const clean: (() => Promise<void> | void)[] = [];

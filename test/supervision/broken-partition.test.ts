@@ -7,10 +7,10 @@ import { Stage, violationsOf } from './stage.js';
 
 let builds: Builds;
 let corrupting: string;
-beforeAll(() => {
+beforeAll(async () => {
   builds = new Builds();
   const submit = 'export function submit(lane, words, at, length, likely) {';
-  corrupting = builds.make(
+  corrupting = await builds.make(
     'corrupting',
     'workers/lane-waiting.js',
     submit,

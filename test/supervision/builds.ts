@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleThreads } from '../../scripts/bundle-threads.js';
 
 const DIST = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -15,7 +16,7 @@ export class Builds {
   }
 
   /** @returns its directory */
-  make(name: string, file: string, good: string, bad: string): string {
+  async make(name: string, file: string, good: string, bad: string): Promise<string> {
     const directory = join(this.directory, name);
     for (const part of ['engine', 'workers'])
       cpSync(join(DIST, part), join(directory, part), { recursive: true });
@@ -26,6 +27,7 @@ export class Builds {
       path,
       text.replace(good, () => bad),
     );
+    await bundleThreads(directory);
     return directory;
   }
 

@@ -5,11 +5,11 @@ import { Stage, violationsOf } from './stage.js';
 
 let builds: Builds;
 let poisoned: string;
-beforeAll(() => {
+beforeAll(async () => {
   builds = new Builds();
   const submit = 'export function submit(lane, words, at, length, likely) {';
   const channel = 'words[at + ROUTED.WORDS + REQUEST.CHANNEL_LO]';
-  poisoned = builds.make(
+  poisoned = await builds.make(
     'poisoned',
     'workers/lane-waiting.js',
     submit,

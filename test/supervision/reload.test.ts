@@ -14,15 +14,15 @@ let throwing: string;
 let unloadable: string;
 let dying: string;
 let shortLived: string;
-beforeAll(() => {
+beforeAll(async () => {
   builds = new Builds();
-  same = builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
+  same = await builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
   const version = `lanes: ${VERSIONS.lanes} }`; // constants are numbers in dist/
-  otherLayout = builds.make('layout', 'workers/lane-options.js', version, 'lanes: 1000 }');
+  otherLayout = await builds.make('layout', 'workers/lane-options.js', version, 'lanes: 1000 }');
   const check = 'selfCheck(options.versions);';
-  throwing = builds.make('throwing', 'workers/shard-task.js', check, "throw new Error('not today');");
+  throwing = await builds.make('throwing', 'workers/shard-task.js', check, "throw new Error('not today');");
   const entry = 'export default';
-  unloadable = builds.make(
+  unloadable = await builds.make(
     'unloadable',
     'workers/shard-thread.js',
     entry,
@@ -30,9 +30,14 @@ beforeAll(() => {
   );
   const detach = '    detach() {';
   const dies = 'if (this.state.options.lanes === 8) throw'; // not in a rehearsal, which has two
-  dying = builds.make('dying', 'workers/lane.js', detach, `${detach} ${dies} new Error('dies of it');`);
+  dying = await builds.make('dying', 'workers/lane.js', detach, `${detach} ${dies} new Error('dies of it');`);
   const served = 'shard.showTurns();';
-  shortLived = builds.make('short', 'workers/shard-task.js', served, "throw new Error('lives a second');");
+  shortLived = await builds.make(
+    'short',
+    'workers/shard-task.js',
+    served,
+    "throw new Error('lives a second');",
+  );
 });
 afterAll(() => builds.remove());
 
@@ -103,9 +108,9 @@ it('goes on when no thread can be started any more, as soon as one can', { timeo
   stage = await Stage.start({ serve: { shards: '1', lanes: '2' } });
   const { load, workers, warnings } = stage;
   load.start();
-  const dist = builds.make('passing', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 64;');
+  const dist = await builds.make('passing', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 64;');
   expect((await stage.post('/admin/reload', { dist })).status).toBe(200);
-  const file = join(dist, 'workers/shard-thread.js');
+  const file = join(dist, 'workers/shard-thread.cjs');
   const text = readFileSync(file, 'utf8');
   writeFileSync(file, "throw new Error('no way');");
   const isWithout = (): boolean => warnings.some((warning) => warning.includes('has no thread yet'));

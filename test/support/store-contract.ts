@@ -108,16 +108,18 @@ const byKey = (a: Row, b: Row): number =>
 
 const ID_MAX = 2n ** 63n - 1n;
 
+type MakeStore = () => Store | Promise<Store>;
+
 /**
  * Declares the tests; call it within a `describe`.
  * @param newPlace  makes an empty place for data; each call of what it gives makes a store there, not open
  */
-export function storeContract(newPlace: () => Promise<() => Store> | (() => Store)): void {
-  let make: () => Store;
+export function storeContract(newPlace: () => MakeStore | Promise<MakeStore>): void {
+  let make: MakeStore;
   let store: Store;
   beforeEach(async () => {
     make = await newPlace();
-    store = make();
+    store = await make();
     await store.open();
   });
   afterEach(() => store.close());
@@ -333,7 +335,7 @@ export function storeContract(newPlace: () => Promise<() => Store> | (() => Stor
   it('has everything after it was closed and opened again', async () => {
     await write(store, group(7n, [row(1n), row(2n, 4)], { version: 5 }));
     await store.close();
-    store = make();
+    store = await make();
     await store.open();
     expect(await loadUser(store, 7n)).toMatchObject({
       rows: [row(1n), row(2n, 4)],

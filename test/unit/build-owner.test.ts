@@ -13,7 +13,7 @@ describe.runIf(process.getuid!() === 0)('a build that a reload names', () => {
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'tidemark-build-'));
     mkdirSync(join(directory, 'workers'));
-    file = join(directory, 'workers', 'shard-thread.js');
+    file = join(directory, 'workers', 'shard-thread.cjs');
     writeFileSync(file, '');
   });
   afterEach(() => rmSync(directory, { recursive: true }));
@@ -22,7 +22,7 @@ describe.runIf(process.getuid!() === 0)('a build that a reload names', () => {
     expect(() => checkBuildOwner(directory, file)).not.toThrow();
   });
 
-  it.each([[''], ['workers'], ['workers/shard-thread.js']])(
+  it.each([[''], ['workers'], ['workers/shard-thread.cjs']])(
     'is refused if its "%s" is of somebody else',
     (part) => {
       chownSync(join(directory, part), SOMEBODY, SOMEBODY);

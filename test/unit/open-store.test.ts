@@ -5,21 +5,21 @@ import { createFaults, FAULTS, MemoryStore } from '../../workers/stores/memory.j
 import { createStore } from '../../workers/stores/open.js';
 
 describe('createStore', () => {
-  it('knows lmdb:, cassandra: and memory:', () => {
-    expect(createStore('lmdb:./data/store')).toBeInstanceOf(LmdbStore);
-    expect(createStore('memory:')).toBeInstanceOf(MemoryStore);
-    expect(createStore('cassandra://h1,h2:9042/k?dc=d')).toBeInstanceOf(CassandraStore);
+  it('knows lmdb:, cassandra: and memory:', async () => {
+    expect(await createStore('lmdb:./data/store')).toBeInstanceOf(LmdbStore);
+    expect(await createStore('memory:')).toBeInstanceOf(MemoryStore);
+    expect(await createStore('cassandra://h1,h2:9042/k?dc=d')).toBeInstanceOf(CassandraStore);
   });
 
-  it('says what is wrong with a cassandra: text, without the password', () => {
-    expect(() => createStore('cassandra://me:secret@h/k')).toThrow(
+  it('says what is wrong with a cassandra: text, without the password', async () => {
+    await expect(createStore('cassandra://me:secret@h/k')).rejects.toThrow(
       '--store=cassandra://me:***@h/k has no dc=DATACENTRE',
     );
   });
 
-  it('sets the faults of memory:', () => {
+  it('sets the faults of memory:', async () => {
     const faults = createFaults();
-    createStore('memory:?load_delay_ms=20&write_error_permille=500&load_hang=1', faults);
+    await createStore('memory:?load_delay_ms=20&write_error_permille=500&load_hang=1', faults);
     const words = new Int32Array(faults);
     expect(words[FAULTS.LOAD_DELAY_MS]).toBe(20);
     expect(words[FAULTS.WRITE_ERROR_PERMILLE]).toBe(500);
@@ -29,8 +29,10 @@ describe('createStore', () => {
 
   it.each(['', 'lmdb', 'lmdb:', './data', 'memory', 'memory:x', 'redis://host', 'cassandra:h'])(
     'refuses %j and names it',
-    (text) => {
-      expect(() => createStore(text)).toThrow(`--store=${text} is no store. Allowed are lmdb:DIRECTORY`);
+    async (text) => {
+      await expect(createStore(text)).rejects.toThrow(
+        `--store=${text} is no store. Allowed are lmdb:DIRECTORY`,
+      );
     },
   );
 
@@ -41,7 +43,7 @@ describe('createStore', () => {
     ['memory:?load_delay_ms=-1', 'memory: load_delay_ms=-1 is not a whole number from 0'],
     ['memory:?load_delay_ms=', 'memory: load_delay_ms= is not a whole number'],
     ['memory:?load_delay_ms=1.5', 'memory: load_delay_ms=1.5 is not'],
-  ])('refuses %j', (text, message) => {
-    expect(() => createStore(text)).toThrow(message);
+  ])('refuses %j', async (text, message) => {
+    await expect(createStore(text)).rejects.toThrow(message);
   });
 });

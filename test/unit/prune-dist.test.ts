@@ -17,8 +17,14 @@ function write(path: string): void {
 }
 
 test('removes what has no source, and nothing else', () => {
-  const kept = ['dist/engine/a.js', 'dist/engine/a.js.map', 'dist/engine/a.d.ts', 'dist/gateway/page.html'];
-  const gone = ['engine/b.js', 'engine/b.js.map', 'engine/b.d.ts', 'test/unit/b.test.js'];
+  const kept = [
+    'dist/engine/a.js',
+    'dist/engine/a.js.map',
+    'dist/engine/a.cjs',
+    'dist/engine/a.d.ts',
+    'dist/gateway/page.html',
+  ];
+  const gone = ['engine/b.js', 'engine/b.js.map', 'engine/b.cjs', 'engine/b.d.ts', 'test/unit/b.test.js'];
   for (const path of ['engine/a.ts', ...kept, ...gone.map((path) => `dist/${path}`)]) write(path);
 
   expect(pruneDist(root).sort()).toEqual([...gone].sort());
