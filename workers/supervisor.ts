@@ -2,7 +2,7 @@
  * Starts and stops the worker threads, and gives the gateway its port to them. Piscina owns the threads: a pool for each,
  * with one task that runs as long as the thread does.
  */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -13,6 +13,7 @@ import { REQUEST, ROUTED } from '../engine/messages.js';
 import { ringDepth } from '../engine/ring.js';
 import { UndoLog } from '../engine/undo-log.js';
 import { checkBuildOwner } from './build-owner.js';
+import { makeDirectory } from './directories.js';
 import { FrontRings } from './front-port.js';
 import { createIntrospection, type IntrospectionMemory } from './introspection/lane-introspection.js';
 import { ServiceJournal } from './journal/journal.js';
@@ -86,9 +87,11 @@ type StartOptions = WorkersOptions & { readonly lanes: number };
 function lockData(directory: string | undefined): () => void {
   if (directory === undefined) return () => {};
   try {
-    mkdirSync(directory, { recursive: true });
+    makeDirectory(directory);
   } catch (error) {
-    throw new Error(`cannot make the data directory ${directory}: ${(error as Error).message}`);
+    throw new Error(
+      `cannot make the data directory ${directory}: ${(error as Error).message}. Name another with --data, or make it for the service's user`,
+    );
   }
   return lockDirectory(directory, 'data');
 }

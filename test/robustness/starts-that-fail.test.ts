@@ -1,6 +1,6 @@
 /** What an operator can do wrong at a start: it ends at once, with a line that says what, and how to mend it. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -99,7 +99,14 @@ describe('a start', () => {
     const { code, text } = await serve('--data', join(file, 'data'));
     expect(code).toBe(1);
     expect(text).toContain(`cannot make the data directory ${join(file, 'data')}: ENOTDIR`);
+    expect(text).toContain('Name another with --data');
     expect(text.trim().split('\n')).toHaveLength(1);
+  });
+
+  it.runIf(existsSync('/proc/self'))('with data where no directory can be', async () => {
+    const { code, text } = await serve('--data', '/proc/tidemark/data');
+    expect(code).toBe(1);
+    expect(text).toContain('cannot make the data directory /proc/tidemark/data: ENOENT');
   });
 
   it.each([

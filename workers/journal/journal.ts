@@ -1,6 +1,6 @@
 /** The journal as the supervisor sees it: read and checked at the start, kept while the service runs, ended at a stop. */
-import { mkdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { makeDirectory } from '../directories.js';
 import type { JournalSegments, ReplayOptions } from '../lane-options.js';
 import { LANE_STATS } from '../stats.js';
 import type { WorkersLog } from '../workers.js';
@@ -159,7 +159,7 @@ export class ServiceJournal {
     if (this.#keeper === null) return;
     const { directory } = this.#settings;
     try {
-      mkdirSync(directory, { recursive: true });
+      makeDirectory(directory);
       await this.#keeper.prepare();
     } catch (error) {
       throw new Error(

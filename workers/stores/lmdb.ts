@@ -22,18 +22,18 @@
  *       takes                      8       52      133      241      316      629 ms
  *     10 rows a group         27,000  102,000  122,000  158,000  142,000  207,000 rows/s
  *
- * 44,000 loads/s of users with 50 rows, 180,000 loads/s of one row; beside writes without a pause 31,000 loads/s,
- * the slowest 21 ms. Dropping a user of 100,000 rows takes 120 ms and holds the event loop for up to 40 ms.
+ * 44,000 loads/s of users with 50 rows, 180,000 of one row; beside writes without a pause 31,000, the slowest 21 ms.
+ * Dropping a user of 100,000 rows takes 120 ms and holds the event loop for up to 40 ms.
  *
- * The memory map begins at MAP_BYTES of address space and lmdb-js doubles it when the data outgrow it, so that the
- * disk is the limit (ENOSPC). LMDB says EIO, not ENOSPC, when a write was cut short.
+ * The memory map begins at MAP_BYTES and lmdb-js doubles it, so that the disk is the limit (ENOSPC; EIO when a write was cut short).
  */
-import { closeSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { assert, layout, META_DELETED, META_ENTRY_MASK, META_TYPE_MASK } from '../../engine/layout.js';
 import { ENTRY, LOAD_KEY, LOAD_PART_ROWS, ROW } from '../../engine/messages.js';
+import { makeDirectory } from '../directories.js';
 import { lockDirectory } from './directory-lock.js';
 import { guardBegin } from './lmdb-begin.js';
 import type { RowSink, Store, StoreThread, UserRow, WriteGroup } from './store.js';
@@ -123,7 +123,7 @@ export class LmdbStore implements Store {
 
   async open(): Promise<void> {
     try {
-      mkdirSync(this.#directory, { recursive: true });
+      makeDirectory(this.#directory);
       checkMagic(join(this.#directory, 'data.mdb'));
       this.#unlock = lockDirectory(this.#directory, 'store', this.thread.replaces);
     } catch (error) {

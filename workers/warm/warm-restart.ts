@@ -5,9 +5,9 @@
  * I1  The image (image.ts) is removed before anything is served, whether it was used or not: what is served from then on
  *     is not in it.
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PartitionOptions } from '../../engine/partition.js';
+import { makeDirectory } from '../directories.js';
 import { COLD_START, type LaneStart } from '../lane-options.js';
 import type { PartitionPlace } from '../partition-memory.js';
 import { LANE_STATS } from '../stats.js';
@@ -58,7 +58,7 @@ export class WarmRestart {
     this.#places = places;
     const settings = imageSettings(options.engine, options.partitions, partitionOptions, options.store);
     this.#image = new PartitionImage(join(options.data, IMAGE_DIRECTORY), settings, partitionOptions);
-    mkdirSync(options.data, { recursive: true });
+    makeDirectory(options.data);
     this.#hasJournal = hasJournal;
     this.#read = this.#image.read(places);
     void this.#read.then(() => {
