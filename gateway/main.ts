@@ -69,10 +69,11 @@ const TOOLS: Record<string, () => Promise<Command>> = {
   load: async () => (await import('../bench/load.js')).loadCommand(),
 };
 
-/** Who reads the output has gone, as `head` does: nothing is wrong, and nobody is left to be told. */
-function endWithReader(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+/** If who reads the output has gone, as `head` does, nothing is wrong, and nobody is left to be told. */
+function endWithOutput(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(0);
+  console.error(`tidemark: the output cannot be written: ${error.message}`);
+  process.exit(1);
 }
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -88,7 +89,7 @@ async function main(argv: readonly string[]): Promise<void> {
   }
   for (const command of [program, ...program.commands]) command.exitOverride();
   const isServer = asked === 'serve' && !argv.includes('--help');
-  if (!isServer) process.stdout.on('error', endWithReader);
+  if (!isServer) process.stdout.on('error', endWithOutput);
   await program.parseAsync(argv);
 }
 

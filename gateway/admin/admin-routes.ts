@@ -26,7 +26,10 @@ import { HttpCaller } from '../http-answer.js';
 import { readJsonBody } from '../http-body.js';
 import { readStatus, type StatusSources } from './status.js';
 
-const SINCE_PATTERN = /(?:^|&)after_ms=(\d{1,15})(?:&|$)/;
+const AFTER_PATTERN = /(?:^|&)after_ms(?:=([^&]*))?(?:&|$)/;
+/** A whole number that a double holds. */
+const MS_PATTERN = /^\d{1,15}$/;
+const NO_TIME = invalid([{ path: 'after_ms', message: 'is not a whole number of ms since 1970' }]);
 
 /** Of the body of an order. */
 const ORDER_BYTES_MAX = 4096;
@@ -69,8 +72,10 @@ export function addAdminRoutes(app: TemplatedApp, gate: AdminGate, sources: Stat
   };
   call('get', '/admin/status', (caller) => json(caller, 200, '200 OK', readStatus(sources)));
   call('get', '/admin/history', (caller, request) => {
-    const afterMs = Number(SINCE_PATTERN.exec(request.getQuery())?.[1] ?? 0);
-    json(caller, 200, '200 OK', sampler.history(afterMs));
+    const found = AFTER_PATTERN.exec(request.getQuery());
+    const after = found === null ? '0' : (found[1] ?? '');
+    if (MS_PATTERN.test(after)) json(caller, 200, '200 OK', sampler.history(Number(after)));
+    else caller.error(NO_TIME);
   });
   call('post', '/admin/flush', (caller) => {
     if (front.stopping) {

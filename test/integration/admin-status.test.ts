@@ -1,5 +1,7 @@
 /** `/admin/status` and its siblings against a running service. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -113,6 +115,11 @@ describe('admin status', () => {
     for (const column of Object.values(all.columns)) expect(column).toHaveLength(all.time_ms.length);
     const last = all.time_ms.at(-1)!;
     for (const time of (await history(`?after_ms=${last}`)).time_ms) expect(time).toBeGreaterThan(last);
+    for (const query of ['?after_ms=abc', '?after_ms=', '?a=1&after_ms', '?after_ms=-1', '?after_ms=1.5'])
+      expect(await history(query), query).toMatchObject({
+        code: 'invalid_request',
+        errors: [{ path: 'after_ms', message: 'is not a whole number of ms since 1970' }],
+      });
   });
 
   it('is shown by tidemark status, as text and as JSON', async () => {
@@ -124,6 +131,21 @@ describe('admin status', () => {
     expect((JSON.parse(json) as AdminStatus).settings.partitions).toBe(4);
     const nobody = run(process.execPath, [MAIN, 'status', '--url', 'http://127.0.0.1:1']);
     await expect(nobody).rejects.toMatchObject({ code: 1 });
+  });
+
+  it.runIf(existsSync('/dev/full'))('is an error where it cannot be written, without a stack', async () => {
+    const full = openSync('/dev/full', 'w');
+    const status = spawn(process.execPath, [MAIN, 'status', '--url', gateway.url], {
+      stdio: ['ignore', full, 'pipe'],
+    });
+    closeSync(full);
+    let said = '';
+    status.stderr!.on('data', (data: Buffer) => (said += data.toString()));
+    const [code] = await once(status, 'close');
+    expect([code, said]).toEqual([
+      1,
+      expect.stringMatching(/^tidemark: the output cannot be written: .*ENOSPC.*\n$/),
+    ]);
   });
 });
 
