@@ -14,6 +14,7 @@ let throwing: string;
 let unloadable: string;
 let dying: string;
 let shortLived: string;
+let telling: string;
 beforeAll(async () => {
   builds = new Builds();
   same = await builds.make('same', 'workers/lane.js', 'SWEEP_RECORDS = 256;', 'SWEEP_RECORDS = 128;');
@@ -38,6 +39,8 @@ beforeAll(async () => {
     served,
     "throw new Error('lives a second');",
   );
+  const tells = "if (shard.hasLanes) options.port.postMessage({ warning: 'of before' });";
+  telling = await builds.make('telling', 'workers/shard-task.js', served, `${tells} ${served}`);
 });
 afterAll(() => builds.remove());
 
@@ -156,6 +159,32 @@ it('survives a build whose threads end after a second, and is well with another'
   await stage.verify();
   await sleep(2000);
   expect(stage.warnings.slice(ended)).toEqual([]);
+  expect(load.checker.violations, violationsOf(stage)).toEqual([]);
+  expect(stage.failures).toEqual([]);
+});
+
+it('leaves no thread of before, though one has ended while its successors started', {
+  timeout: 300_000,
+}, async () => {
+  stage = await Stage.start({ serve: { shards: '1', lanes: '2' } });
+  const { load, warnings, workers } = stage;
+  load.start();
+  expect((await stage.post('/admin/reload', { dist: telling })).status).toBe(200);
+  await expect.poll(() => warnings.includes('of before'), { timeout: 60_000 }).toBe(true);
+  await sleep(3000); // it has its spares
+  const reloaded = stage.post('/admin/reload', { dist: same });
+  await sleep(20);
+  await workers.killShard(0); // one of them has its lanes now, and another spare is begun
+  expect((await reloaded).status).toBe(200);
+  const before = warnings.length;
+  for (let kill = 0; kill < 3; kill++) {
+    const { replacedThreads } = workers;
+    await workers.killShard(0);
+    await expect.poll(() => workers.replacedThreads, { timeout: 60_000 }).toBe(replacedThreads + 1);
+    await sleep(1500); // a thread tells each second
+  }
+  expect(warnings.slice(before).filter((warning) => warning.includes('of before'))).toEqual([]);
+  await stage.verify();
   expect(load.checker.violations, violationsOf(stage)).toEqual([]);
   expect(stage.failures).toEqual([]);
 });
