@@ -54,7 +54,7 @@ export class FrameBlaster {
   readonly #unanswered = new Int32Array(RING);
   readonly #socketOf = new Uint16Array(RING);
   readonly #inFlight: Int32Array;
-  #statuses = new Array<number>(STATUSES).fill(0);
+  #statuses = new Float64Array(STATUSES);
   #histogram = createHistogram();
   #nextFrame = 0;
   #answered = 0;
@@ -147,7 +147,7 @@ export class FrameBlaster {
     this.#answered = 0;
     this.#stopped = false;
     this.#framesLeft = 0;
-    this.#statuses = new Array<number>(STATUSES).fill(0);
+    this.#statuses = new Float64Array(STATUSES);
     this.#histogram = createHistogram();
   }
 
@@ -167,7 +167,7 @@ export class FrameBlaster {
       operations,
       seconds,
       rate: operations / seconds,
-      statuses: this.#statuses,
+      statuses: [...this.#statuses],
       latencyUs: this.#histogram,
     };
   }
@@ -207,29 +207,61 @@ export class FrameBlaster {
     if (this.#framesLeft > 0 && this.#inFlight[socketIndex]! <= this.#window >>> 1) this.#refill(socketIndex);
   }
 
+  /** `count` operations of the frame that begins with `firstId` are answered. */
+  #tick(firstId: number, count: number): void {
+    this.#answered += count;
+    const slot = this.#slotOf(firstId);
+    this.#unanswered[slot]! -= count;
+    if (this.#unanswered[slot] === 0) this.#frameDone(slot);
+  }
+
+  #slotOf(requestId: number): number {
+    return Math.floor((requestId >>> 0) / this.#options.opsPerFrame) & (RING - 1);
+  }
+
+  /** Of the frame of an operation. */
+  #firstOf(requestId: number): number {
+    return (requestId - ((requestId >>> 0) % this.#options.opsPerFrame)) | 0;
+  }
+
+  /** What comes back is looked at as answers are, each by itself: the generator's work is part of what both sides share. */
   readonly #onEcho = (words: Int32Array, length: number): void => {
     const { opsPerFrame } = this.#options;
-    const operations = length / REQUEST.WORDS;
-    this.#answered += operations;
-    const slot = Math.floor((words[REQUEST.REQUEST_ID]! >>> 0) / opsPerFrame) & (RING - 1);
-    this.#unanswered[slot]! -= operations;
-    if (this.#unanswered[slot] === 0) this.#frameDone(slot);
+    let first = 0;
+    let count = 0;
+    for (let at = 0; at < length; at += REQUEST.WORDS) {
+      const requestId = words[at + REQUEST.REQUEST_ID]!;
+      if (count === 0 || (requestId - first) >>> 0 >= opsPerFrame) {
+        if (count > 0) this.#tick(first, count);
+        first = this.#firstOf(requestId);
+        count = 0;
+      }
+      count++;
+    }
+    if (count > 0) this.#tick(first, count);
   };
 
+  /** Answers of a frame mostly come together, and are ticked off together. */
   readonly #onAnswers = (words: Int32Array, length: number): void => {
     const { opsPerFrame, onAnswer } = this.#options;
-    const unanswered = this.#unanswered;
+    const statuses = this.#statuses;
+    let first = 0;
+    let count = 0;
     for (let at = 0; at < length; ) {
       const head = words[at]!;
-      const next = at + REPLY.WORDS + replyEntries(words, at) * ENTRY.WORDS;
       if ((head & REPLY_MORE) === 0) {
-        this.#answered++;
-        this.#statuses[(head >>> 8) & (STATUSES - 1)]!++;
-        const slot = Math.floor((words[at + REPLY.REQUEST_ID]! >>> 0) / opsPerFrame) & (RING - 1);
-        onAnswer?.(words, at, this.#sentUs[slot]!);
-        if (--unanswered[slot]! === 0) this.#frameDone(slot);
+        const requestId = words[at + REPLY.REQUEST_ID]!;
+        if (count === 0 || (requestId - first) >>> 0 >= opsPerFrame) {
+          if (count > 0) this.#tick(first, count);
+          first = this.#firstOf(requestId);
+          count = 0;
+        }
+        count++;
+        statuses[(head >>> 8) & (STATUSES - 1)]!++;
+        if (onAnswer !== undefined) onAnswer(words, at, this.#sentUs[this.#slotOf(first)]!);
       }
-      at = next;
+      at += REPLY.WORDS + replyEntries(words, at) * ENTRY.WORDS;
     }
+    if (count > 0) this.#tick(first, count);
   };
 }

@@ -3,7 +3,6 @@
  * come, and latencies count from then. With `--rate max` the loop is closed: as many in flight as `--window` says, and
  * latencies count from the sending.
  */
-import { writeFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ACK_EXTRA, REQUEST } from '../engine/messages.js';
 import { nowUs, sleep, yieldToEvents } from './clock.js';
@@ -12,6 +11,7 @@ import { formatSummary, machine, RunStats, type RunSummary } from './run-stats.j
 import { parseMix, Workload, type WorkloadOptions } from './synthetic-workload.js';
 import {
   addTargetOptions,
+  checkResultFile,
   connectionCount,
   decimal,
   durationOption,
@@ -19,6 +19,7 @@ import {
   readToken,
   type TargetOptions,
   wholeNumber,
+  writeResult,
 } from './target-options.js';
 
 export interface LoadOptions extends TargetOptions {
@@ -69,10 +70,10 @@ export function loadCommand(): Command {
     .addHelpText('after', '\nDurations: 500ms, 3s, 10m, 1h. Exits with 1 on errors.');
   return command.action(async (options: LoadOptions) => {
     try {
+      await checkResultFile(options.json);
       const result = await load(options);
       process.stdout.write(`${formatSummary(result.run)}\n`);
-      if (options.json !== undefined)
-        await writeFile(options.json, `${JSON.stringify(result, undefined, 2)}\n`);
+      await writeResult(options.json, result);
       if (Object.keys(result.run.errors).length > 0) process.exitCode = 1;
     } catch (error) {
       process.stderr.write(`load: ${(error as Error).message}\n`);

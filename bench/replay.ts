@@ -6,7 +6,6 @@
  * them in the order of the trace and the end is known exactly. Latencies count from the moment an operation was due;
  * with `--speed max` that is when it was handed over.
  */
-import { writeFile } from 'node:fs/promises';
 import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
 import { hashUser } from '../engine/hash.js';
@@ -30,6 +29,7 @@ import { type ModelOptions, type Operation, ReaderModel } from './reader-model.j
 import { formatCount, formatSummary, KINDS, machine, RunStats, type RunSummary } from './run-stats.js';
 import {
   addTargetOptions,
+  checkResultFile,
   connectionCount,
   decimal,
   durationOption,
@@ -37,6 +37,7 @@ import {
   readToken,
   type TargetOptions,
   wholeNumber,
+  writeResult,
 } from './target-options.js';
 import { type Dispatch, Trace } from './trace.js';
 
@@ -110,9 +111,9 @@ export function replayCommand(): Command {
   return command.action(async (file: string, options: ReplayOptions) => {
     const say = (text: string): void => void process.stdout.write(`${text}\n`);
     try {
+      await checkResultFile(options.json);
       const result = await replay(file, options, say);
-      if (options.json !== undefined)
-        await writeFile(options.json, `${JSON.stringify(result, undefined, 2)}\n`);
+      await writeResult(options.json, result);
       if (result.differenceCount > 0 || Object.keys(result.run.errors).length > 0) process.exitCode = 1;
     } catch (error) {
       process.stderr.write(`replay: ${(error as Error).message}\n`);

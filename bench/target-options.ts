@@ -1,5 +1,6 @@
 /** The options that say which service a load tool talks to, and how; shared by replay and load. */
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { open, readFile, rm, writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
 export interface TargetOptions {
@@ -78,4 +79,20 @@ export function durationMs(text: string): number {
   const found = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
   if (found === null) throw new InvalidArgumentError('Not a duration such as 500ms, 30s, 10m or 1h.');
   return Number(found[1]) * UNITS_MS[found[2]!]!;
+}
+
+/** Before the run, whose result would be lost otherwise. @throws Error if the file of `--json` cannot be written */
+export async function checkResultFile(file: string | undefined): Promise<void> {
+  if (file === undefined) return;
+  const isNew = !existsSync(file);
+  try {
+    await (await open(file, 'a')).close();
+  } catch (error) {
+    throw new Error(`--json=${file} cannot be written: ${(error as Error).message}`);
+  }
+  if (isNew) await rm(file);
+}
+
+export async function writeResult(file: string | undefined, result: object): Promise<void> {
+  if (file !== undefined) await writeFile(file, `${JSON.stringify(result, undefined, 2)}\n`);
 }

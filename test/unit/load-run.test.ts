@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -8,6 +8,7 @@ import { type LoadOptions, load } from '../../bench/load.js';
 import { RawSocket } from '../../bench/raw-socket.js';
 import { formatSummary } from '../../bench/run-stats.js';
 import { parseMix } from '../../bench/synthetic-workload.js';
+import { checkResultFile, writeResult } from '../../bench/target-options.js';
 import { WireWorkload } from '../../bench/wire-workload.js';
 import { STATUS_BUSY, STATUS_OK } from '../../engine/messages.js';
 import { TestServer } from './client-test-server.js';
@@ -154,4 +155,28 @@ test('HTTP: a long answer in many chunks, and an error that is named', async () 
   await expect(httpBlast({ url, connections: 1, durationMs: 50, next: unknown })).rejects.toThrow(
     /404.*unknown_read_state/,
   );
+});
+
+describe('the file of a result', () => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'tidemark-result-'));
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  test('is looked at before the run, and stays as it is until the end', async () => {
+    const [made, kept] = [join(directory, 'new.json'), join(directory, 'old.json')];
+    writeFileSync(kept, 'of before');
+    for (const file of [made, kept, undefined]) await checkResultFile(file);
+    expect(existsSync(made)).toBe(false);
+    expect(readFileSync(kept, 'utf8')).toBe('of before');
+    await writeResult(kept, { rate: 1 });
+    expect(JSON.parse(readFileSync(kept, 'utf8'))).toEqual({ rate: 1 });
+  });
+
+  test('that cannot be written is said then', async () => {
+    const file = join(directory, 'nowhere', 'result.json');
+    await expect(checkResultFile(file)).rejects.toThrow(`--json=${file} cannot be written: ENOENT`);
+    await expect(checkResultFile(directory)).rejects.toThrow(`--json=${directory} cannot be written: EISDIR`);
+  });
 });
